@@ -1,0 +1,1 @@
+//! The CPU executor: SIMD kernels on repacked weights, a thread pool. Layer 2.

@@ -1,0 +1,1 @@
+//! From bytes to a model that is ready: load order, device choice, information. Layer 3.

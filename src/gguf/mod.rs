@@ -1,0 +1,40 @@
+//! GGUF files: a push parser that is fed chunks and gives out the header, the metadata, the tensor directory and then
+//! the bytes of each tensor in order. Layer 0: no I/O. Format: ggml's `docs/gguf.md`, versions 2 and 3, little-endian.
+
+mod value;
+
+pub use value::{Array, Metadata, StringArray, Value};
+
+use crate::quant::Format;
+
+/// Everything before the tensor data.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// GGUF version, 2 or 3.
+    pub version: u32,
+    /// Key-value pairs.
+    pub metadata: Metadata,
+    /// The tensor directory, in file order (offsets ascend, no overlap, no hole beyond the alignment).
+    pub tensors: Vec<TensorInfo>,
+    /// Alignment of tensor data, bytes.
+    pub alignment: u64,
+    /// Where tensor data begins in the file, bytes.
+    pub data_offset: u64,
+    /// Where the last tensor ends in the file, bytes: the file must be at least this long.
+    pub end_offset: u64,
+}
+
+/// One entry of the tensor directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// GGUF name, such as `blk.0.attn_q.weight`.
+    pub name: String,
+    /// Shape, outermost first (the reverse of the file's `ne`), so a matrix is [N, K]: N rows of K weights.
+    pub shape: Vec<usize>,
+    /// Format of the data.
+    pub format: Format,
+    /// Where the data begins in the file, bytes.
+    pub offset: u64,
+    /// Length of the data, bytes.
+    pub n_bytes: u64,
+}

@@ -1,0 +1,154 @@
+//! A model recorded once as a list of typed operations, and then run. The plan is the only path: prefill, decode,
+//! verify, tests and profiler all run plans.
+//!
+//! [`Builder`] records (and checks shapes), [`fuse`] rewrites plan to plan, [`memory`] gives every buffer its place,
+//! [`dump`] prints. [`Executor`] is what runs a plan; executors live one layer up.
+
+mod builder;
+pub mod dump;
+mod executor;
+pub mod fuse;
+pub mod memory;
+mod op;
+
+pub use builder::{AttentionSpec, Builder};
+pub use executor::{Executor, MemoryReport, PlanSlot, Row, RowInput, Step};
+pub use op::{Activation, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, Rope, RopeStyle};
+
+use crate::weights::WeightId;
+
+/// How many rows (T) a step of a plan may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RowBound {
+    /// Exactly one: decode.
+    One,
+    /// Any number from 1 to this: verify (8), prefill (a chunk).
+    UpTo(usize),
+}
+
+impl RowBound {
+    /// The largest T.
+    pub fn max(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::UpTo(n) => n,
+        }
+    }
+}
+
+/// The symbolic number of rows of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// T: the step's new rows.
+    New,
+    /// The subset of T whose logits the step asks for.
+    Out,
+}
+
+/// A buffer: [rows, width] f32.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buffer {
+    /// Name for dumps and taps, such as `blk.3.attn_out`.
+    pub name: String,
+    /// Symbolic number of rows.
+    pub rows: Rows,
+    /// Elements per row.
+    pub width: usize,
+}
+
+/// A model's work for one step, recorded.
+///
+/// Invariant: operations are in an order in which every buffer is written before it is read, and written once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// For people: `llama decode`.
+    pub name: String,
+    /// How many rows a step may have.
+    pub rows: RowBound,
+    /// How many of them may ask for logits.
+    pub max_outputs: usize,
+    /// Every buffer, by [`BufferId`].
+    pub buffers: Vec<Buffer>,
+    /// The operations in order.
+    pub ops: Vec<Op>,
+    /// The result: [Out, V] f32 logits, or [Out, D] of an encoder.
+    pub output: BufferId,
+    /// Buffers that stay readable after a step ([`Executor::tap`]).
+    pub taps: Vec<BufferId>,
+}
+
+impl Plan {
+    /// The largest number of rows of a buffer.
+    pub fn max_rows(&self, id: BufferId) -> usize {
+        match self.buffers[id.0 as usize].rows {
+            Rows::New => self.rows.max(),
+            Rows::Out => self.max_outputs,
+        }
+    }
+
+    /// The buffer with this name.
+    pub fn find(&self, name: &str) -> Option<BufferId> {
+        self.buffers.iter().position(|b| b.name == name).map(|i| BufferId(i as u32))
+    }
+}
+
+impl Op {
+    /// The buffers that the operation reads.
+    pub fn reads(&self) -> Vec<BufferId> {
+        match self {
+            Self::Embed { .. } => vec![],
+            Self::Norm { x, .. } | Self::Rope { x, .. } | Self::SelectRows { x, .. } => vec![*x],
+            Self::MatMul(m) => match m.epilogue {
+                Epilogue::Add { residual, .. } => vec![m.x, residual],
+                Epilogue::None | Epilogue::Glu { .. } => vec![m.x],
+            },
+            Self::KvWrite { k, v, .. } => vec![*k, *v],
+            Self::RopeKv { q, k, v, .. } => vec![*q, *k, *v],
+            Self::Attention(a) => vec![a.q],
+            Self::Glu { gate, up, .. } => vec![*gate, *up],
+            Self::Add { a, b, .. } => vec![*a, *b],
+        }
+    }
+
+    /// The buffers that the operation writes.
+    pub fn writes(&self) -> Vec<BufferId> {
+        match self {
+            Self::Embed { out, .. }
+            | Self::Norm { out, .. }
+            | Self::Rope { out, .. }
+            | Self::RopeKv { out, .. }
+            | Self::Glu { out, .. }
+            | Self::Add { out, .. }
+            | Self::SelectRows { out, .. } => vec![*out],
+            Self::MatMul(m) => match m.epilogue {
+                Epilogue::None => m.parts.iter().map(|p| p.out).collect(),
+                Epilogue::Add { out, .. } | Epilogue::Glu { out, .. } => vec![out],
+            },
+            Self::KvWrite { .. } => vec![],
+            Self::Attention(a) => vec![a.out],
+        }
+    }
+
+    /// The weights that the operation reads.
+    pub fn weights(&self) -> Vec<WeightId> {
+        fn norm_weights(n: &Norm) -> impl Iterator<Item = WeightId> {
+            std::iter::once(n.weight).chain(n.bias)
+        }
+        match self {
+            Self::Embed { table, .. } => vec![*table],
+            Self::Norm { norm, .. } => norm_weights(norm).collect(),
+            Self::MatMul(m) => {
+                let parts = m.parts.iter().flat_map(|p| {
+                    std::iter::once(p.weight).chain(p.bias).chain(p.lora.into_iter().flat_map(|l| [l.a, l.b]))
+                });
+                m.norm.iter().flat_map(norm_weights).chain(parts).collect()
+            }
+            Self::Rope { rope, .. } | Self::RopeKv { rope, .. } => rope.factors.into_iter().collect(),
+            Self::KvWrite { .. }
+            | Self::Attention(_)
+            | Self::Glu { .. }
+            | Self::Add { .. }
+            | Self::SelectRows { .. } => vec![],
+        }
+    }
+}

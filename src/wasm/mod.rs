@@ -1,0 +1,1 @@
+//! What JavaScript sees: exported classes, no logic. Layer 4.
