@@ -1,0 +1,298 @@
+//! Block formats: golden blocks made by ggml itself (tests/golden/make_quant.py), a second naive formula on random bits,
+//! error bounds of quantization, the refusal of what is not finite, and lengths.
+
+use half::{bf16, f16};
+use kinglet::{
+    error::Error,
+    quant::{self, Format},
+};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    f16_to_f32_fnv1a64: String,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize, Clone)]
+struct Case {
+    format: String,
+    kind: String,
+    name: String,
+    weights: String,
+    bytes: String,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("golden/quant.json")).expect("tests/golden/quant.json is well-formed")
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hexadecimal")).collect()
+}
+
+fn f32s(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
+}
+
+fn format_named(name: &str) -> Format {
+    Format::ALL.into_iter().find(|f| f.name() == name).expect("a format of ours")
+}
+
+/// The same bits, or both NaN: which NaN comes out of arithmetic is the machine's choice.
+fn same(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+}
+
+/// Checks a case; says what differs.
+fn check(case: &Case) -> Result<(), String> {
+    let format = format_named(&case.format);
+    let (weights, bytes) = (f32s(&unhex(&case.weights)), unhex(&case.bytes));
+    let differs = match case.kind.as_str() {
+        "quantize" => {
+            let mut out = vec![0xAA; bytes.len()];
+            quant::quantize(format, &weights, &mut out).map_err(|e| e.to_string())?;
+            out.iter().zip(&bytes).position(|(a, b)| a != b)
+        }
+        "dequantize" => {
+            let mut out = vec![-1.0; weights.len()];
+            quant::dequantize(format, &bytes, &mut out).map_err(|e| e.to_string())?;
+            out.iter().zip(&weights).position(|(a, b)| !same(*a, *b))
+        }
+        other => return Err(format!("unknown kind {other}")),
+    };
+    match differs {
+        None => Ok(()),
+        Some(i) => Err(format!("{} {} {:?}: item {i} differs", case.format, case.kind, case.name)),
+    }
+}
+
+#[test]
+fn golden_blocks_are_ggmls_bit_for_bit() {
+    let cases = golden().cases;
+    for format in Format::ALL.into_iter().filter(|f| *f != Format::F32) {
+        for kind in ["quantize", "dequantize"] {
+            let n = cases.iter().filter(|c| c.format == format.name() && c.kind == kind).count();
+            assert!(n >= 30, "only {n} cases to {kind} {}", format.name());
+        }
+    }
+    let failures: Vec<String> = cases.iter().filter_map(|c| check(c).err()).collect();
+    assert_eq!(failures, Vec::<String>::new());
+}
+
+/// The checker sees a single wrong bit of a block, and a weight that is off by one unit in the last place.
+#[test]
+fn a_wrong_golden_block_is_noticed() {
+    let cases = golden().cases;
+    for format in ["F16", "BF16", "Q4_0", "Q4_1", "Q8_0"] {
+        let pick = |kind: &str| {
+            cases.iter().find(|c| c.format == format && c.kind == kind && c.name == "normal 8").expect("a case").clone()
+        };
+        let mut case = pick("quantize");
+        let last = case.bytes.pop().and_then(|c| c.to_digit(16)).expect("a digit");
+        case.bytes.push(char::from_digit(last ^ 1, 16).expect("a digit"));
+        assert!(check(&case).is_err(), "{format}: a flipped bit passed");
+
+        let mut case = pick("dequantize");
+        let weights = f32s(&unhex(&case.weights));
+        let next = f32::from_bits(weights[0].to_bits() + 1);
+        case.weights.replace_range(0..8, &next.to_le_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>());
+        assert!(check(&case).is_err(), "{format}: a weight off by one bit passed");
+    }
+}
+
+#[test]
+fn every_f16_becomes_ggmls_f32() {
+    let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let mut out = vec![0.0; 1 << 16];
+    quant::dequantize(Format::F16, &bytes, &mut out).expect("lengths fit");
+    let canonical = out.iter().flat_map(|x| if x.is_nan() { 0x7FC0_0000_u32 } else { x.to_bits() }.to_le_bytes());
+    let hash = canonical.fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    assert_eq!(format!("{hash:016x}"), golden().f16_to_f32_fnv1a64);
+    for (h, x) in (0..=u16::MAX).zip(out) {
+        assert!(same(x, f16::from_bits(h).to_f32()), "{h:04x}");
+        assert_eq!(quant::f16_is_non_finite(h), !x.is_finite(), "{h:04x}");
+        if !x.is_nan() {
+            assert_eq!(quant::f32_to_f16(x), h, "there and back");
+        }
+    }
+}
+
+#[test]
+fn every_bf16_becomes_its_f32_and_back() {
+    for h in 0..=u16::MAX {
+        let x = quant::bf16_to_f32(h);
+        assert!(same(x, bf16::from_bits(h).to_f32()), "{h:04x}");
+        if !x.is_nan() {
+            assert_eq!(quant::f32_to_bf16(x), h);
+        }
+    }
+}
+
+/// A format's formula once more, weight by weight, straight from the drawing.
+fn naive(format: Format, block: &[u8], j: usize) -> f32 {
+    let half_at = |i: usize| f16::from_le_bytes([block[i], block[i + 1]]).to_f32();
+    let nibble = |qs: &[u8]| f32::from(if j < 16 { qs[j] % 16 } else { qs[j - 16] / 16 });
+    match format {
+        Format::F32 => f32::from_le_bytes(block.try_into().expect("four bytes")),
+        Format::F16 => half_at(0),
+        Format::BF16 => f32::from_le_bytes([0, 0, block[0], block[1]]),
+        Format::Q4_0 => (nibble(&block[2..]) - 8.0) * half_at(0),
+        Format::Q4_1 => nibble(&block[4..]) * half_at(0) + half_at(2),
+        Format::Q8_0 => f32::from(block[2 + j] as i8) * half_at(0),
+    }
+}
+
+fn any_format() -> impl Strategy<Value = Format> {
+    prop::sample::select(Format::ALL.to_vec())
+}
+
+/// A format and the bytes of one to five blocks of random bits.
+fn any_blocks() -> impl Strategy<Value = (Format, Vec<u8>)> {
+    (any_format(), 1..=5_usize)
+        .prop_flat_map(|(f, n)| (Just(f), prop::collection::vec(any::<u8>(), n * f.block_bytes())))
+}
+
+/// Finite f32 of every magnitude, signed zeros and subnormals among them.
+fn any_finite() -> impl Strategy<Value = f32> {
+    use prop::num::f32::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
+    prop_oneof![POSITIVE | NEGATIVE | ZERO | SUBNORMAL | NORMAL, -4.0..4.0_f32]
+}
+
+/// The largest error of a weight that is in the range of an f16 scale: what the quants cannot say, and what the scale
+/// (relative 2⁻¹¹, absolute 2⁻²⁵ below the smallest normal f16) and f32 rounding add.
+fn error_bound(format: Format, block: &[f32]) -> f32 {
+    let largest = block.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+    let range = block.iter().fold(f32::MIN, |a, x| a.max(*x)) - block.iter().fold(f32::MAX, |a, x| a.min(*x));
+    let half_error = |x: f32| x / 2048.0 + 2.0_f32.powi(-25);
+    let (quants, scales) = match format {
+        Format::F32 => return 0.0,
+        Format::F16 => return half_error(largest),
+        Format::BF16 => return largest / 256.0,
+        // The positive end of a block that is led by a negative weight would be +8: it is cut to +7, a whole step.
+        Format::Q4_0 => (largest / 8.0, 8.0 * half_error(largest / 8.0)),
+        Format::Q4_1 => (range / 30.0, 15.0 * half_error(range / 15.0) + half_error(largest)),
+        Format::Q8_0 => (largest / 254.0, 127.0 * half_error(largest / 127.0)),
+    };
+    (quants + scales) * 1.00001
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn dequantize_is_the_formula((format, bytes) in any_blocks(), shift in 0..4_usize) {
+        // Blocks may start at any address.
+        let mut moved = vec![0; shift];
+        moved.extend_from_slice(&bytes);
+        let mut out = vec![0.0; bytes.len() / format.block_bytes() * format.block_len()];
+        quant::dequantize(format, &moved[shift..], &mut out).unwrap();
+        for (i, x) in out.into_iter().enumerate() {
+            let block = bytes.chunks_exact(format.block_bytes()).nth(i / format.block_len()).unwrap();
+            prop_assert!(same(x, naive(format, block, i % format.block_len())), "{} weight {i}", format.name());
+        }
+    }
+
+    #[test]
+    fn first_non_finite_is_the_first_block_that_can_give_one((format, bytes) in any_blocks()) {
+        let mut blocks = bytes.chunks_exact(format.block_bytes());
+        // Whatever its quants are, a block with such a scale gives a weight that is not finite for some quants.
+        let expected = blocks.position(|b| {
+            let mut worst = b.to_vec();
+            if format.block_len() == 32 { worst[format.block_bytes() - 16..].fill(0xFF); }
+            (0..format.block_len()).any(|j| !naive(format, &worst, j).is_finite())
+        });
+        prop_assert_eq!(quant::first_non_finite(format, &bytes), expected);
+        prop_assert_eq!(quant::first_non_finite(format, &bytes[..bytes.len() - 1]), expected.filter(|b| (b + 1) * format.block_bytes() < bytes.len()));
+    }
+
+    #[test]
+    fn quantize_then_dequantize_stays_in_bounds(format in any_format(), exponent in -30..12_i32, unit in prop::collection::vec(-1.0..1.0_f32, 64)) {
+        let values: Vec<f32> = unit.iter().map(|x| x * 2.0_f32.powi(exponent)).collect();
+        let mut bytes = vec![0; format.row_bytes(values.len()).unwrap()];
+        quant::quantize(format, &values, &mut bytes).unwrap();
+        let mut out = vec![0.0; values.len()];
+        quant::dequantize(format, &bytes, &mut out).unwrap();
+        for (block, out) in values.chunks(32).zip(out.chunks(32)) {
+            let bound = error_bound(format, block);
+            for (x, y) in block.iter().zip(out) {
+                prop_assert!((x - y).abs() <= bound, "{}: {x} became {y}, bound {bound}", format.name());
+            }
+        }
+    }
+
+    #[test]
+    fn quantize_takes_any_values(format in any_format(), values in prop::collection::vec(prop_oneof![any_finite(), any::<u32>().prop_map(f32::from_bits)], 32)) {
+        let mut bytes = vec![0; format.row_bytes(32).unwrap()];
+        quant::quantize(format, &values, &mut bytes).unwrap();
+    }
+
+    #[test]
+    fn f32_to_f16_rounds_as_crate_half_does(x in any_finite()) {
+        prop_assert_eq!(quant::f32_to_f16(x), f16::from_f32(x).to_bits());
+        prop_assert_eq!(quant::f32_to_bf16(x), bf16::from_f32(x).to_bits());
+    }
+
+    #[test]
+    fn f32_to_f16_rounds_near_its_edges(bits in 0x3280_0000..0x4790_0000_u32, sign in any::<bool>()) {
+        let x = f32::from_bits(bits | u32::from(sign) << 31);
+        prop_assert_eq!(quant::f32_to_f16(x), f16::from_f32(x).to_bits());
+    }
+}
+
+/// The bound is no loose one: Q4_0's weights do not fit Q8_0's bound, nor Q8_0's the one of F16.
+#[test]
+fn error_bounds_tell_formats_apart() {
+    let values: Vec<f32> = (0..32_u8).map(|i| (f32::from(i) * 0.7).sin()).collect();
+    let worst = |format: Format| {
+        let mut bytes = vec![0; format.row_bytes(32).expect("one block")];
+        quant::quantize(format, &values, &mut bytes).expect("lengths fit");
+        let mut out = vec![0.0; 32];
+        quant::dequantize(format, &bytes, &mut out).expect("lengths fit");
+        values.iter().zip(&out).fold(0.0_f32, |a, (x, y)| a.max((x - y).abs()))
+    };
+    assert!(worst(Format::Q4_0) > error_bound(Format::Q8_0, &values));
+    assert!(worst(Format::Q4_1) > error_bound(Format::Q8_0, &values));
+    assert!(worst(Format::Q8_0) > error_bound(Format::F16, &values));
+    assert!(worst(Format::BF16) > error_bound(Format::F16, &values));
+}
+
+#[test]
+fn nan_keeps_its_sign_and_becomes_quiet() {
+    for (x, half, brain) in [(0x7FC0_0000, 0x7E00, 0x7FC0), (0xFF80_0001, 0xFE00, 0xFFC0_u16)] {
+        assert_eq!(quant::f32_to_f16(f32::from_bits(x)), half);
+        assert_eq!(quant::f32_to_bf16(f32::from_bits(x)), brain);
+    }
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_typed_errors() {
+    assert_eq!(Format::Q4_1.row_bytes(576).expect("18 blocks"), 360);
+    assert_eq!(Format::F16.row_bytes(7).expect("7 numbers"), 14);
+    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+        for n in [1, 31, 33, 100] {
+            assert!(matches!(format.row_bytes(n), Err(Error::FileFormat { .. })), "{} {n}", format.name());
+        }
+    }
+    assert!(matches!(Format::F32.row_bytes(usize::MAX), Err(Error::FileFormat { .. })));
+    assert!(matches!(Format::Q8_0.row_bytes(usize::MAX - 31), Err(Error::FileFormat { .. })));
+
+    let mut out = [0.0; 32];
+    assert!(matches!(quant::dequantize(Format::Q4_0, &[0; 19], &mut out), Err(Error::Internal { .. })));
+    assert!(matches!(quant::dequantize(Format::Q4_0, &[0; 18], &mut out[..31]), Err(Error::FileFormat { .. })));
+    assert!(matches!(quant::quantize(Format::Q8_0, &out, &mut [0; 33]), Err(Error::Internal { .. })));
+    quant::dequantize(Format::Q4_0, &[], &mut []).expect("nothing is a whole number of blocks");
+}
+
+#[test]
+fn ggml_numbers_and_names_are_unique() {
+    for format in Format::ALL {
+        assert_eq!(Format::from_ggml_type(format.ggml_type()), Some(format));
+        assert_eq!(format_named(format.name()), format);
+    }
+    // Q4_2 and Q4_3 were removed; Q4_K is not read yet.
+    for id in [4, 5, 12, 31, u32::MAX] {
+        assert_eq!(Format::from_ggml_type(id), None);
+    }
+}
