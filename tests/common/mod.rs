@@ -1,0 +1,6 @@
+//! What several test files share. Each of them uses a part.
+#![allow(dead_code, unreachable_pub, reason = "every test binary compiles this and uses a part of it")]
+
+pub mod gguf_builder;
+pub mod rng;
+pub mod tiny_llama;
