@@ -1,0 +1,66 @@
+# `test`, `lint`, `bench`, `soak`. Sourced by build.sh.
+# shellcheck shell=bash
+
+# run_tests [PARTS…]: all parts are run, also after one has failed; what failed is named at the end.
+run_tests() {
+    local parts=("$@")
+    if [ "${#parts[@]}" = 0 ]; then parts=(native types wasm e2e budgets); fi
+    setup_build
+    setup_test
+    KEEP_GOING=1
+    if wants native; then part "test: native" test_native; fi
+    if wants types || wants e2e || wants budgets; then
+        KEEP_GOING=0
+        build_all
+        part "npm tarball" pack_tarball
+        KEEP_GOING=1
+    fi
+    if wants types; then part "test: TypeScript" npm --prefix www/pkg test; fi
+    if wants wasm; then part "test: WebAssembly in Chromium" test_wasm; fi
+    if wants e2e; then part "test: end to end" test_e2e; fi
+    if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs; fi
+}
+# Reads run_tests' `parts`.
+wants() {
+    local one
+    for one in "${parts[@]}"; do [ "$one" = "$1" ] && return 0; done
+    return 1
+}
+
+test_native() {
+    cargo nextest run --no-fail-fast
+    cargo test --doc --quiet
+}
+
+# On plain stable without build-std, hence without threads; the thread pool is tested end to end.
+test_wasm() {
+    WASM_BINDGEN_TEST_TIMEOUT=300 CARGO_TARGET_DIR=target/wasm-test \
+        wasm-pack test --headless --chrome --mode no-install --chromedriver "$CHROMEDRIVER"
+}
+
+test_e2e() {
+    KINGLET_MODELS=$KINGLET_CACHE/models node --test --test-concurrency=1 'tests/e2e/*.test.mjs'
+}
+
+lint() {
+    setup_build
+    KEEP_GOING=1
+    part "lint: rustfmt" cargo fmt --check
+    part "lint: clippy, native" cargo clippy --quiet --all-targets -- -D warnings
+    part "lint: clippy, wasm32" cargo clippy --quiet --all-targets --target wasm32-unknown-unknown -- -D warnings
+    part "lint: TypeScript" lint_types
+    part "lint: formatting" scripts/node_modules/.bin/prettier --check --log-level warn .
+    part "lint: shell scripts" lint_shell
+}
+
+lint_types() {
+    www/demo/node_modules/.bin/tsc -p www/demo/tsconfig.json --noEmit
+}
+
+lint_shell() {
+    if has shellcheck; then
+        shellcheck -x build.sh scripts/*.sh .ci/run
+    else
+        bash -n build.sh && note "shellcheck is not installed: only the syntax was checked"
+    fi
+}

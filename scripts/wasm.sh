@@ -1,0 +1,66 @@
+# The two WebAssembly binaries (DESIGN: `simd` and `relaxed`, both with shared memory) and the JavaScript glue that they
+# share. Sourced by build.sh.
+#
+#   cargo (-Zbuild-std, atomics) → wasm-bindgen --target web → wasm-opt → www/pkg/dist/kinglet_FLAVOUR.wasm
+#                                            └→ glue, the same for both → www/pkg/src/generated/kinglet.js
+# shellcheck shell=bash
+
+GENERATED=www/pkg/src/generated
+PACKAGE_DIST=www/pkg/dist
+
+build_all() {
+    part "wasm: simd" build_wasm simd +atomics,+bulk-memory,+simd128
+    part "wasm: relaxed" build_wasm relaxed +atomics,+bulk-memory,+simd128,+relaxed-simd
+    part "glue" install_glue
+    part "npm package" build_package
+    part "demo page" build_demo
+}
+
+# build_wasm FLAVOUR TARGET_FEATURES. Each flavour has its own target directory, so that no build undoes another.
+build_wasm() {
+    local flavour=$1 features=$2 target=target/wasm-$1 out=target/wasm-$1/bindgen
+    local raw=$target/wasm32-unknown-unknown/release/kinglet.wasm stamp=$target/kinglet-stamp
+    # Since rust-lang/rust#147225 the atomics feature alone does not make the memory shared; wasm-bindgen needs the
+    # exported symbols to give every thread its stack and thread-locals.
+    local flags="-Ctarget-feature=$features -Clink-arg=--shared-memory -Clink-arg=--import-memory -Clink-arg=--max-memory=4294967296"
+    local symbol
+    for symbol in __wasm_init_tls __tls_size __tls_align __tls_base __heap_base; do
+        flags+=" -Clink-arg=--export=$symbol"
+    done
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" cargo build --lib --release --target wasm32-unknown-unknown \
+        --target-dir "$target" -Zbuild-std=std,panic_abort
+    if is_fresh "$stamp" "$raw" scripts/wasm.sh Cargo.lock && [ -f "$out/optimized.wasm" ]; then
+        note "$flavour: unchanged"
+    else
+        rm -rf "$out"
+        wasm-bindgen --target web --out-dir "$out" --out-name kinglet "$raw"
+        optimize "$features" "$out/kinglet_bg.wasm" "$out/optimized.wasm"
+        stamp "$stamp" "$raw" scripts/wasm.sh Cargo.lock
+    fi
+    mkdir -p "$PACKAGE_DIST"
+    copy_if_changed "$out/optimized.wasm" "$PACKAGE_DIST/kinglet_$flavour.wasm"
+    note "kinglet_$flavour.wasm: $(wc -c <"$out/optimized.wasm") bytes, $(gzip -9 -c "$out/optimized.wasm" | wc -c) gzip"
+}
+
+# optimize TARGET_FEATURES IN OUT
+optimize() {
+    local relaxed=()
+    case $1 in *relaxed-simd*) relaxed=(--enable-relaxed-simd) ;; esac
+    scripts/node_modules/.bin/wasm-opt -O3 --enable-threads --enable-bulk-memory --enable-bulk-memory-opt --enable-simd "${relaxed[@]}" \
+        --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext --enable-reference-types \
+        --enable-multivalue --strip-debug --strip-producers "$2" -o "$3"
+}
+
+# One set of JavaScript serves both binaries; that holds only while wasm-bindgen writes the same text for both.
+install_glue() {
+    local file
+    mkdir -p "$GENERATED"
+    for file in kinglet.js kinglet.d.ts; do
+        cmp "target/wasm-simd/bindgen/$file" "target/wasm-relaxed/bindgen/$file" \
+            || die "wasm-bindgen's $file differs between the simd and the relaxed build: they cannot share one glue"
+        copy_if_changed "target/wasm-simd/bindgen/$file" "$GENERATED/$file"
+    done
+    note "$GENERATED/kinglet.js: $(wc -c <"$GENERATED/kinglet.js") bytes"
+}
+
+copy_if_changed() { cmp -s "$1" "$2" || cp "$1" "$2"; }

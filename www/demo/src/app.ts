@@ -1,0 +1,2 @@
+// The demo page.
+document.title = 'kinglet';
