@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{BufferId, Plan};
 use crate::{
-    error::Result,
-    kv::PageId,
+    error::{Error, Result},
+    kv::{PAGE_POSITIONS, PageId},
     weights::{WeightId, WeightSpec},
 };
 
@@ -46,6 +46,47 @@ pub struct Step<'a> {
     pub sequences: &'a [&'a [PageId]],
     /// [n, D] f32: rows for [`RowInput::Embedding`].
     pub embeddings: &'a [f32],
+}
+
+impl Step<'_> {
+    /// Checks a step against the rules above, for a plan and an executor with pages 0..n_pages. A step comes from the
+    /// session, so a fault is a defect of the engine.
+    pub fn check(&self, plan: &Plan, n_pages: usize) -> Result<()> {
+        let fault = |what: String| Err(Error::internal(format!("a step of plan {}: {what}", plan.name)));
+        let (n, max) = (self.rows.len(), plan.rows.max());
+        if n == 0 || n > max {
+            return fault(format!("{n} rows, expected 1 to {max}"));
+        }
+        if self.outputs.len() > plan.max_outputs {
+            return fault(format!("{} outputs, at most {} are planned", self.outputs.len(), plan.max_outputs));
+        }
+        if self.outputs.iter().any(|o| *o as usize >= n) || !self.outputs.is_sorted_by(|a, b| a < b) {
+            return fault(format!("outputs {:?} of {n} rows", self.outputs));
+        }
+        if let Some(page) = self.sequences.iter().copied().flatten().find(|p| p.0 as usize >= n_pages) {
+            return fault(format!("page {} of {n_pages}", page.0));
+        }
+        for (i, row) in self.rows.iter().enumerate() {
+            let Some(pages) = self.sequences.get(row.sequence as usize) else {
+                return fault(format!("row {i}: there is no sequence {}", row.sequence));
+            };
+            let Some(page) = pages.get(row.position as usize / PAGE_POSITIONS) else {
+                return fault(format!("row {i}: position {} is past {} pages", row.position, pages.len()));
+            };
+            let follows = match self.rows[..i].iter().rposition(|r| r.sequence == row.sequence) {
+                None => true,
+                Some(j) => j + 1 == i && self.rows[j].position.checked_add(1) == Some(row.position),
+            };
+            if !follows {
+                return fault(format!("row {i}: position {} does not follow its sequence", row.position));
+            }
+            let mut others = self.sequences.iter().enumerate().filter(|(s, _)| *s != row.sequence as usize);
+            if others.any(|(_, pages)| pages.contains(page)) {
+                return fault(format!("row {i}: page {} is shared and would be written", page.0));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Memory that an executor holds, bytes.

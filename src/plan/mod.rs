@@ -5,6 +5,7 @@
 //! [`dump`] prints. [`Executor`] is what runs a plan; executors live one layer up.
 
 mod builder;
+mod check;
 pub mod dump;
 mod executor;
 pub mod fuse;
@@ -15,7 +16,10 @@ pub use builder::{AttentionSpec, Builder};
 pub use executor::{Executor, MemoryReport, PlanSlot, Row, RowInput, Step};
 pub use op::{Activation, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, Rope, RopeStyle};
 
-use crate::weights::WeightId;
+use crate::{
+    error::{Error, Result},
+    weights::WeightId,
+};
 
 /// How many rows (T) a step of a plan may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +88,22 @@ impl Plan {
             Rows::New => self.rows.max(),
             Rows::Out => self.max_outputs,
         }
+    }
+
+    /// Whether a buffer is to be read after the step: the output and the taps.
+    pub fn stays(&self, id: BufferId) -> bool {
+        self.output == id || self.taps.contains(&id)
+    }
+
+    /// Makes the buffer with this name a tap. To be called before the plan is fused: fusion keeps taps, and what it has
+    /// taken away cannot be tapped.
+    pub fn tap(&mut self, name: &str) -> Result<BufferId> {
+        let id = self.find(name).filter(|id| self.ops.iter().any(|op| op.writes().contains(id)));
+        let id = id.ok_or_else(|| Error::InvalidArgument { what: format!("plan {} has no buffer {name}", self.name) })?;
+        if !self.taps.contains(&id) {
+            self.taps.push(id);
+        }
+        Ok(id)
     }
 
     /// The buffer with this name.

@@ -1,1 +1,401 @@
-//! The specification: plain f32 loops over dequantized weights, as readable as a textbook. Layer 2.
+//! The reference executor: the specification of every operation as plain f32 loops over dequantized weights. It is slow
+//! and has no special case; the other executors are compared with it, operation by operation.
+//!
+//! [`ops`] has the formulas. This file only fetches what an operation reads and keeps what it writes. A fused operation
+//! is the composition of the same functions as the unfused ones, so both give the same bits.
+
+pub mod ops;
+mod pages;
+mod tensor;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use self::{
+    pages::{Pages, Side},
+    tensor::Tensor,
+};
+use crate::{
+    error::{Error, Result, try_vec},
+    kv::{KvGeometry, PageId},
+    plan::{
+        Attention, BufferId, Epilogue, Executor, MatMul, MemoryReport, Norm, Op, Part, Plan, PlanSlot, Rope, Row,
+        RowInput, Rows, Step,
+    },
+    weights::{WeightId, WeightSpec},
+};
+
+/// Runs plans one operation after the other, each as its formula says.
+#[derive(Debug)]
+pub struct Reference {
+    weights: BTreeMap<WeightId, Tensor>,
+    pages: Pages,
+    plans: Vec<Prepared>,
+    run: Option<Run>,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    plan: Arc<Plan>,
+    /// For each operation the buffers that nothing reads after it.
+    dead_after: Vec<Vec<BufferId>>,
+    weights_checked: bool,
+}
+
+/// A step under way, or the last complete one.
+#[derive(Debug)]
+struct Run {
+    slot: PlanSlot,
+    next_op: usize,
+    rows: Vec<Row>,
+    outputs: Vec<u32>,
+    sequences: Vec<Vec<PageId>>,
+    embeddings: Vec<f32>,
+    /// By [`BufferId`]: [rows, width], `None` before it is written and after it was last read.
+    buffers: Vec<Option<Vec<f32>>>,
+}
+
+impl Reference {
+    /// An executor without weights, pages or plans.
+    pub fn new(geometry: KvGeometry) -> Self {
+        Self { weights: BTreeMap::new(), pages: Pages::new(geometry), plans: vec![], run: None }
+    }
+
+    fn prepared(&self, slot: PlanSlot) -> Result<&Prepared> {
+        self.plans.get(slot.0).ok_or_else(|| Error::internal(format!("plan {} was not prepared", slot.0)))
+    }
+
+    /// The weights of a plan, all there, complete and of the shapes that the plan's operations want.
+    fn check_weights(&self, plan: &Plan) -> Result<()> {
+        plan.check_weights(|id| self.weights.get(&id).map(Tensor::spec))?;
+        for id in plan.ops.iter().flat_map(Op::weights) {
+            if let Some(tensor) = self.weights.get(&id).filter(|t| !t.is_complete()) {
+                return Err(Error::internal(format!("tensor {} is not complete", tensor.spec().name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A buffer after a complete step.
+    fn result(&self, id: impl FnOnce(&Plan) -> BufferId) -> Result<&[f32]> {
+        let run = self.run.as_ref().ok_or_else(|| Error::internal("no step was begun"))?;
+        let plan = &self.prepared(run.slot)?.plan;
+        if run.next_op < plan.ops.len() {
+            return Err(Error::internal("the step is not complete"));
+        }
+        run.buffer(id(plan))
+    }
+}
+
+impl Executor for Reference {
+    fn create_weight(&mut self, id: WeightId, spec: &WeightSpec) -> Result<()> {
+        self.weights.insert(id, Tensor::new(spec)?);
+        Ok(())
+    }
+
+    fn write_weight(&mut self, id: WeightId, bytes: &[u8]) -> Result<()> {
+        let tensor = self.weights.get_mut(&id);
+        tensor.ok_or_else(|| Error::internal(format!("weight {} was not created", id.0)))?.write(bytes)
+    }
+
+    fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
+        plan.check()?;
+        plan.check_geometry(self.pages.geometry())?;
+        let dead_after = dead_after(&plan);
+        self.plans.push(Prepared { plan, dead_after, weights_checked: false });
+        Ok(PlanSlot(self.plans.len() - 1))
+    }
+
+    fn kv_reserve(&mut self, n_pages: usize) -> Result<()> {
+        self.pages.reserve(n_pages)
+    }
+
+    fn kv_copy(&mut self, from: PageId, to: PageId, n_positions: usize) -> Result<()> {
+        self.pages.copy(from, to, n_positions)
+    }
+
+    fn kv_read(&mut self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        self.pages.read_bytes(page, n_positions, bytes)
+    }
+
+    fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
+        self.pages.write_bytes(page, n_positions, bytes)
+    }
+
+    fn begin(&mut self, slot: PlanSlot, step: &Step) -> Result<()> {
+        self.run = None;
+        let Prepared { plan, weights_checked, .. } = self.prepared(slot)?;
+        let plan = plan.clone();
+        if !weights_checked {
+            self.check_weights(&plan)?;
+            self.plans[slot.0].weights_checked = true;
+        }
+        step.check(&plan, self.pages.len())?;
+        self.run = Some(Run {
+            slot,
+            next_op: 0,
+            rows: step.rows.to_vec(),
+            outputs: step.outputs.to_vec(),
+            sequences: step.sequences.iter().map(|s| s.to_vec()).collect(),
+            embeddings: step.embeddings.to_vec(),
+            buffers: vec![None; plan.buffers.len()],
+        });
+        Ok(())
+    }
+
+    fn advance(&mut self, max_ops: usize) -> Result<bool> {
+        let Self { weights, pages, plans, run } = self;
+        let run = run.as_mut().ok_or_else(|| Error::internal("no step was begun"))?;
+        let Prepared { plan, dead_after, .. } = &plans[run.slot.0];
+        for _ in 0..max_ops {
+            let Some(op) = plan.ops.get(run.next_op) else { break };
+            Machine { weights, pages, plan, run }.execute(op)?;
+            for id in &dead_after[run.next_op] {
+                run.buffers[id.0 as usize] = None;
+            }
+            run.next_op += 1;
+        }
+        Ok(run.next_op == plan.ops.len())
+    }
+
+    fn output(&self, o: usize) -> Result<&[f32]> {
+        let mut width = 0;
+        let all = self.result(|plan| {
+            width = plan.buffers[plan.output.0 as usize].width;
+            plan.output
+        })?;
+        all.chunks_exact(width).nth(o).ok_or_else(|| Error::internal(format!("the step has no output {o}")))
+    }
+
+    fn tap(&self, buffer: BufferId) -> Result<&[f32]> {
+        self.result(|_| buffer)
+    }
+
+    fn memory(&self) -> MemoryReport {
+        let run_len = |r: &Run| r.buffers.iter().flatten().map(Vec::len).sum::<usize>() * size_of::<f32>();
+        MemoryReport {
+            weights_bytes: self.weights.values().map(Tensor::n_bytes).sum(),
+            kv_bytes: self.pages.n_bytes(),
+            buffers_bytes: self.run.as_ref().map_or(0, run_len) as u64,
+        }
+    }
+}
+
+impl Run {
+    fn buffer(&self, id: BufferId) -> Result<&[f32]> {
+        let buffer = self.buffers.get(id.0 as usize).and_then(Option::as_deref);
+        buffer.ok_or_else(|| Error::internal(format!("buffer {} is not there", id.0)))
+    }
+}
+
+/// What an operation works on.
+struct Machine<'a> {
+    weights: &'a BTreeMap<WeightId, Tensor>,
+    pages: &'a mut Pages,
+    plan: &'a Plan,
+    run: &'a mut Run,
+}
+
+impl Machine<'_> {
+    fn execute(&mut self, op: &Op) -> Result<()> {
+        match op {
+            Op::Embed { table, scale, out } => self.embed(*table, *scale, *out),
+            Op::Norm { x, norm, out } => {
+                let normed = self.norm(self.run.buffer(*x)?, norm)?;
+                self.keep(*out, normed)
+            }
+            Op::MatMul(m) => self.mat_mul(m),
+            Op::Rope { x, rope, out, .. } => {
+                let rotated = self.rope(*x, rope)?;
+                self.keep(*out, rotated)
+            }
+            Op::KvWrite { layer, k, v } => {
+                let (k, v) = (self.run.buffer(*k)?.to_vec(), self.run.buffer(*v)?.to_vec());
+                self.kv_write(*layer, &k, &v);
+                Ok(())
+            }
+            Op::RopeKv { layer, rope, q, k, v, out, .. } => {
+                let (q, k, v) = (self.rope(*q, rope)?, self.rope(*k, rope)?, self.run.buffer(*v)?.to_vec());
+                self.kv_write(*layer, &k, &v);
+                self.keep(*out, q)
+            }
+            Op::Attention(a) => self.attention(a),
+            Op::Glu { gate, up, activation, out } => {
+                let (gate, up) = (self.run.buffer(*gate)?, self.run.buffer(*up)?);
+                let mut y = zeros(gate.len())?;
+                ops::glu(*activation, gate, up, &mut y);
+                self.keep(*out, y)
+            }
+            Op::Add { a, b, out } => {
+                let sum = self.add(self.run.buffer(*a)?, self.run.buffer(*b)?)?;
+                self.keep(*out, sum)
+            }
+            Op::SelectRows { x, out } => self.select_rows(*x, *out),
+        }
+    }
+
+    fn embed(&mut self, table: WeightId, scale: f32, out: BufferId) -> Result<()> {
+        let table = self.weight(table)?;
+        let width = table.spec().row_len();
+        let mut y = zeros(self.run.rows.len() * width)?;
+        for (row, y) in self.run.rows.iter().zip(y.chunks_exact_mut(width)) {
+            let x = match row.input {
+                RowInput::Token(token) => table.row(token as usize)?,
+                RowInput::Embedding(i) => {
+                    let rows = self.run.embeddings.chunks_exact(width);
+                    rows.into_iter().nth(i as usize).ok_or_else(|| Error::internal(format!("no embedding row {i}")))?
+                }
+            };
+            ops::embed_row(x, scale, y);
+        }
+        self.keep(out, y)
+    }
+
+    fn norm(&self, x: &[f32], norm: &Norm) -> Result<Vec<f32>> {
+        let mut y = zeros(x.len())?;
+        let bias = norm.bias.map(|b| self.weight(b)).transpose()?.map(Tensor::values);
+        ops::norm(norm.kind, x, self.weight(norm.weight)?.values(), bias, norm.eps, &mut y);
+        Ok(y)
+    }
+
+    fn mat_mul(&mut self, m: &MatMul) -> Result<()> {
+        let x = self.run.buffer(m.x)?;
+        let normed = m.norm.as_ref().map(|norm| self.norm(x, norm)).transpose()?;
+        let x = normed.as_deref().unwrap_or(x);
+        let products = m.parts.iter().map(|part| self.product(x, part)).collect::<Result<Vec<_>>>()?;
+        match (m.epilogue, products.as_slice()) {
+            (Epilogue::None, _) => {
+                m.parts.iter().zip(products).try_for_each(|(part, product)| self.keep(part.out, product))
+            }
+            (Epilogue::Add { residual, out }, [product]) => {
+                let sum = self.add(self.run.buffer(residual)?, product)?;
+                self.keep(out, sum)
+            }
+            (Epilogue::Glu { activation, out }, [gate, up]) => {
+                let mut y = zeros(gate.len())?;
+                ops::glu(activation, gate, up, &mut y);
+                self.keep(out, y)
+            }
+            (epilogue, products) => {
+                Err(Error::internal(format!("{epilogue:?} of {} products (the plan was checked)", products.len())))
+            }
+        }
+    }
+
+    /// `x · weightᵀ (+ scale · (x · aᵀ) · bᵀ) + bias`: [T, N].
+    fn product(&self, x: &[f32], part: &Part) -> Result<Vec<f32>> {
+        let mut y = self.times(x, part.weight)?;
+        if let Some(lora) = part.lora {
+            let delta = self.times(&self.times(x, lora.a)?, lora.b)?;
+            ops::add_scaled(&delta, lora.scale, &mut y);
+        }
+        if let Some(bias) = part.bias {
+            ops::add_bias(self.weight(bias)?.values(), &mut y);
+        }
+        Ok(y)
+    }
+
+    fn times(&self, x: &[f32], weight: WeightId) -> Result<Vec<f32>> {
+        let weight = self.weight(weight)?;
+        let k = weight.spec().row_len();
+        let mut y = zeros(x.len() / k * weight.spec().n_rows())?;
+        ops::mat_mul(x, weight.values(), k, &mut y);
+        Ok(y)
+    }
+
+    fn rope(&self, x: BufferId, rope: &Rope) -> Result<Vec<f32>> {
+        let factors = rope.factors.map(|f| self.weight(f)).transpose()?.map(Tensor::values);
+        let mut y = self.run.buffer(x)?.to_vec();
+        for (row, y) in self.run.rows.iter().zip(y.chunks_exact_mut(self.width(x))) {
+            for head in y.chunks_exact_mut(rope.head_size) {
+                ops::rope(rope, factors, row.position, head);
+            }
+        }
+        Ok(y)
+    }
+
+    fn kv_write(&mut self, layer: usize, k: &[f32], v: &[f32]) {
+        let width = k.len() / self.run.rows.len();
+        let values = k.chunks_exact(width).zip(v.chunks_exact(width));
+        for (row, (k, v)) in self.run.rows.iter().zip(values) {
+            let (pages, position) = (&self.run.sequences[row.sequence as usize], row.position as usize);
+            self.pages.write(layer, Side::K, pages, position, k);
+            self.pages.write(layer, Side::V, pages, position, v);
+        }
+    }
+
+    fn attention(&mut self, a: &Attention) -> Result<()> {
+        let q = self.run.buffer(a.q)?;
+        let (head_size, queries_per_kv_head) = (a.head_size, a.heads / a.kv_heads);
+        let mut y = zeros(q.len())?;
+        let heads = q.chunks_exact(head_size).zip(y.chunks_exact_mut(head_size));
+        for (i, (q, y)) in heads.enumerate() {
+            let (row, head) = (&self.run.rows[i / a.heads], i % a.heads);
+            let (pages, last) = (&self.run.sequences[row.sequence as usize], row.position as usize);
+            let first = a.window.map_or(0, |window| (last + 1).saturating_sub(window));
+            let start = head / queries_per_kv_head * head_size;
+            let seen = |side| -> Vec<&[f32]> {
+                (first..=last).map(|p| &self.pages.row(a.layer, side, pages, p)[start..start + head_size]).collect()
+            };
+            ops::attend(q, &seen(Side::K), &seen(Side::V), a.scale, y);
+        }
+        self.keep(a.out, y)
+    }
+
+    fn add(&self, a: &[f32], b: &[f32]) -> Result<Vec<f32>> {
+        let mut y = zeros(a.len())?;
+        ops::add(a, b, &mut y);
+        Ok(y)
+    }
+
+    fn select_rows(&mut self, x: BufferId, out: BufferId) -> Result<()> {
+        let (width, all) = (self.width(x), self.run.buffer(x)?);
+        let mut y = zeros(self.run.outputs.len() * width)?;
+        for (o, y) in self.run.outputs.iter().zip(y.chunks_exact_mut(width)) {
+            let start = *o as usize * width;
+            y.copy_from_slice(&all[start..start + width]);
+        }
+        self.keep(out, y)
+    }
+
+    fn weight(&self, id: WeightId) -> Result<&Tensor> {
+        self.weights.get(&id).ok_or_else(|| Error::internal(format!("weight {} was not created", id.0)))
+    }
+
+    fn width(&self, id: BufferId) -> usize {
+        self.plan.buffers[id.0 as usize].width
+    }
+
+    /// Stores what an operation computed; it must have the shape that the plan says.
+    fn keep(&mut self, id: BufferId, values: Vec<f32>) -> Result<()> {
+        let buffer = &self.plan.buffers[id.0 as usize];
+        let rows = match buffer.rows {
+            Rows::New => self.run.rows.len(),
+            Rows::Out => self.run.outputs.len(),
+        };
+        if values.len() != rows * buffer.width {
+            let (name, n) = (&buffer.name, values.len());
+            return Err(Error::internal(format!("{name} got {n} values, expected [{rows}, {}]", buffer.width)));
+        }
+        self.run.buffers[id.0 as usize] = Some(values);
+        Ok(())
+    }
+}
+
+fn zeros(n: usize) -> Result<Vec<f32>> {
+    let mut v = try_vec(n, "a buffer of the reference executor")?;
+    v.resize(n, 0.0);
+    Ok(v)
+}
+
+/// For each operation the buffers that nothing reads after it, so that the peak stays low. Taps and the output stay.
+fn dead_after(plan: &Plan) -> Vec<Vec<BufferId>> {
+    let mut dead: Vec<Vec<BufferId>> = vec![vec![]; plan.ops.len()];
+    for i in 0..plan.buffers.len() {
+        let id = BufferId(i as u32);
+        let last_use = plan.ops.iter().rposition(|op| op.reads().contains(&id) || op.writes().contains(&id));
+        if let Some(last_use) = last_use.filter(|_| !plan.stays(id)) {
+            dead[last_use].push(id);
+        }
+    }
+    dead
+}

@@ -1,7 +1,14 @@
 //! Key-value cache as bookkeeping: which pages a sequence has, who shares them. The bytes are the executor's.
 //!
 //! A page holds [`PAGE_POSITIONS`] positions of all layers. Sequences share pages by reference count; the page that a
-//! sequence is about to write to is copied first where it is shared (copy on write).
+//! sequence is about to write to is copied first where it is shared (copy on write). [`Kv`] keeps that book for the session;
+//! [`snapshot`] and [`restore`] take a sequence out of an executor and back.
+
+mod sequences;
+mod snapshot;
+
+pub use sequences::{Kv, PageCopy, SequenceId};
+pub use snapshot::{restore, snapshot};
 
 /// Positions per page: also the fixed split of attention, so that results do not depend on how work is divided.
 pub const PAGE_POSITIONS: usize = 64;

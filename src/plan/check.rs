@@ -1,0 +1,236 @@
+//! What must hold of every plan, however it was made or rewritten. A fault found here is a defect of the engine (a file
+//! that does not fit was refused by the builder): [`Error::Internal`], naming the operation.
+//!
+//! Builders and rules are checked in debug builds and tests; executors check what they are given to prepare.
+
+use super::{Attention, BufferId, Epilogue, MatMul, Norm, Op, Part, Plan, Rope, Rows};
+use crate::{
+    error::{Error, Result},
+    kv::KvGeometry,
+    weights::{WeightId, WeightSpec},
+};
+
+impl Plan {
+    /// Order and shapes: every buffer is written once and before it is read, the cache of a layer is written before it is
+    /// attended to, operands fit each other, the output and the taps are there after the last operation.
+    pub fn check(&self) -> Result<()> {
+        if self.rows.max() == 0 {
+            return Err(Error::internal(format!("plan {}: no rows", self.name)));
+        }
+        let mut written = vec![false; self.buffers.len()];
+        let mut cached_layers = vec![];
+        for op in &self.ops {
+            let fault = |what: String| Error::internal(format!("plan {}: {what} in {op:?}", self.name));
+            for id in op.reads() {
+                if !written.get(id.0 as usize).is_some_and(|w| *w) {
+                    return Err(fault(format!("buffer {} is read before it is written", id.0)));
+                }
+            }
+            for id in op.writes() {
+                match written.get_mut(id.0 as usize) {
+                    Some(w) if !*w => *w = true,
+                    Some(_) => return Err(fault(format!("buffer {} is written twice", id.0))),
+                    None => return Err(fault(format!("there is no buffer {}", id.0))),
+                }
+            }
+            self.check_shapes(op).map_err(fault)?;
+            check_cache_order(op, &mut cached_layers).map_err(fault)?;
+        }
+        match std::iter::once(&self.output).chain(&self.taps).find(|id| !written.get(id.0 as usize).is_some_and(|w| *w)) {
+            Some(id) => Err(Error::internal(format!("plan {}: nothing writes buffer {}", self.name, id.0))),
+            None => Ok(()),
+        }
+    }
+
+    /// Every weight exists and has the shape that its operation wants.
+    pub fn check_weights<'a>(&self, spec: impl Fn(WeightId) -> Option<&'a WeightSpec>) -> Result<()> {
+        let has_shape = |id: WeightId, expected: &[usize]| match spec(id) {
+            None => Err(format!("weight {} is not there", id.0)),
+            Some(spec) if spec.shape != expected => {
+                Err(format!("tensor {} has the shape {:?}, expected {expected:?}", spec.name, spec.shape))
+            }
+            Some(_) => Ok(()),
+        };
+        let rank = |id: WeightId| spec(id).map_or(0, WeightSpec::n_rows);
+        for op in &self.ops {
+            let checked = match op {
+                Op::Embed { table, out, .. } => has_shape(*table, &[rank(*table), self.width(*out)]),
+                Op::Norm { x, norm, .. } => self.check_norm_weights(norm, *x, &has_shape),
+                Op::MatMul(m) => self.check_mat_mul_weights(m, &has_shape, &rank),
+                Op::Rope { rope, .. } | Op::RopeKv { rope, .. } => {
+                    rope.factors.map_or(Ok(()), |f| has_shape(f, &[rope.dims / 2]))
+                }
+                Op::KvWrite { .. } | Op::Attention(_) | Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => Ok(()),
+            };
+            checked.map_err(|what| Error::internal(format!("plan {}: {what} in {op:?}", self.name)))?;
+        }
+        Ok(())
+    }
+
+    /// The cache has the layers and the heads that the plan's operations want.
+    pub fn check_geometry(&self, geometry: &KvGeometry) -> Result<()> {
+        let row_len = geometry.kv_heads * geometry.head_size;
+        for op in &self.ops {
+            let fits = match op {
+                Op::KvWrite { layer, k, .. } | Op::RopeKv { layer, k, .. } => {
+                    *layer < geometry.layers && self.width(*k) == row_len
+                }
+                Op::Attention(a) => {
+                    a.layer < geometry.layers && a.kv_heads == geometry.kv_heads && a.head_size == geometry.head_size
+                }
+                _ => true,
+            };
+            if !fits {
+                return Err(Error::internal(format!("plan {}: {op:?} does not fit {geometry:?}", self.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_shapes(&self, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Embed { out, .. } => self.expect(*out, Rows::New, self.width(*out)),
+            Op::Norm { x, norm, out } => {
+                check_norm(norm)?;
+                self.expect_like(*out, *x)
+            }
+            Op::MatMul(m) => self.check_mat_mul(m),
+            Op::Rope { x, heads, rope, out } => {
+                check_rope(rope)?;
+                self.expect(*x, Rows::New, heads * rope.head_size)?;
+                self.expect_like(*out, *x)
+            }
+            Op::KvWrite { k, v, .. } => {
+                self.expect(*k, Rows::New, self.width(*k))?;
+                self.expect_like(*v, *k)
+            }
+            Op::RopeKv { heads, kv_heads, rope, q, k, v, out, .. } => {
+                check_rope(rope)?;
+                self.expect(*q, Rows::New, heads * rope.head_size)?;
+                self.expect(*k, Rows::New, kv_heads * rope.head_size)?;
+                self.expect_like(*v, *k)?;
+                self.expect_like(*out, *q)
+            }
+            Op::Attention(a) => self.check_attention(a),
+            Op::Glu { gate: a, up: b, out, .. } | Op::Add { a, b, out } => {
+                self.expect_like(*b, *a)?;
+                self.expect_like(*out, *a)
+            }
+            Op::SelectRows { x, out } => {
+                self.expect(*x, Rows::New, self.width(*x))?;
+                self.expect(*out, Rows::Out, self.width(*x))
+            }
+        }
+    }
+
+    fn check_mat_mul(&self, m: &MatMul) -> Result<(), String> {
+        m.norm.iter().try_for_each(check_norm)?;
+        let rows = self.buffer_rows(m.x);
+        match (m.epilogue, m.parts.as_slice()) {
+            (Epilogue::None, []) => Err("no parts".into()),
+            (Epilogue::None, parts) => parts.iter().try_for_each(|p| self.expect(p.out, rows, self.width(p.out))),
+            (Epilogue::Add { residual, out }, [part]) => {
+                self.expect(residual, rows, self.width(part.out))?;
+                self.expect_like(out, residual)
+            }
+            (Epilogue::Glu { out, .. }, [gate, up]) if self.width(gate.out) == self.width(up.out) => {
+                self.expect(out, rows, self.width(gate.out))
+            }
+            (_, parts) => Err(format!("the epilogue does not go with these {} parts", parts.len())),
+        }
+    }
+
+    fn check_attention(&self, a: &Attention) -> Result<(), String> {
+        if a.kv_heads == 0 || a.heads % a.kv_heads != 0 {
+            return Err(format!("{} heads are no multiple of {} kv heads", a.heads, a.kv_heads));
+        }
+        if a.window == Some(0) {
+            return Err("an empty window".into());
+        }
+        self.expect(a.q, Rows::New, a.heads * a.head_size)?;
+        self.expect_like(a.out, a.q)
+    }
+
+    fn check_norm_weights(&self, norm: &Norm, x: BufferId, has_shape: &HasShape<'_>) -> Result<(), String> {
+        let width = [self.width(x)];
+        has_shape(norm.weight, &width)?;
+        norm.bias.map_or(Ok(()), |bias| has_shape(bias, &width))
+    }
+
+    fn check_mat_mul_weights(
+        &self,
+        m: &MatMul,
+        has_shape: &HasShape<'_>,
+        rank: &dyn Fn(WeightId) -> usize,
+    ) -> Result<(), String> {
+        m.norm.iter().try_for_each(|norm| self.check_norm_weights(norm, m.x, has_shape))?;
+        let k = self.width(m.x);
+        m.parts.iter().try_for_each(|Part { weight, bias, lora, out }| {
+            let n = self.width(*out);
+            has_shape(*weight, &[n, k])?;
+            bias.map_or(Ok(()), |bias| has_shape(bias, &[n]))?;
+            lora.map_or(Ok(()), |lora| {
+                has_shape(lora.a, &[rank(lora.a), k])?;
+                has_shape(lora.b, &[n, rank(lora.a)])
+            })
+        })
+    }
+
+    fn expect(&self, id: BufferId, rows: Rows, width: usize) -> Result<(), String> {
+        let b = &self.buffers[id.0 as usize];
+        if (b.rows, b.width) == (rows, width) && width > 0 {
+            Ok(())
+        } else {
+            Err(format!("{} is [{:?}, {}], expected [{rows:?}, {width}]", b.name, b.rows, b.width))
+        }
+    }
+
+    fn expect_like(&self, id: BufferId, other: BufferId) -> Result<(), String> {
+        self.expect(id, self.buffer_rows(other), self.width(other))
+    }
+
+    fn width(&self, id: BufferId) -> usize {
+        self.buffers[id.0 as usize].width
+    }
+
+    fn buffer_rows(&self, id: BufferId) -> Rows {
+        self.buffers[id.0 as usize].rows
+    }
+}
+
+type HasShape<'a> = dyn Fn(WeightId, &[usize]) -> Result<(), String> + 'a;
+
+fn check_norm(norm: &Norm) -> Result<(), String> {
+    match norm.eps.is_finite() && norm.eps > 0.0 {
+        true => Ok(()),
+        false => Err(format!("ε is {}", norm.eps)),
+    }
+}
+
+fn check_rope(rope: &Rope) -> Result<(), String> {
+    let Rope { head_size, dims, base, frequency_scale, .. } = *rope;
+    if dims == 0 || dims % 2 != 0 || dims > head_size {
+        return Err(format!("{dims} of {head_size} elements cannot be rotated"));
+    }
+    if !(base.is_finite() && base > 0.0 && frequency_scale.is_finite()) {
+        return Err(format!("base {base}, frequency scale {frequency_scale}"));
+    }
+    Ok(())
+}
+
+/// Each layer's cache is written once, and before it is attended to.
+fn check_cache_order(op: &Op, cached_layers: &mut Vec<usize>) -> Result<(), String> {
+    match op {
+        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } if cached_layers.contains(layer) => {
+            Err(format!("the cache of layer {layer} is written twice"))
+        }
+        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } => {
+            cached_layers.push(*layer);
+            Ok(())
+        }
+        Op::Attention(a) if !cached_layers.contains(&a.layer) => {
+            Err(format!("the cache of layer {} is read before it is written", a.layer))
+        }
+        _ => Ok(()),
+    }
+}
