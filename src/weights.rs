@@ -24,6 +24,12 @@ impl WeightSpec {
         if self.shape.len() == 2 { self.shape[0] } else { 1 }
     }
 
+    /// Length of the data in the file, bytes; 0 for a row that is no whole number of blocks (no such weight is loaded).
+    pub fn file_bytes(&self) -> u64 {
+        let rows = self.shape.iter().rev().skip(1).fold(1u64, |n, d| n.saturating_mul(*d as u64));
+        rows.saturating_mul(self.format.row_bytes(self.row_len()).unwrap_or(0) as u64)
+    }
+
     /// Weights per row.
     pub fn row_len(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)

@@ -36,7 +36,8 @@ impl Plan {
             self.check_shapes(op).map_err(fault)?;
             check_cache_order(op, &mut cached_layers).map_err(fault)?;
         }
-        match std::iter::once(&self.output).chain(&self.taps).find(|id| !written.get(id.0 as usize).is_some_and(|w| *w)) {
+        match std::iter::once(&self.output).chain(&self.taps).find(|id| !written.get(id.0 as usize).is_some_and(|w| *w))
+        {
             Some(id) => Err(Error::internal(format!("plan {}: nothing writes buffer {}", self.name, id.0))),
             None => Ok(()),
         }
@@ -60,7 +61,9 @@ impl Plan {
                 Op::Rope { rope, .. } | Op::RopeKv { rope, .. } => {
                     rope.factors.map_or(Ok(()), |f| has_shape(f, &[rope.dims / 2]))
                 }
-                Op::KvWrite { .. } | Op::Attention(_) | Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => Ok(()),
+                Op::KvWrite { .. } | Op::Attention(_) | Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => {
+                    Ok(())
+                }
             };
             checked.map_err(|what| Error::internal(format!("plan {}: {what} in {op:?}", self.name)))?;
         }

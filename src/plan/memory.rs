@@ -1,6 +1,11 @@
-//! Gives every buffer its place in one arena, so that the peak is known before the weights arrive.
+//! Gives every buffer its place in one arena, so that the peak is known before the weights arrive, and adds up what a model
+//! needs ([`estimate`]), so that "does not fit" is said before the download.
 
-use super::{BufferId, Plan};
+use super::{BufferId, MemoryReport, Plan};
+use crate::{
+    kv::KvGeometry,
+    weights::{WeightId, WeightSpec, Weights},
+};
 
 /// Where the buffers of a plan lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,19 +20,110 @@ pub struct Layout {
 /// Alignment of buffers, f32 elements (64 bytes).
 pub const ALIGN: usize = 16;
 
+/// The operations, by index, between which a buffer must keep its contents, both included. An operation's inputs and
+/// outputs are alive together: executors may write an output before they have read all of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// The operation that writes it.
+    pub first: usize,
+    /// The last operation that reads it; past every operation for a tap or the output.
+    pub last: usize,
+}
+
+impl Lifetime {
+    /// Of every buffer that an operation writes.
+    pub fn of(plan: &Plan) -> Vec<Option<Self>> {
+        let mut lifetimes = vec![None; plan.buffers.len()];
+        for (i, op) in plan.ops.iter().enumerate() {
+            for id in op.writes() {
+                let last = if plan.stays(id) { plan.ops.len() } else { i };
+                lifetimes[id.0 as usize] = Some(Self { first: i, last });
+            }
+            for id in op.reads() {
+                if let Some(lifetime) = &mut lifetimes[id.0 as usize] {
+                    lifetime.last = lifetime.last.max(i);
+                }
+            }
+        }
+        lifetimes
+    }
+
+    /// Whether there is a moment at which both are alive.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// A buffer that has its place.
+struct Placed {
+    offset: usize,
+    end: usize,
+    lifetime: Lifetime,
+}
+
 impl Layout {
-    /// Places the buffers of a plan: two buffers share room only where their lifetimes (first write to last read) are
-    /// disjoint; taps and the output live to the end.
+    /// Places the buffers of a plan: two buffers share room only where their lifetimes are disjoint. Greedy: the largest
+    /// buffer first, each in the smallest gap that it fits into.
     pub fn of(plan: &Plan) -> Self {
-        let mut arena_len = 0;
-        let offsets = (0..plan.buffers.len())
-            .map(|i| {
-                let offset = arena_len;
-                let id = BufferId(i as u32);
-                arena_len += (plan.max_rows(id) * plan.buffers[i].width).next_multiple_of(ALIGN);
-                Some(offset)
-            })
-            .collect();
-        Self { offsets, arena_len }
+        let lifetimes = Lifetime::of(plan);
+        let mut order: Vec<usize> = (0..plan.buffers.len()).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(buffer_len(plan, *i)));
+
+        let mut layout = Self { offsets: vec![None; plan.buffers.len()], arena_len: 0 };
+        let mut placed: Vec<Placed> = vec![];
+        for i in order {
+            let Some(lifetime) = lifetimes[i] else { continue };
+            let len = buffer_len(plan, i);
+            let offset = best_fit(&placed, lifetime, len);
+            layout.offsets[i] = Some(offset);
+            layout.arena_len = layout.arena_len.max(offset + len);
+            let at = placed.partition_point(|p| p.offset < offset);
+            placed.insert(at, Placed { offset, end: offset + len, lifetime });
+        }
+        layout
+    }
+
+    /// Length of the arena, bytes.
+    pub fn n_bytes(&self) -> u64 {
+        (self.arena_len * size_of::<f32>()) as u64
+    }
+}
+
+/// Offset of the smallest gap of at least `len` between the buffers that are alive at the same time; after the last of them
+/// where there is none. `placed` is in order of offset.
+fn best_fit(placed: &[Placed], lifetime: Lifetime, len: usize) -> usize {
+    let mut best: Option<(usize, usize)> = None;
+    let mut free_from = 0;
+    for p in placed.iter().filter(|p| p.lifetime.overlaps(&lifetime)) {
+        let gap = p.offset.saturating_sub(free_from);
+        if gap >= len && best.is_none_or(|(smallest, _)| gap < smallest) {
+            best = Some((gap, free_from));
+        }
+        free_from = free_from.max(p.end);
+    }
+    best.map_or(free_from, |(_, offset)| offset)
+}
+
+fn buffer_len(plan: &Plan, i: usize) -> usize {
+    (plan.max_rows(BufferId(i as u32)) * plan.buffers[i].width).next_multiple_of(ALIGN)
+}
+
+/// What an executor will hold, bytes, known from the header alone. `weight_bytes` is the size of a weight in the executor's
+/// layout; each plan has an arena of its own; the cache is of one sequence of `context_tokens` positions.
+pub fn estimate(
+    plans: &[&Plan],
+    weights: &Weights,
+    weight_bytes: impl Fn(&WeightSpec) -> u64,
+    geometry: &KvGeometry,
+    context_tokens: usize,
+) -> MemoryReport {
+    let mut used: Vec<WeightId> = plans.iter().flat_map(|p| &p.ops).flat_map(|op| op.weights()).collect();
+    used.sort_unstable();
+    used.dedup();
+    let n_pages = KvGeometry::pages_for(context_tokens) as u64;
+    MemoryReport {
+        weights_bytes: used.iter().fold(0, |sum: u64, id| sum.saturating_add(weight_bytes(weights.spec(*id)))),
+        kv_bytes: n_pages.saturating_mul(geometry.page_bytes() as u64),
+        buffers_bytes: plans.iter().fold(0, |sum: u64, plan| sum.saturating_add(Layout::of(plan).n_bytes())),
     }
 }

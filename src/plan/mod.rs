@@ -99,7 +99,8 @@ impl Plan {
     /// taken away cannot be tapped.
     pub fn tap(&mut self, name: &str) -> Result<BufferId> {
         let id = self.find(name).filter(|id| self.ops.iter().any(|op| op.writes().contains(id)));
-        let id = id.ok_or_else(|| Error::InvalidArgument { what: format!("plan {} has no buffer {name}", self.name) })?;
+        let id =
+            id.ok_or_else(|| Error::InvalidArgument { what: format!("plan {} has no buffer {name}", self.name) })?;
         if !self.taps.contains(&id) {
             self.taps.push(id);
         }

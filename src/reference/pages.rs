@@ -1,10 +1,9 @@
 //! The key-value pages of the reference executor: f32 values, each rounded to the cache's format when it is written.
 
-use half::f16;
-
 use crate::{
     error::{Error, Result, try_vec},
     kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
+    quant::{f16_to_f32, f32_to_f16},
 };
 
 /// Keys or values.
@@ -82,7 +81,7 @@ impl Pages {
         for range in self.row_ranges(n_positions) {
             for x in &self.pages[page.0 as usize][range] {
                 match self.geometry.format {
-                    KvFormat::F16 => bytes.extend_from_slice(&f16::from_f32(*x).to_le_bytes()),
+                    KvFormat::F16 => bytes.extend_from_slice(&f32_to_f16(*x).to_le_bytes()),
                     KvFormat::F32 => bytes.extend_from_slice(&x.to_le_bytes()),
                 }
             }
@@ -103,7 +102,7 @@ impl Pages {
         let page = &mut self.pages[page.0 as usize];
         for (x, bytes) in ranges.into_iter().flatten().zip(bytes.chunks_exact(element_bytes)) {
             page[x] = match (format, bytes) {
-                (KvFormat::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
+                (KvFormat::F16, &[a, b]) => f16_to_f32(u16::from_le_bytes([a, b])),
                 (KvFormat::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
                 _ => return Err(Error::internal("an element of another size")),
             };
@@ -143,7 +142,7 @@ impl Pages {
 /// The nearest value that the cache's format has.
 fn round(format: KvFormat, x: f32) -> f32 {
     match format {
-        KvFormat::F16 => f16::from_f32(x).to_f32(),
+        KvFormat::F16 => f16_to_f32(f32_to_f16(x)),
         KvFormat::F32 => x,
     }
 }

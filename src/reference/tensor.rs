@@ -85,9 +85,7 @@ impl Tensor {
         quant::dequantize(spec.format, bytes, &mut values[start..])?;
         match values[start..].iter().position(|x| !x.is_finite()) {
             None => Ok(()),
-            Some(i) => {
-                Err(Error::file(format!("tensor {}: value {} is {}", spec.name, start + i, values[start + i])))
-            }
+            Some(i) => Err(Error::file(format!("tensor {}: value {} is {}", spec.name, start + i, values[start + i]))),
         }
     }
 }
