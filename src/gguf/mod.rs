@@ -1,14 +1,23 @@
 //! GGUF files: a push parser that is fed chunks and gives out the header, the metadata, the tensor directory and then
 //! the bytes of each tensor in order. Layer 0: no I/O. Format: ggml's `docs/gguf.md`, versions 2 and 3, little-endian.
 
+mod directory;
+mod header;
+pub mod limits;
+mod magic;
+mod parser;
+mod reader;
+mod types;
 mod value;
 
+pub use parser::{Event, Parser, Summary};
+pub use types::GgmlType;
 pub use value::{Array, Metadata, StringArray, Value};
 
 use crate::quant::Format;
 
 /// Everything before the tensor data.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     /// GGUF version, 2 or 3.
     pub version: u32,
@@ -37,4 +46,14 @@ pub struct TensorInfo {
     pub offset: u64,
     /// Length of the data, bytes.
     pub n_bytes: u64,
+}
+
+/// A key or a name out of a file as it may stand in a message: escaped, and not longer than a line.
+fn quoted(name: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    let mut out: String = name.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
+    if name.chars().nth(MAX_CHARS).is_some() {
+        out.push('…');
+    }
+    out
 }

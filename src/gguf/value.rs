@@ -1,5 +1,8 @@
 //! Metadata values, kept compact: a vocabulary of 150,000 strings is two allocations.
 
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::quoted;
 use crate::error::{Error, Result};
 
 /// A metadata value.
@@ -81,31 +84,177 @@ impl StringArray {
     }
 }
 
+/// GGUF's types of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ValueType {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    F32,
+    Bool,
+    String,
+    Array,
+    U64,
+    I64,
+    F64,
+}
+
+impl ValueType {
+    /// The type with this number.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        const ALL: [ValueType; 13] = [
+            ValueType::U8,
+            ValueType::I8,
+            ValueType::U16,
+            ValueType::I16,
+            ValueType::U32,
+            ValueType::I32,
+            ValueType::F32,
+            ValueType::Bool,
+            ValueType::String,
+            ValueType::Array,
+            ValueType::U64,
+            ValueType::I64,
+            ValueType::F64,
+        ];
+        ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// Bytes of a value; 1 for strings and arrays, whose lengths stand in the file.
+    pub(super) fn n_bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 | Self::Bool | Self::String | Self::Array => 1,
+            Self::U16 | Self::I16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    /// The value of a scalar; `None` where a boolean is neither 0 nor 1.
+    pub(super) fn scalar(self, bytes: &[u8]) -> Option<Value> {
+        macro_rules! number {
+            ($variant:ident, $t:ty) => {
+                Value::$variant(<$t>::from_le_bytes(bytes.try_into().ok()?))
+            };
+        }
+        Some(match self {
+            Self::U8 => number!(U8, u8),
+            Self::I8 => number!(I8, i8),
+            Self::U16 => number!(U16, u16),
+            Self::I16 => number!(I16, i16),
+            Self::U32 => number!(U32, u32),
+            Self::I32 => number!(I32, i32),
+            Self::F32 => number!(F32, f32),
+            Self::U64 => number!(U64, u64),
+            Self::I64 => number!(I64, i64),
+            Self::F64 => number!(F64, f64),
+            Self::Bool => match bytes {
+                [0] => Value::Bool(false),
+                [1] => Value::Bool(true),
+                _ => return None,
+            },
+            Self::String | Self::Array => return None,
+        })
+    }
+}
+
+impl Array {
+    /// An array of such elements; arrays of arrays do not exist here.
+    pub(super) fn empty(element: ValueType) -> Self {
+        match element {
+            ValueType::U8 => Self::U8(vec![]),
+            ValueType::I8 => Self::I8(vec![]),
+            ValueType::U16 => Self::U16(vec![]),
+            ValueType::I16 => Self::I16(vec![]),
+            ValueType::U32 => Self::U32(vec![]),
+            ValueType::I32 => Self::I32(vec![]),
+            ValueType::F32 => Self::F32(vec![]),
+            ValueType::Bool => Self::Bool(vec![]),
+            ValueType::U64 => Self::U64(vec![]),
+            ValueType::I64 => Self::I64(vec![]),
+            ValueType::F64 => Self::F64(vec![]),
+            ValueType::String | ValueType::Array => Self::String(StringArray::default()),
+        }
+    }
+
+    /// Appends little-endian numbers or booleans; room is made for what is there.
+    pub(super) fn extend_from_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        macro_rules! numbers {
+            ($items:expr, $t:ty) => {{
+                let chunks = bytes.as_chunks::<{ size_of::<$t>() }>().0;
+                $items
+                    .try_reserve(chunks.len())
+                    .map_err(|_| Error::Memory { what: "a metadata array".into(), needed_bytes: bytes.len() as u64 })?;
+                $items.extend(chunks.iter().map(|b| <$t>::from_le_bytes(*b)));
+            }};
+        }
+        match self {
+            Self::U8(a) => numbers!(a, u8),
+            Self::I8(a) => numbers!(a, i8),
+            Self::U16(a) => numbers!(a, u16),
+            Self::I16(a) => numbers!(a, i16),
+            Self::U32(a) => numbers!(a, u32),
+            Self::I32(a) => numbers!(a, i32),
+            Self::F32(a) => numbers!(a, f32),
+            Self::U64(a) => numbers!(a, u64),
+            Self::I64(a) => numbers!(a, i64),
+            Self::F64(a) => numbers!(a, f64),
+            Self::Bool(a) => {
+                if bytes.iter().any(|b| *b > 1) {
+                    return Err(Error::file("a boolean is neither 0 nor 1"));
+                }
+                a.try_reserve(bytes.len())
+                    .map_err(|_| Error::Memory { what: "a metadata array".into(), needed_bytes: bytes.len() as u64 })?;
+                a.extend(bytes.iter().map(|b| *b == 1));
+            }
+            Self::String(_) => return Err(Error::internal("strings are not numbers")),
+        }
+        Ok(())
+    }
+}
+
 /// The key-value pairs of a file, in file order, with typed access. A key of the wrong type is an error that names it;
 /// a key that is absent is `None`, so each default is written beside the call.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
-    pairs: Vec<(String, Value)>,
+    pairs: Vec<(Arc<str>, Value)>,
+    /// Where each key stands in `pairs`. A tree, because a file chooses the keys and a hash could be attacked.
+    index: BTreeMap<Arc<str>, usize>,
 }
 
 impl Metadata {
     /// Adds a pair; a key that is there already is refused.
     pub fn insert(&mut self, key: String, value: Value) -> Result<()> {
-        if self.get(&key).is_some() {
-            return Err(Error::file(format!("metadata key {key} stands twice")));
+        if self.index.contains_key(key.as_str()) {
+            return Err(Error::file(format!("metadata key {} stands twice", quoted(&key))));
         }
+        let key: Arc<str> = key.into();
+        self.index.insert(key.clone(), self.pairs.len());
         self.pairs.push((key, value));
         Ok(())
     }
 
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+        self.pairs.get(*self.index.get(key)?).map(|(_, v)| v)
     }
 
     /// All pairs in file order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.pairs.iter().map(|(k, v)| (k.as_str(), v))
+        self.pairs.iter().map(|(k, v)| (&**k, v))
     }
 
     /// A whole number that is not negative, of any integer type.
