@@ -3,4 +3,5 @@
 
 pub mod gguf_builder;
 pub mod rng;
+pub mod runner;
 pub mod tiny_llama;

@@ -1,0 +1,115 @@
+//! A model in an executor, without session or sampling: a file is loaded and rows of logits come out. For the tests and
+//! measurements that compare logits with somebody else's.
+
+use std::{io::Read, sync::Arc};
+
+use kinglet::{
+    arch::Model,
+    error::{Error, Result},
+    gguf::{Event, Header, Parser},
+    kv::{KvFormat, KvGeometry, PageId},
+    plan::{Executor, PlanSlot, Row, RowBound, RowInput, Step},
+    weights::WeightId,
+};
+
+/// Most rows of a step.
+pub const MAX_ROWS: usize = 32;
+
+/// One sequence of one model.
+pub struct Runner<E> {
+    pub model: Model,
+    pub executor: E,
+    one: PlanSlot,
+    many: PlanSlot,
+    pages: Vec<PageId>,
+    past: usize,
+}
+
+impl<E: Executor> Runner<E> {
+    /// Reads a file to its end, in chunks, straight into the executor that `new` makes.
+    pub fn load(
+        mut file: impl Read,
+        kv_format: KvFormat,
+        context_tokens: usize,
+        new: impl Fn(KvGeometry) -> Result<E>,
+    ) -> Result<Self> {
+        let mut parser = Parser::new();
+        let mut loading: Option<(Header, Model, E, Vec<WeightId>)> = None;
+        let mut chunk = vec![0; 1 << 16];
+        loop {
+            let n = file.read(&mut chunk).map_err(|e| Error::Integrity { what: e.to_string() })?;
+            if n == 0 {
+                break;
+            }
+            parser.feed(&chunk[..n], &mut |event| match (event, &mut loading) {
+                (Event::Header(header), _) => {
+                    let model = Model::from_header(&header)?;
+                    let mut executor = new(model.kv_geometry(kv_format))?;
+                    let used = model.used_weights()?;
+                    used.iter().try_for_each(|id| executor.create_weight(*id, model.weights.spec(*id)))?;
+                    loading = Some((*header, model, executor, used));
+                    Ok(())
+                }
+                (Event::Data { tensor, bytes }, Some((_, _, executor, used))) => {
+                    let id = WeightId(tensor as u32);
+                    if used.contains(&id) { executor.write_weight(id, bytes) } else { Ok(()) }
+                }
+                (Event::Data { .. }, None) => Err(Error::internal("data before the header")),
+            })?;
+        }
+        parser.finish()?;
+        let (_, model, mut executor, _) = loading.ok_or_else(|| Error::file("an empty file"))?;
+        let one = executor.prepare(Arc::new(model.plan(RowBound::One, 1)?))?;
+        let many = executor.prepare(Arc::new(model.plan(RowBound::UpTo(MAX_ROWS), MAX_ROWS)?))?;
+        let n_pages = KvGeometry::pages_for(context_tokens);
+        executor.kv_reserve(n_pages)?;
+        // Not in order: where a page lies must not matter.
+        let pages = (0..n_pages as u32).rev().map(PageId).collect();
+        Ok(Self { model, executor, one, many, pages, past: 0 })
+    }
+
+    /// Forgets the sequence from this position on.
+    pub fn truncate(&mut self, position: usize) {
+        assert!(position <= self.past);
+        self.past = position;
+    }
+
+    /// Appends tokens, `rows` at a time, and gives the logits behind each: [ids.len(), V].
+    pub fn append(&mut self, ids: &[u32], rows: usize) -> Result<Vec<Vec<f32>>> {
+        let mut logits = vec![];
+        for ids in ids.chunks(rows) {
+            let row = |(i, id): (usize, &u32)| Row {
+                input: RowInput::Token(*id),
+                position: (self.past + i) as u32,
+                sequence: 0,
+            };
+            let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
+            let outputs: Vec<u32> = (0..ids.len() as u32).collect();
+            let step = Step { rows: &rows, outputs: &outputs, sequences: &[&self.pages], embeddings: &[] };
+            self.executor.begin(if ids.len() == 1 { self.one } else { self.many }, &step)?;
+            while !self.executor.advance(7)? {}
+            for o in 0..ids.len() {
+                logits.push(self.executor.output(o)?.to_vec());
+            }
+            self.past += ids.len();
+        }
+        Ok(logits)
+    }
+}
+
+/// The best token of a row of logits; the first of equals.
+pub fn argmax(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, x) in logits.iter().enumerate() {
+        if *x > logits[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+/// `ln Σ e^x` of a row of logits.
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
+    let top = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    top + logits.iter().map(|x| (f64::from(*x) - top).exp()).sum::<f64>().ln()
+}

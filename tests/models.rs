@@ -1,0 +1,144 @@
+//! Whole models against somebody else's implementation: tiny random llamas with the logits of HF transformers
+//! (tests/golden/make_tiny_llama.py), through the parser, the architecture, the plan and an executor.
+
+mod common;
+
+use common::runner::{MAX_ROWS, Runner};
+use kinglet::{error::Result, kv::KvFormat, plan::Executor, reference::Reference};
+use serde::Deserialize;
+
+/// The reference executor against transformers, both f32: the largest difference over the largest logit.
+const REFERENCE_TOLERANCE: f32 = 1e-4;
+/// The same with keys and values rounded to f16 (relative 2⁻¹¹ each, over two layers).
+const F16_CACHE_TOLERANCE: f32 = 5e-3;
+
+#[derive(Deserialize)]
+struct GoldenJson {
+    vocabulary: usize,
+    tokens: Vec<u32>,
+    logits: String,
+}
+
+struct Golden {
+    name: &'static str,
+    file: &'static [u8],
+    tokens: Vec<u32>,
+    /// [positions, V]
+    logits: Vec<Vec<f32>>,
+}
+
+/// Grouped queries; full attention with an own head; Llama 3's rotary factors over a page border; linear rotary scaling
+/// with biases.
+fn goldens() -> Vec<Golden> {
+    macro_rules! golden {
+        ($name:literal) => {
+            golden(
+                $name,
+                include_bytes!(concat!("golden/tiny_", $name, ".gguf")),
+                include_str!(concat!("golden/tiny_", $name, ".json")),
+            )
+        };
+    }
+    vec![golden!("grouped"), golden!("full"), golden!("llama3"), golden!("linear")]
+}
+
+fn golden(name: &'static str, file: &'static [u8], json: &str) -> Golden {
+    let golden: GoldenJson = serde_json::from_str(json).expect("a well-formed golden");
+    let number = |i: usize| u32::from_str_radix(&golden.logits[i..i + 8], 16).expect("hexadecimal").swap_bytes();
+    let flat: Vec<f32> = (0..golden.logits.len()).step_by(8).map(|i| f32::from_bits(number(i))).collect();
+    let logits: Vec<Vec<f32>> = flat.chunks(golden.vocabulary).map(<[f32]>::to_vec).collect();
+    assert_eq!(logits.len(), golden.tokens.len());
+    Golden { name, file, tokens: golden.tokens, logits }
+}
+
+fn reference(golden: &Golden, format: KvFormat) -> Runner<Reference> {
+    Runner::load(golden.file, format, golden.tokens.len(), |geometry| Ok(Reference::new(geometry))).expect("it loads")
+}
+
+/// The largest difference, as a part of the largest golden logit.
+fn difference(logits: &[Vec<f32>], golden: &[Vec<f32>]) -> f32 {
+    assert_eq!(logits.len(), golden.len());
+    let largest = golden.iter().flatten().fold(0.0_f32, |a, x| a.max(x.abs()));
+    assert!(logits.iter().flatten().all(|x| x.is_finite()), "logits are not finite");
+    let pairs = logits.iter().flatten().zip(golden.iter().flatten());
+    pairs.fold(0.0_f32, |a, (x, y)| a.max((x - y).abs())) / largest
+}
+
+fn assert_same_bits(a: &[Vec<f32>], b: &[Vec<f32>], what: &str) {
+    assert_eq!(a.len(), b.len());
+    for (position, (a, b)) in a.iter().zip(b).enumerate() {
+        let differs = a.iter().zip(b).position(|(a, b)| a.to_bits() != b.to_bits());
+        assert_eq!(differs, None, "{what}: position {position}");
+    }
+}
+
+/// One pass, any split and token by token give the same bits.
+fn assert_any_split_is_the_same<E: Executor>(golden: &Golden, load: impl Fn() -> Runner<E>) -> Result<()> {
+    let whole = load().append(&golden.tokens, MAX_ROWS)?;
+    for rows in [1, 2, 5, 8, 23] {
+        let split = load().append(&golden.tokens, rows)?;
+        assert_same_bits(&split, &whole, &format!("{}: {rows} rows at a time", golden.name));
+    }
+    let mut again = load();
+    again.append(&golden.tokens, MAX_ROWS)?;
+    again.truncate(golden.tokens.len() - 11);
+    let tail = again.append(&golden.tokens[golden.tokens.len() - 11..], 4)?;
+    assert_same_bits(&tail, &whole[whole.len() - 11..], &format!("{}: truncate and go on", golden.name));
+    Ok(())
+}
+
+#[test]
+fn the_reference_gives_the_logits_of_transformers() -> Result<()> {
+    for golden in goldens() {
+        let logits = reference(&golden, KvFormat::F32).append(&golden.tokens, MAX_ROWS)?;
+        let d = difference(&logits, &golden.logits);
+        println!("{}: {d:.1e} of the largest logit", golden.name);
+        assert!(d <= REFERENCE_TOLERANCE, "{}: {d} of the largest logit", golden.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cache_in_f16_stays_near() -> Result<()> {
+    for golden in goldens() {
+        let logits = reference(&golden, KvFormat::F16).append(&golden.tokens, MAX_ROWS)?;
+        let d = difference(&logits, &golden.logits);
+        assert!(d > 0.0 && d <= F16_CACHE_TOLERANCE, "{}: {d} of the largest logit", golden.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn any_split_gives_the_same_bits_on_the_reference() -> Result<()> {
+    for golden in goldens() {
+        for format in [KvFormat::F32, KvFormat::F16] {
+            assert_any_split_is_the_same(&golden, || reference(&golden, format))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the comparison must notice: a weight of one matrix that is off by one percent, another rotation, another token.
+#[test]
+fn a_wrong_model_is_noticed() -> Result<()> {
+    for golden in goldens() {
+        let mut file = golden.file.to_vec();
+        // The last matrix element of the file that is not small.
+        let at = file.len() - 4 * file.rchunks_exact(4).position(|b| value(b).abs() > 0.05).expect("a weight") - 4;
+        let changed = value(&file[at..at + 4]) * 1.1;
+        file[at..at + 4].copy_from_slice(&changed.to_le_bytes());
+        let mut wrong = Runner::load(&file[..], KvFormat::F32, 128, |geometry| Ok(Reference::new(geometry)))?;
+        let d = difference(&wrong.append(&golden.tokens, MAX_ROWS)?, &golden.logits);
+        assert!(d > REFERENCE_TOLERANCE, "{}: one weight is off and the difference is {d}", golden.name);
+
+        let mut tokens = golden.tokens.clone();
+        tokens[0] ^= 1;
+        let d = difference(&reference(&golden, KvFormat::F32).append(&tokens, MAX_ROWS)?, &golden.logits);
+        assert!(d > REFERENCE_TOLERANCE, "{}: another first token and the difference is {d}", golden.name);
+    }
+    Ok(())
+}
+
+fn value(bytes: &[u8]) -> f32 {
+    f32::from_le_bytes(bytes.try_into().expect("four bytes"))
+}
