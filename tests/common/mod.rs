@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary compiles this and uses a part of it")]
 
 pub mod gguf_builder;
+pub mod parse;
 pub mod rng;
 pub mod runner;
 pub mod tiny_llama;
