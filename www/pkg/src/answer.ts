@@ -1,0 +1,90 @@
+// What answers to chat and plain completions have in common: ids, usage, timings, and the stream of chunks with its
+// back-pressure. Used by chat.ts and completions.ts.
+
+import type { GenerateEvent } from './abi.js';
+import type { Generation } from './core.js';
+import type { GenerateOutput } from './protocol.js';
+import type { Stream, Timings, Usage } from './types.js';
+
+type EndEvent = Extract<GenerateEvent, { type: 'end' }>;
+
+/** What stands at the top of every answer and chunk. */
+export interface Head<O extends string> {
+  id: string;
+  object: O;
+  created: number;
+  model: string;
+}
+
+export function head<O extends string>(prefix: string, object: O, model: string): Head<O> {
+  const random = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return { id: `${prefix}-${random}`, object, created: Math.floor(Date.now() / 1000), model };
+}
+
+export function usageOf({ usage }: EndEvent): Usage {
+  return {
+    prompt_tokens: usage.promptTokens,
+    completion_tokens: usage.completionTokens,
+    total_tokens: usage.promptTokens + usage.completionTokens,
+    prompt_tokens_details: { cached_tokens: usage.cachedTokens },
+  };
+}
+
+export function timingsOf(output: GenerateOutput): Timings {
+  return { prompt_n: output.promptN, prompt_ms: output.promptMs, predicted_n: output.predictedN, predicted_ms: output.predictedMs };
+}
+
+/** Every event in order, the last one (`end`) returned instead. */
+export async function* eventsOf(generation: Generation): AsyncGenerator<Exclude<GenerateEvent, EndEvent>, EndEvent> {
+  let end: EndEvent | undefined;
+  for (let event = await generation.next(); event; event = await generation.next()) {
+    if (event.type === 'end') end = event;
+    else yield event;
+  }
+  // The worker ends every generation with this event, or with an error that `next` has thrown.
+  return end as EndEvent;
+}
+
+/** The chunks of a generation as callers read them. Ending the iteration early ends the generation. */
+export class ChunkStream<T> implements Stream<T> {
+  readonly #chunks: AsyncGenerator<T, undefined>;
+  readonly #generation: Generation;
+
+  constructor(generation: Generation, chunks: AsyncGenerator<T, undefined>) {
+    this.#generation = generation;
+    this.#chunks = chunks;
+  }
+
+  next(): Promise<IteratorResult<T, undefined>> {
+    return this.#chunks.next();
+  }
+
+  async return(): Promise<IteratorResult<T, undefined>> {
+    // First, so that a `next` that waits for a token comes back; what it would have thrown is nobody's error.
+    this.#generation.cancel(new DOMException('the stream was ended', 'AbortError'));
+    await this.#chunks.return(undefined).catch(() => {});
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  toReadableStream(): ReadableStream<T> {
+    return new ReadableStream<T>({
+      pull: async (controller) => {
+        const { done, value } = await this.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: async () => void (await this.return()),
+    }, { highWaterMark: 0 });
+  }
+}
+
+const encoder = new TextEncoder();
+
+/** UTF-8 of a token's text. */
+export function utf8(text: string): number[] {
+  return [...encoder.encode(text)];
+}

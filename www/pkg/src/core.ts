@@ -1,0 +1,208 @@
+// One loaded engine as the page sees it: its worker, its template worker, what is known of the model, and the queue of
+// generations. chat.ts and completions.ts build on it; index.ts makes it. The truth of a conversation is here: prompt ids, seed
+// and parameters are made on the page, and every token that was given out is noted on the page.
+
+import type { GenerateEvent, GenerateRequest } from './abi.js';
+import type { Call, Client } from './client.js';
+import { KingletError } from './errors.js';
+import type { EngineRequests, GenerateOutput, LoadOutput } from './protocol.js';
+import { CHATML, type TemplateRenderer } from './templates.js';
+import type { ChatMessage, Info, TemplateOptions } from './types.js';
+
+/** Tokens that are computed ahead of a stream's reader. */
+const STREAM_WINDOW_TOKENS = 32;
+/** Slices of work: short where someone watches the text appear. */
+const STREAM_SLICE_MS = 16;
+const WHOLE_SLICE_MS = 50;
+/** Room for what a template adds to the messages. */
+const TEMPLATE_OUTPUT_CHARS = 1 << 20;
+
+export class Core {
+  readonly info: Info;
+  readonly #client: Client<EngineRequests>;
+  readonly #templates: TemplateRenderer;
+  readonly #template: LoadOutput['template'];
+  readonly #closing = new AbortController();
+  #lastTurn: Promise<void> = Promise.resolve();
+
+  constructor(client: Client<EngineRequests>, templates: TemplateRenderer, loaded: LoadOutput, info: Info) {
+    this.#client = client;
+    this.#templates = templates;
+    this.#template = loaded.template;
+    this.info = info;
+  }
+
+  /** Throws for a call after `close()`. */
+  checkOpen(): void {
+    if (this.#closing.signal.aborted) throw new DOMException('the engine was closed', 'InvalidStateError');
+  }
+
+  close(): void {
+    const reason = new DOMException('the engine was closed', 'AbortError');
+    this.#closing.abort(reason);
+    this.#client.fail(reason);
+    this.#templates.close(reason);
+  }
+
+  async tokenize(text: string, options: { addSpecial: boolean; parseSpecial: boolean; joiner?: string }, signal?: AbortSignal): Promise<Uint32Array> {
+    return this.#client.call('tokenize', { text, ...options }, { signal }).result;
+  }
+
+  async detokenize(tokens: Uint32Array): Promise<string> {
+    return this.#client.call('detokenize', { tokens }).result;
+  }
+
+  /** The conversation as text; strings of messages are broken by `joiner` where they hold a special token. */
+  async render(messages: ChatMessage[], options: TemplateOptions): Promise<{ text: string; joiner: string }> {
+    const template = this.#template.chatTemplate ?? CHATML;
+    const data = { ...options.variables, tools: options.tools ?? null, add_generation_prompt: options.addGenerationPrompt ?? true };
+    const plain = messages.map((message) => plainMessage(message, template));
+    return this.#templates.render({
+      template, messages: plain, data, specialStrings: this.#template.specialStrings,
+      tokens: { bos_token: this.#template.bosToken ?? '', eos_token: this.#template.eosToken ?? '' },
+      maxOutputChars: TEMPLATE_OUTPUT_CHARS + 4 * JSON.stringify([plain, data]).length,
+    }, options.signal);
+  }
+
+  /** The ids of a conversation: special tokens come from the template only. */
+  async chatPrompt(messages: ChatMessage[], signal: AbortSignal | undefined): Promise<Uint32Array> {
+    const { text, joiner } = await this.render(messages, signal ? { signal } : {});
+    // A template writes BOS itself where the model wants it; the default one cannot know.
+    return this.tokenize(text, { addSpecial: this.#template.chatTemplate === undefined, parseSpecial: true, joiner }, signal);
+  }
+
+  /** The ids of a plain prompt; an empty one begins with BOS. */
+  async textPrompt(prompt: string | number[] | Uint32Array, signal: AbortSignal | undefined): Promise<Uint32Array> {
+    const ids = typeof prompt === 'string' ? await this.tokenize(prompt, { addSpecial: true, parseSpecial: false }, signal) : Uint32Array.from(prompt);
+    if (ids.length > 0) return ids;
+    const { bosToken } = this.#template;
+    if (!bosToken) throw new RangeError('the prompt is empty, and this model has no BOS token to begin with');
+    return this.tokenize(bosToken, { addSpecial: false, parseSpecial: true }, signal);
+  }
+
+  /** Takes the next place in the queue at once; `prepare` makes the prompt while earlier calls still run. */
+  async generate(request: Omit<GenerateRequest, 'prompt'>, prepare: () => Promise<Uint32Array>, { stream, signal }: { stream: boolean; signal: AbortSignal | undefined }): Promise<Generation> {
+    signal?.throwIfAborted();
+    const turn = this.#takeTurn();
+    try {
+      const prompt = await prepare();
+      if (prompt.length > this.info.contextLength) throw overflow(prompt.length, this.info.contextLength);
+      const begin = (onEvent: (events: GenerateEvent[]) => void): Call<GenerateOutput> => this.#client.call('generate', {
+        request: { ...request, prompt }, sliceMs: stream ? STREAM_SLICE_MS : WHOLE_SLICE_MS, windowTokens: stream ? STREAM_WINDOW_TOKENS : 0,
+      }, { onEvent });
+      return new Generation({ prompt, request, turn, begin, signals: signal ? [signal, this.#closing.signal] : [this.#closing.signal] });
+    } catch (thrown) {
+      turn.done();
+      throw signal?.aborted ? signal.reason : thrown;
+    }
+  }
+
+  #takeTurn(): Turn {
+    const ready = this.#lastTurn;
+    let done = (): void => {};
+    const mine = new Promise<void>((resolve) => { done = resolve; });
+    this.#lastTurn = ready.then(() => mine);
+    return { ready, done };
+  }
+}
+
+/** A place in the queue. `ready`: all earlier ones are done. */
+interface Turn {
+  ready: Promise<void>;
+  done(): void;
+}
+
+/** One generation from the queue to its end: its events in order, and the record from which it could be repeated or resumed. */
+export class Generation {
+  readonly prompt: Uint32Array;
+  readonly request: Omit<GenerateRequest, 'prompt'>;
+  /** Tokens given out so far, per choice. */
+  readonly generated: number[][];
+  #events: GenerateEvent[] = [];
+  #call: Call<GenerateOutput> | undefined;
+  #ended: { output: GenerateOutput } | { error: unknown } | undefined;
+  #wake: () => void = () => {};
+  readonly #stopListening: () => void;
+
+  constructor({ prompt, request, turn, begin, signals }: {
+    prompt: Uint32Array; request: Omit<GenerateRequest, 'prompt'>; turn: Turn; signals: AbortSignal[];
+    begin: (onEvent: (events: GenerateEvent[]) => void) => Call<GenerateOutput>;
+  }) {
+    this.prompt = prompt;
+    this.request = request;
+    this.generated = Array.from({ length: request.n }, () => []);
+    const listeners = signals.map((signal) => {
+      const onAbort = (): void => this.cancel(signal.reason);
+      signal.addEventListener('abort', onAbort, { once: true });
+      return () => signal.removeEventListener('abort', onAbort);
+    });
+    this.#stopListening = () => listeners.forEach((stop) => stop());
+    const aborted = signals.find((signal) => signal.aborted);
+    if (aborted) this.cancel(aborted.reason);
+    void this.#run(turn, begin);
+  }
+
+  /** The next event; undefined after the last. Rejects with what ended the generation early. */
+  async next(): Promise<GenerateEvent | undefined> {
+    for (;;) {
+      if (this.#ended && 'error' in this.#ended) throw this.#ended.error;
+      const event = this.#events.shift();
+      if (event) {
+        if (event.type === 'token') this.#call?.acknowledge(1);
+        return event;
+      }
+      if (this.#ended) return undefined;
+      await new Promise<void>((resolve) => { this.#wake = resolve; });
+    }
+  }
+
+  /** What the worker measured. Only after `next` gave undefined. */
+  get output(): GenerateOutput {
+    if (!this.#ended || 'error' in this.#ended) throw new KingletError('E_INTERNAL', 'the generation has not ended');
+    return this.#ended.output;
+  }
+
+  /** Ends it early; `next` rejects with `reason`. */
+  cancel(reason: unknown): void {
+    if (this.#ended) return;
+    this.#call?.cancel(reason);
+    this.#events = [];
+    this.#end({ error: reason });
+  }
+
+  async #run(turn: Turn, begin: (onEvent: (events: GenerateEvent[]) => void) => Call<GenerateOutput>): Promise<void> {
+    await turn.ready;
+    if (!this.#ended) {
+      this.#call = begin((events) => this.#receive(events));
+      this.#call.result.then((output) => this.#end({ output }), (error: unknown) => this.#end({ error }));
+      await this.#call.settled;
+    }
+    turn.done();
+  }
+
+  #receive(events: GenerateEvent[]): void {
+    if (this.#ended) return;
+    for (const event of events) if (event.type === 'token') this.generated[event.choice]?.push(event.id);
+    this.#events.push(...events);
+    this.#wake();
+  }
+
+  #end(how: { output: GenerateOutput } | { error: unknown }): void {
+    if (this.#ended) return;
+    this.#ended = how;
+    this.#stopListening();
+    this.#wake();
+  }
+}
+
+function overflow(requestedTokens: number, availableTokens: number): KingletError {
+  return new KingletError('E_CONTEXT_OVERFLOW', `the prompt of ${requestedTokens} tokens does not fit the context of ${availableTokens}`, { details: { requestedTokens, availableTokens } });
+}
+
+/** A message as templates expect it: parts of text joined, and `developer`, which few templates know, called `system`. */
+function plainMessage(message: ChatMessage, template: string): Record<string, unknown> {
+  const plain: Record<string, unknown> = { ...message };
+  if (Array.isArray(message.content)) plain['content'] = message.content.map((part) => part.text).join('');
+  if (message.role === 'developer' && !template.includes('developer')) plain['role'] = 'system';
+  return plain;
+}

@@ -1,0 +1,183 @@
+// The public API: `import { Kinglet } from 'kinglet'`. Loads a model into a worker and gives OpenAI's calls on it. Nothing heavy
+// happens here: the page holds the client, the worker does the work.
+
+import { type ChatCompletions, createChat } from './chat.js';
+import { Client } from './client.js';
+import { type Completions, createCompletion } from './completions.js';
+import { Core } from './core.js';
+import { unsupported } from './errors.js';
+import { choose, type Choice, detect } from './features.js';
+import { asBag, checkLoad, checkMessages, checkTokens, plainHeaders } from './params.js';
+import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
+import { describeSource } from './source.js';
+import { spawn, watchStart } from './spawn.js';
+import { TemplateRenderer } from './templates.js';
+import type { CallOptions, ChatMessage, Info, LoadOptions, Source, TemplateOptions, TokenizeOptions } from './types.js';
+import { VERSION } from './version.js';
+
+export { KingletError } from './errors.js';
+export type { ErrorCode, ErrorDetails } from './errors.js';
+export type { ChatCompletions } from './chat.js';
+export type { Completions } from './completions.js';
+export type * from './types.js';
+
+/** A loaded model. Make one with {@link Kinglet.load}; end it with {@link Kinglet.close}, which gives its memory back. */
+export class Kinglet {
+  readonly #core: Core;
+  /** OpenAI's chat completions. Calls run one after the other, in the order of the calls. */
+  readonly chat: { readonly completions: ChatCompletions };
+  /** OpenAI's legacy completions. */
+  readonly completions: Completions;
+  /** OpenAI's embeddings; not built yet. */
+  readonly embeddings: { create(params: unknown, options?: CallOptions): Promise<never> };
+
+  private constructor(core: Core) {
+    this.#core = core;
+    this.chat = { completions: { create: ((params, options) => createChat(core, params, options)) as ChatCompletions['create'] } };
+    this.completions = { create: ((params, options) => createCompletion(core, params, options)) as Completions['create'] };
+    this.embeddings = { create: async () => notBuilt('embeddings') };
+  }
+
+  /**
+   * Loads a GGUF model. What cannot work is said before the weights are fetched.
+   *
+   * @throws KingletError with a code; TypeError or RangeError for wrong options; the signal's reason after an abort.
+   */
+  static async load(source: Source, options: LoadOptions = {}): Promise<Kinglet> {
+    checkLoad(options);
+    options.signal?.throwIfAborted();
+    const choice = choose(detect(), options.threads);
+    const described = describeSource(source, plainHeaders(options.headers), document.baseURI);
+    const watch = watchStart('worker.js', options.workerUrl);
+    let client: Client<EngineRequests> | undefined;
+    let templates: TemplateRenderer | undefined;
+    try {
+      const engine = new Client<EngineRequests>(
+        spawn(() => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), './worker.js', options.workerUrl), () => watch.error());
+      client = engine;
+      templates = startTemplates(options.workerUrl);
+      const loading = engine.call('load', loadInput(described.descriptor, choice, options), {
+        transfer: described.transfer, signal: options.signal,
+        onEvent: (event) => {
+          try {
+            options.onProgress?.(event);
+          } catch (thrown) {
+            engine.fail(thrown); // the caller's own exception comes back as it is
+          }
+        },
+      });
+      const [loaded] = await Promise.all([loading.result, templates.started]);
+      return new Kinglet(new Core(engine, templates, loaded, infoOf(loaded, choice)));
+    } catch (thrown) {
+      client?.fail(thrown);
+      templates?.close(thrown);
+      throw thrown;
+    } finally {
+      described.dispose();
+      watch.stop();
+    }
+  }
+
+  /** Reads only a model's header; not built yet. */
+  static async inspect(_source: Source): Promise<never> {
+    return notBuilt('Kinglet.inspect');
+  }
+
+  /** Models kept on this machine; not built yet. */
+  static readonly storage = {
+    list: async (): Promise<never> => notBuilt('Kinglet.storage'),
+    size: async (): Promise<never> => notBuilt('Kinglet.storage'),
+    delete: async (_name?: string): Promise<never> => notBuilt('Kinglet.storage'),
+    persist: async (): Promise<never> => notBuilt('Kinglet.storage'),
+  };
+
+  /** What is loaded, and what it runs on and why. */
+  get info(): Info {
+    return this.#core.info;
+  }
+
+  /** The ids of a text. */
+  async tokenize(text: string, options: TokenizeOptions = {}): Promise<number[]> {
+    this.#core.checkOpen();
+    if (typeof text !== 'string') throw new TypeError('text must be a string');
+    const bag = asBag(options, 'options', new Set(['addSpecial', 'parseSpecial']));
+    for (const name of ['addSpecial', 'parseSpecial']) {
+      if (bag[name] !== undefined && typeof bag[name] !== 'boolean') throw new TypeError(`${name} must be true or false`);
+    }
+    return Array.from(await this.#core.tokenize(text, { addSpecial: options.addSpecial ?? true, parseSpecial: options.parseSpecial ?? false }));
+  }
+
+  /** The text of ids, special tokens left out. */
+  async detokenize(tokens: number[] | Uint32Array): Promise<string> {
+    this.#core.checkOpen();
+    checkTokens(tokens, 'tokens', this.info.vocabularySize);
+    return this.#core.detokenize(Uint32Array.from(tokens));
+  }
+
+  /** A conversation as the text that the model reads. */
+  async applyChatTemplate(messages: ChatMessage[], options: TemplateOptions = {}): Promise<string> {
+    this.#core.checkOpen();
+    checkMessages(messages);
+    asBag(options, 'options', new Set(['addGenerationPrompt', 'tools', 'variables', 'signal']));
+    const { text, joiner } = await this.#core.render(messages, options);
+    return text.replaceAll(joiner, '');
+  }
+
+  /** Saves the state of the conversation; not built yet. */
+  async snapshot(): Promise<never> {
+    return notBuilt('snapshot');
+  }
+
+  /** Takes up a saved state; not built yet. */
+  async restore(_snapshot: unknown): Promise<never> {
+    return notBuilt('restore');
+  }
+
+  /** Ends the workers, so that their memory comes back. What is pending rejects with an AbortError; later calls with an InvalidStateError. */
+  async close(): Promise<void> {
+    this.#core.close();
+  }
+}
+
+function notBuilt(what: string): never {
+  throw unsupported(`${what} is not built yet`);
+}
+
+function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
+  const beside = workerUrl === undefined ? undefined : new URL('./template-worker.js', new URL(workerUrl, document.baseURI));
+  return new TemplateRenderer(() => {
+    const watch = watchStart('template-worker.js', beside);
+    const worker = spawn(() => new Worker(new URL('./template-worker.js', import.meta.url), { type: 'module' }), './template-worker.js', beside);
+    return { worker, startError: () => watch.error() };
+  });
+}
+
+function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOptions): LoadInput {
+  const input: LoadInput = { source, build: choice.build, threads: choice.threads, kvType: options.kvType === 'f32' ? 'f32' : 'f16' };
+  if (options.contextLength !== undefined) input.contextLength = options.contextLength;
+  if (typeof options.sha256 === 'string') input.sha256 = options.sha256.toLowerCase();
+  if (options.wasmUrl !== undefined) {
+    const url = new URL(options.wasmUrl, document.baseURI);
+    input.wasmUrl = url.pathname.endsWith('/') ? new URL(`kinglet_${choice.build}.wasm`, url).href : url.href;
+  }
+  return input;
+}
+
+function infoOf({ info, template, fileBytes }: LoadOutput, choice: Choice): Info {
+  return {
+    architecture: info.architecture,
+    name: info.name,
+    parameters: info.parameters,
+    quantization: info.quantization,
+    fileBytes,
+    contextLength: info.contextLength,
+    vocabularySize: info.vocabularySize,
+    chatTemplate: template.chatTemplate === undefined ? 'chatml' : 'file',
+    device: {
+      kind: 'cpu', threads: choice.threads, simd: choice.build === 'relaxed' ? 'relaxed' : 'simd128',
+      reason: `CPU: this build of kinglet has no WebGPU path yet; ${choice.reason}`,
+    },
+    memory: info.memory,
+    build: `${VERSION} ${choice.build}`,
+  };
+}

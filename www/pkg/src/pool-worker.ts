@@ -1,0 +1,17 @@
+// One thread of the engine's pool: enters the shared module and stays inside until it is terminated with its parent.
+
+import { toPlain } from './errors.js';
+import { initSync, poolWorker } from './generated/kinglet.js';
+import type { PoolReply, PoolStart } from './protocol.js';
+
+const reply = (message: PoolReply): void => (globalThis as unknown as { postMessage(message: PoolReply): void }).postMessage(message);
+
+globalThis.addEventListener('message', ({ data }: MessageEvent<PoolStart>) => {
+  try {
+    initSync({ module: data.module, memory: data.memory });
+    reply({ kind: 'started' });
+  } catch (thrown) {
+    return reply({ kind: 'error', error: toPlain(thrown) });
+  }
+  poolWorker(data.address, data.index);
+}, { once: true });

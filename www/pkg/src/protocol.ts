@@ -1,0 +1,110 @@
+// Every message between the page and its workers, in one map per worker: a request's name gives the type of its input, of
+// its output and of the events that come in between. The client (page) and the handlers (worker) both take their types from
+// here, so that adding a message is one entry here and one handler there.
+
+import type { EngineInfo, GenerateEvent, GenerateRequest, TemplateInfo } from './abi.js';
+import type { PlainError } from './errors.js';
+import type { Build, ProgressEvent } from './types.js';
+
+/** What a map of requests looks like. */
+export type RequestMap<M> = { [K in keyof M]: { input: unknown; output: unknown; event: unknown } };
+
+/** What the engine's worker answers. */
+export interface EngineRequests {
+  load: { input: LoadInput; output: LoadOutput; event: ProgressEvent };
+  tokenize: { input: { text: string; addSpecial: boolean; parseSpecial: boolean; joiner?: string }; output: Uint32Array<ArrayBuffer>; event: never };
+  detokenize: { input: { tokens: Uint32Array }; output: string; event: never };
+  generate: { input: GenerateInput; output: GenerateOutput; event: GenerateEvent[] };
+}
+
+/** What the template's worker answers. */
+export interface TemplateRequests {
+  /** `event` is sent once, when the untrusted part begins: the time limit counts from there. */
+  render: { input: RenderInput; output: RenderOutput; event: 'rendering' };
+}
+
+export interface LoadInput {
+  source: SourceDescriptor;
+  build: Build;
+  /** Absolute URL of the wasm file; without it the file next to the worker. */
+  wasmUrl?: string;
+  threads: number;
+  contextLength?: number;
+  kvType: 'f16' | 'f32';
+  sha256?: string;
+}
+
+export interface LoadOutput {
+  info: EngineInfo;
+  template: TemplateInfo;
+  fileBytes: number;
+}
+
+export interface GenerateInput {
+  request: GenerateRequest;
+  /** How long one slice of work may take before events are given out and messages are looked at, milliseconds. */
+  sliceMs: number;
+  /** How many tokens may be given out beyond those acknowledged; 0: as many as there are. */
+  windowTokens: number;
+}
+
+export interface GenerateOutput {
+  /** Prompt tokens computed (those from the cache left out), and the milliseconds until the first token. */
+  promptN: number;
+  promptMs: number;
+  /** Tokens after the first of each choice, and the milliseconds they took. */
+  predictedN: number;
+  predictedMs: number;
+}
+
+export interface RenderInput {
+  template: string;
+  messages: unknown;
+  /** Other variables of the caller: data, as messages are. */
+  data: Record<string, unknown>;
+  /** `bos_token` and the like: the model's own, taken as they are. */
+  tokens: Record<string, string>;
+  specialStrings: string[];
+  maxOutputChars: number;
+}
+
+export interface RenderOutput {
+  /** The rendered text, in which special-token strings that came from `messages` are broken by `joiner`. */
+  text: string;
+  joiner: string;
+}
+
+/** Where the bytes come from, in a form that postMessage can carry. `port`: the page hands over chunks when asked. */
+export type SourceDescriptor =
+  | { kind: 'url'; url: string; headers: Record<string, string> }
+  | { kind: 'blob'; blob: Blob }
+  | { kind: 'port'; port: MessagePort; totalBytes?: number };
+
+/** On a source's port, worker to page. */
+export type SourcePull = { kind: 'pull' } | { kind: 'cancel' };
+/** On a source's port, page to worker. */
+export type SourcePush = { kind: 'chunk'; bytes: Uint8Array<ArrayBuffer> } | { kind: 'end' } | { kind: 'error'; error: PlainError };
+
+/** Page to worker. */
+export type ToWorker<M extends RequestMap<M>> =
+  | { [K in keyof M]: { kind: 'request'; id: number; name: K; input: M[K]['input'] } }[keyof M]
+  | { kind: 'cancel'; id: number }
+  | { kind: 'ack'; id: number; count: number };
+
+/** Worker to page. `fatal`: the worker cannot go on; everything pending has failed. */
+export type FromWorker<M extends RequestMap<M>> =
+  | { kind: 'ready' }
+  | { kind: 'event'; id: number; event: M[keyof M]['event'] }
+  | { kind: 'result'; id: number; output: M[keyof M]['output'] }
+  | { kind: 'error'; id: number; error: PlainError }
+  | { kind: 'fatal'; error: PlainError };
+
+/** Engine's worker to a pool worker, once. */
+export interface PoolStart {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  address: number;
+  index: number;
+}
+/** Pool worker to the engine's worker. */
+export type PoolReply = { kind: 'started' } | { kind: 'error'; error: PlainError };

@@ -1,0 +1,179 @@
+// Turns whatever the caller gave as a model into a stream of chunks. On the page `describeSource` makes it postable (bytes and
+// streams stay on the page and are handed over chunk by chunk when the worker asks, so that nothing is copied twice and a slow
+// consumer holds the producer back). In the worker `openSource` reads it. Servers lie: statuses are checked, bytes are counted,
+// a short body is an error; what the bytes mean is the parser's business.
+
+import { describe, KingletError, toPlain, unsupported } from './errors.js';
+import type { SourceDescriptor, SourcePull, SourcePush } from './protocol.js';
+
+/** How many bytes of a buffer go over in one message: small enough to never block the page. */
+const PIECE_BYTES = 1 << 20;
+
+/** A source being read. `totalBytes` is a hint from the transport, not a promise. */
+export interface OpenSource {
+  totalBytes?: number;
+  chunks: AsyncIterable<Uint8Array>;
+}
+
+/** A source that can be posted, with what must be transferred along. */
+export interface Described {
+  descriptor: SourceDescriptor;
+  transfer: Transferable[];
+  /** Ends the pump on the page, where there is one. */
+  dispose(): void;
+}
+
+/** Page: checks the caller's source and makes it postable. TypeError for what is no source at all. */
+export function describeSource(source: unknown, headers: Record<string, string>, base: string): Described {
+  const plain = (descriptor: SourceDescriptor): Described => ({ descriptor, transfer: [], dispose() {} });
+  if (typeof source === 'string' || source instanceof URL) {
+    return plain({ kind: 'url', url: resolveUrl(source, base), headers });
+  }
+  if (Object.keys(headers).length > 0) throw new TypeError('headers only make sense for a source that is a URL');
+  if (source instanceof Blob) return plain({ kind: 'blob', blob: source });
+  if (source instanceof ReadableStream) {
+    if (source.locked) throw new TypeError('the source stream is already being read by someone else');
+    return pump(readStream(source));
+  }
+  const bytes = asBytes(source);
+  if (bytes) return pump(pieces(bytes), bytes.byteLength);
+  if (typeof source === 'object' && source !== null && 'files' in source) throw unsupported('models of several files ({ files }) are not built yet');
+  throw new TypeError('source must be a URL, a Blob or File, an ArrayBuffer, a Uint8Array or a ReadableStream of bytes');
+}
+
+function resolveUrl(source: string | URL, base: string): string {
+  let url: URL;
+  try {
+    url = new URL(source, base);
+  } catch (cause) {
+    throw new TypeError(`source ${JSON.stringify(String(source))} is not a URL`, { cause });
+  }
+  if (!/^(https?|blob|data|file):$/.test(url.protocol)) throw new TypeError(`source ${url.href}: ${url.protocol} URLs cannot be fetched`);
+  if (url.pathname.endsWith('/') && /^https?:$/.test(url.protocol)) throw unsupported(`source ${url.href} is a folder: models of several files are not built yet`);
+  return url.href;
+}
+
+function asBytes(source: unknown): Uint8Array | undefined {
+  if (source instanceof Uint8Array) return source;
+  if (source instanceof ArrayBuffer || (typeof SharedArrayBuffer !== 'undefined' && source instanceof SharedArrayBuffer)) return new Uint8Array(source);
+  return undefined;
+}
+
+function* pieces(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer>> {
+  for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.slice(at, at + PIECE_BYTES) as Uint8Array<ArrayBuffer>;
+}
+
+async function* readStream(stream: ReadableStream<unknown>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const bytes = asBytes(value);
+      if (!bytes) throw new TypeError('the source stream must give Uint8Array chunks');
+      yield* pieces(bytes);
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+/** Hands over one chunk per pull, until the other side cancels or there is none left. */
+function pump(chunks: Iterable<Uint8Array<ArrayBuffer>> | AsyncIterable<Uint8Array<ArrayBuffer>>, totalBytes?: number): Described {
+  const { port1, port2 } = new MessageChannel();
+  const iterator = Symbol.asyncIterator in chunks ? chunks[Symbol.asyncIterator]() : chunks[Symbol.iterator]();
+  const dispose = (): void => {
+    port1.close();
+    void Promise.resolve(iterator.return?.()).catch(() => {});
+  };
+  const push = (message: SourcePush, transfer: Transferable[] = []): void => port1.postMessage(message, transfer);
+  port1.onmessage = async ({ data }: MessageEvent<SourcePull>) => {
+    if (data.kind === 'cancel') return dispose();
+    try {
+      const { done, value } = await iterator.next();
+      if (done) push({ kind: 'end' });
+      else push({ kind: 'chunk', bytes: value }, [value.buffer]);
+    } catch (thrown) {
+      push({ kind: 'error', error: thrown instanceof TypeError ? { code: 'TypeError', message: thrown.message } : toPlain(networkError('the source stream failed', thrown)) });
+    }
+  };
+  const descriptor: SourceDescriptor = { kind: 'port', port: port2 };
+  if (totalBytes !== undefined) descriptor.totalBytes = totalBytes;
+  return { descriptor, transfer: [port2], dispose };
+}
+
+/** Worker: begins to read. Rejects with E_NETWORK where the server refuses. */
+export async function openSource(source: SourceDescriptor): Promise<OpenSource> {
+  switch (source.kind) {
+    case 'blob':
+      return { totalBytes: source.blob.size, chunks: readAll(source.blob.stream(), { what: 'the file', totalBytes: source.blob.size }) };
+    case 'port':
+      return { ...(source.totalBytes === undefined ? {} : { totalBytes: source.totalBytes }), chunks: pullAll(source.port) };
+    case 'url':
+      return openUrl(source.url, source.headers);
+  }
+}
+
+async function openUrl(url: string, headers: Record<string, string>): Promise<OpenSource> {
+  let response: Response;
+  try {
+    response = await fetch(url, { headers });
+  } catch (cause) {
+    throw networkError(`${url} could not be fetched (no connection, no such host, or the server does not allow this page by CORS)`, cause, { url });
+  }
+  if (!response.ok) {
+    void response.body?.cancel().catch(() => {});
+    throw networkError(`${url}: the server answered ${response.status} ${response.statusText}`.trim(), undefined, { url, status: response.status });
+  }
+  if (response.status === 204 || !response.body) throw networkError(`${url}: the server answered ${response.status} without a body`, undefined, { url, status: response.status });
+  // Content-Length counts encoded bytes: it says nothing about a body that was compressed on the way.
+  const length = response.headers.get('content-encoding') ? NaN : Number.parseInt(response.headers.get('content-length') ?? '', 10);
+  const totalBytes = Number.isSafeInteger(length) && length > 0 ? length : undefined;
+  return { ...(totalBytes === undefined ? {} : { totalBytes }), chunks: readAll(response.body, { what: url, ...(totalBytes === undefined ? {} : { totalBytes }) }) };
+}
+
+async function* readAll(stream: ReadableStream<Uint8Array>, expected: { what: string; totalBytes?: number }): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  let n_bytes = 0;
+  let ended = false;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch((cause: unknown) => {
+        throw networkError(`${expected.what}: the connection broke after ${n_bytes} bytes`, cause, { loadedBytes: n_bytes });
+      });
+      ended = done;
+      if (done) break;
+      n_bytes += value.byteLength;
+      yield value;
+    }
+  } finally {
+    if (!ended) reader.cancel().catch(() => {});
+  }
+  if (expected.totalBytes !== undefined && n_bytes < expected.totalBytes) {
+    throw networkError(`${expected.what}: the body ended after ${n_bytes} of ${expected.totalBytes} bytes`, undefined, { loadedBytes: n_bytes, totalBytes: expected.totalBytes });
+  }
+}
+
+async function* pullAll(port: MessagePort): AsyncGenerator<Uint8Array> {
+  let ended = false;
+  try {
+    for (;;) {
+      const message = await new Promise<SourcePush>((resolve) => {
+        port.onmessage = ({ data }: MessageEvent<SourcePush>) => resolve(data);
+        port.postMessage({ kind: 'pull' } satisfies SourcePull);
+      });
+      if (message.kind !== 'chunk') ended = true;
+      if (message.kind === 'end') return;
+      // The plain form, code and message, goes back to the page as it is.
+      if (message.kind === 'error') throw message.error;
+      yield message.bytes;
+    }
+  } finally {
+    if (!ended) port.postMessage({ kind: 'cancel' } satisfies SourcePull);
+    port.close();
+  }
+}
+
+function networkError(message: string, cause: unknown, details: Record<string, unknown> = {}): KingletError {
+  return new KingletError('E_NETWORK', cause === undefined ? message : `${message}: ${describe(cause)}`, { cause, details });
+}

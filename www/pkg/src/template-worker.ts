@@ -1,0 +1,7 @@
+// The worker in which chat templates run, alone, so that one that never ends can be ended.
+
+import { serve, type ScopeLike } from './dispatch.js';
+import type { TemplateRequests } from './protocol.js';
+import { TemplateHost } from './template-host.js';
+
+serve<TemplateRequests>(globalThis as unknown as ScopeLike, new TemplateHost(), { trapsAreFatal: false });

@@ -1,0 +1,270 @@
+// The public types of the package: options, parameters and answers. The names of parameters and of the fields of answers are
+// OpenAI's, with extensions named as such.
+
+/** Which of the two wasm binaries runs. */
+export type Build = 'simd' | 'relaxed';
+
+/** Where a model comes from: a URL (relative ones against the page), a file, bytes, or a stream of bytes. */
+export type Source = string | URL | Blob | ArrayBuffer | Uint8Array | ReadableStream<Uint8Array>;
+
+/** Told while a model loads. `totalBytes` is absent while it is not known. */
+export interface ProgressEvent {
+  /** `start`: the engine is fetched and compiled; `download`: the file arrives; `finish`: the last checks; `ready`. */
+  phase: 'start' | 'download' | 'finish' | 'ready';
+  loadedBytes: number;
+  totalBytes?: number;
+  bytesPerSecond: number;
+}
+
+/** Options of {@link Kinglet.load}. */
+export interface LoadOptions {
+  /** `'auto'` (default) takes the best that works and says why in `info.device.reason`; the others never fall back. */
+  device?: 'auto' | 'webgpu' | 'cpu';
+  /** Threads on the CPU; more than 1 needs a cross-origin isolated page. Default: by the number of cores. */
+  threads?: number;
+  /** Tokens that fit in memory at once. Default: the smaller of the trained length and 4,096. */
+  contextLength?: number;
+  /** Number format of the attention's memory. `'q8_0'` is not built yet. */
+  kvType?: 'f16' | 'q8_0' | 'f32';
+  /** Accepted for later; does nothing until storage is built. */
+  cache?: boolean | 'revalidate';
+  /** Not built yet. */
+  quantize?: unknown;
+  /** Accepted; there is nothing to speculate with yet, so both values give the same. */
+  speculation?: 'auto' | 'off';
+  /** The file's SHA-256 in hexadecimal: a file that differs is refused with E_INTEGRITY. */
+  sha256?: string | Record<string, string>;
+  /** Extra headers for fetching a URL. */
+  headers?: Record<string, string> | Headers | [string, string][];
+  /** Ends the loading; the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+  onProgress?: (event: ProgressEvent) => void;
+  /** Where the wasm files are: a folder's URL ending in `/`, or the URL of one file. Default: next to the package. */
+  wasmUrl?: string | URL;
+  /** URL of `worker.js`, where a bundler or a policy needs it elsewhere; `template-worker.js` is expected beside it. */
+  workerUrl?: string | URL;
+}
+
+/** What is loaded and what it runs on. */
+export interface Info {
+  /** GGUF `general.architecture`, such as `llama`. */
+  architecture: string;
+  name: string;
+  /** Number of weights. */
+  parameters: number;
+  /** Such as `Q4_1`. */
+  quantization: string;
+  fileBytes: number;
+  /** Tokens of prompt and answer together. */
+  contextLength: number;
+  vocabularySize: number;
+  /** `'file'`: the model's own chat template; `'chatml'`: the file has none and ChatML is used. */
+  chatTemplate: 'file' | 'chatml';
+  device: {
+    kind: 'webgpu' | 'cpu';
+    threads: number;
+    simd: 'relaxed' | 'simd128';
+    adapter?: string;
+    features?: string[];
+    /** Why this device, build and number of threads. */
+    reason: string;
+  };
+  /** Bytes by purpose. */
+  memory: Readonly<Record<string, number>>;
+  /** Version of the package and the binary that runs, such as `0.1.0 relaxed`. */
+  build: string;
+}
+
+/** The second argument of every `create`. */
+export interface CallOptions {
+  /** Ends the call within 100 ms; it rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Parameters that chat and plain completions share. Unknown or unbuilt ones throw E_UNSUPPORTED_FEATURE; none is ignored. */
+export interface GenerationParams {
+  /** Most tokens to generate. Chat: default as many as the context holds; completions: default 16, as OpenAI has it. */
+  max_tokens?: number | null;
+  /** Another name of `max_tokens`. */
+  max_completion_tokens?: number | null;
+  /** 0…100; 0 is greedy. Default 0.8. */
+  temperature?: number | null;
+  /** 0…1. Default 0.95. */
+  top_p?: number | null;
+  /** Extension. At least 1. Default 40. */
+  top_k?: number | null;
+  /** Extension. 0…1. Default 0.05. */
+  min_p?: number | null;
+  /** Extension. Above 0, at most 10; 1 (default) is off. */
+  repeat_penalty?: number | null;
+  /** -2…2. Default 0. */
+  frequency_penalty?: number | null;
+  /** -2…2. Default 0. */
+  presence_penalty?: number | null;
+  /** Token id to a bias of -100…100. */
+  logit_bias?: Record<string, number> | null;
+  /** 0…2^53-1. Default: drawn at random. */
+  seed?: number | null;
+  /** Up to 16 strings, none empty; the answer ends before the first that appears. */
+  stop?: string | string[] | null;
+  /** 1…128 answers to the same prompt. Default 1. */
+  n?: number | null;
+  stream?: boolean | null;
+  /** Only with `stream: true`. */
+  stream_options?: { include_usage?: boolean } | null;
+  /** Extension. Go on past the model's end-of-text token. */
+  ignore_eos?: boolean | null;
+  /** Extension. Keep what this prompt has in common with the last one (default true). The answer is the same. */
+  cache_prompt?: boolean | null;
+  /** Extension. Accepted; there is nothing to speculate with yet. */
+  speculation?: 'auto' | 'off' | null;
+}
+
+/** One part of a message's content. Only text is built. */
+export interface TextPart {
+  type: 'text';
+  text: string;
+}
+
+/** One message of a conversation. Its strings are data: they can never become a special token or another role. */
+export interface ChatMessage {
+  role: 'system' | 'developer' | 'user' | 'assistant' | 'tool';
+  content?: string | TextPart[] | null;
+  name?: string;
+  tool_call_id?: string;
+  tool_calls?: unknown[];
+}
+
+/** Parameters of `chat.completions.create`. */
+export interface ChatParams extends GenerationParams {
+  messages: ChatMessage[];
+  logprobs?: boolean | null;
+  /** 0…20 alternatives per token; needs `logprobs: true`. */
+  top_logprobs?: number | null;
+  /** Only `{ type: 'text' }` is built. */
+  response_format?: { type: string } | null;
+  /** Not built yet. */
+  tools?: unknown[] | null;
+  /** Only `'none'` is built. */
+  tool_choice?: unknown;
+}
+
+/** Parameters of `completions.create`. */
+export interface CompletionParams extends GenerationParams {
+  /** Text, taken literally (it is never read for special tokens), or token ids. */
+  prompt: string | number[] | Uint32Array;
+  /** 0…20 alternatives per token. */
+  logprobs?: number | null;
+  /** Give the prompt back before the answer; with `max_tokens: 0` and `logprobs` this scores the prompt. */
+  echo?: boolean | null;
+}
+
+/** Why an answer ended: the model or a stop string ended it, or the limit or the context did. */
+export type FinishReason = 'stop' | 'length';
+
+export interface Usage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  /** Prompt tokens that were still there from an earlier call. */
+  prompt_tokens_details: { cached_tokens: number };
+}
+
+/** Extension: measured inside the worker. */
+export interface Timings {
+  /** Prompt tokens computed, and the time until the first token was there. */
+  prompt_n: number;
+  prompt_ms: number;
+  /** Tokens after the first, and their time. */
+  predicted_n: number;
+  predicted_ms: number;
+}
+
+export interface TopLogprob {
+  token: string;
+  logprob: number;
+  bytes: number[];
+}
+
+export interface ChatLogprobs {
+  content: (TopLogprob & { top_logprobs: TopLogprob[] })[];
+}
+
+/** OpenAI's legacy form, with the prompt's tokens first where `echo` was asked for. */
+export interface CompletionLogprobs {
+  tokens: string[];
+  token_logprobs: (number | null)[];
+  top_logprobs: (Record<string, number> | null)[];
+  text_offset: number[];
+}
+
+interface Answer<O extends string, C> {
+  id: string;
+  object: O;
+  /** Seconds since 1970. */
+  created: number;
+  model: string;
+  choices: C[];
+}
+
+export type ChatCompletion = Answer<'chat.completion', {
+  index: number;
+  message: { role: 'assistant'; content: string };
+  finish_reason: FinishReason;
+  logprobs: ChatLogprobs | null;
+  /** Extension. */
+  token_ids: number[];
+}> & { usage: Usage; timings: Timings };
+
+export type ChatCompletionChunk = Answer<'chat.completion.chunk', {
+  index: number;
+  delta: { role?: 'assistant'; content?: string };
+  finish_reason: FinishReason | null;
+  logprobs: ChatLogprobs | null;
+  /** Extension: tokens that this chunk brings. */
+  token_ids: number[];
+}> & { usage?: Usage | null; timings?: Timings };
+
+export type Completion = Answer<'text_completion', {
+  index: number;
+  text: string;
+  finish_reason: FinishReason;
+  logprobs: CompletionLogprobs | null;
+  /** Extension. Generated tokens; an echoed prompt is not among them. */
+  token_ids: number[];
+}> & { usage: Usage; timings: Timings };
+
+export type CompletionChunk = Answer<'text_completion', {
+  index: number;
+  text: string;
+  finish_reason: FinishReason | null;
+  logprobs: CompletionLogprobs | null;
+  /** Extension: tokens that this chunk brings. */
+  token_ids: number[];
+}> & { usage?: Usage | null; timings?: Timings };
+
+/**
+ * The chunks of an answer, once. Reading holds the engine back: it stops computing when the reader falls behind. Leaving the
+ * loop (`break`), `return()` or `cancel()` ends the generation; a stream that is neither read nor ended keeps later calls waiting.
+ */
+export interface Stream<T> extends AsyncIterableIterator<T> {
+  /** The same chunks as a stream of objects. */
+  toReadableStream(): ReadableStream<T>;
+}
+
+export interface TokenizeOptions {
+  /** Add what the model's tokenizer adds at the ends, such as BOS. Default true. */
+  addSpecial?: boolean;
+  /** Read special-token strings in the text as special tokens. Default false. Never for text that a user wrote. */
+  parseSpecial?: boolean;
+}
+
+export interface TemplateOptions {
+  /** End with the opening of the assistant's turn. Default true. */
+  addGenerationPrompt?: boolean;
+  /** Tool definitions for the template. */
+  tools?: unknown[];
+  /** More variables for the template, such as `enable_thinking`. Strings in them are data, as those of messages are. */
+  variables?: Record<string, unknown>;
+  signal?: AbortSignal;
+}

@@ -1,0 +1,47 @@
+// The engine's worker: brings the wasm module up, with its pool of threads, and lets engine-host.ts drive it. Everything that
+// can be tested without a browser is there, not here.
+
+import type { Engine } from './abi.js';
+import { serve, type ScopeLike } from './dispatch.js';
+import { EngineHost, type Runtime } from './engine-host.js';
+import { fromPlain, KingletError } from './errors.js';
+import initialize, { Engine as WasmEngine, Sha256 } from './generated/kinglet.js';
+import { INITIAL_MEMORY_PAGES } from './generated/memory.js';
+import type { LoadInput, PoolReply, PoolStart, EngineRequests } from './protocol.js';
+import { START_LIMIT_MS } from './client.js';
+import { spawn } from './spawn.js';
+import { compileWasm, createMemory } from './wasm-module.js';
+
+async function instantiate(input: LoadInput): Promise<Runtime> {
+  const url = input.wasmUrl ?? (input.build === 'relaxed'
+    ? new URL('./kinglet_relaxed.wasm', import.meta.url).href
+    : new URL('./kinglet_simd.wasm', import.meta.url).href);
+  const module = await compileWasm(url);
+  const memory = createMemory(INITIAL_MEMORY_PAGES);
+  await initialize({ module_or_path: module, memory });
+  return {
+    createEngine: (options) => new WasmEngine(options) as unknown as Engine,
+    createSha256: () => new Sha256(),
+    startPool: async (engine, threads) => {
+      const address = engine.poolAddress();
+      await Promise.all(Array.from({ length: threads - 1 }, (_, i) => startThread({ module, memory, address, index: i + 1 })));
+    },
+  };
+}
+
+function startThread(start: PoolStart): Promise<void> {
+  const worker = spawn(() => new Worker(new URL('./pool-worker.js', import.meta.url), { type: 'module' }), './pool-worker.js');
+  return new Promise((resolve, reject) => {
+    const fail = (): void => reject(new KingletError('E_NETWORK', `pool-worker.js did not start: it is missing beside ${import.meta.url}, or did not arrive in time`));
+    const timer = setTimeout(fail, START_LIMIT_MS);
+    worker.addEventListener('error', fail);
+    worker.addEventListener('message', ({ data }: MessageEvent<PoolReply>) => {
+      clearTimeout(timer);
+      if (data.kind === 'started') resolve();
+      else reject(fromPlain(data.error));
+    });
+    worker.postMessage(start);
+  });
+}
+
+serve<EngineRequests>(globalThis as unknown as ScopeLike, new EngineHost(instantiate), { trapsAreFatal: true });
