@@ -1,10 +1,17 @@
 //! Whole models against somebody else's implementation: tiny random llamas with the logits of HF transformers
-//! (tests/golden/make_tiny_llama.py), through the parser, the architecture, the plan and an executor.
+//! (tests/golden/make_tiny_llama.py), and a trained one of 260 thousand weights with the text that its author documents,
+//! through the parser, the tokenizer, the architecture, the plan and an executor.
 
 mod common;
 
-use common::runner::{MAX_ROWS, Runner};
-use kinglet::{error::Result, kv::KvFormat, plan::Executor, reference::Reference};
+use common::runner::{MAX_ROWS, Runner, argmax};
+use kinglet::{
+    error::Result,
+    kv::KvFormat,
+    plan::Executor,
+    reference::Reference,
+    tokenizer::{EncodeOptions, Tokenizer},
+};
 use serde::Deserialize;
 
 /// The reference executor against transformers, both f32: the largest difference over the largest logit.
@@ -118,6 +125,48 @@ fn any_split_gives_the_same_bits_on_the_reference() -> Result<()> {
     Ok(())
 }
 
+const STORIES: &[u8] = include_bytes!("models/stories260K.gguf");
+/// What llama2.c prints at temperature 0 (its doc/stories260K.md), and a line end.
+const STORY: &str = include_str!("golden/stories260K.txt");
+
+/// Greedy text from the beginning of a story, until it is as long as the documented one.
+fn tell_story<E: Executor>(mut runner: Runner<E>) -> Result<String> {
+    let tokenizer = Tokenizer::from_metadata(&runner.header.metadata)?;
+    let mut ids = tokenizer.encode("", &EncodeOptions { add_special: true, ..EncodeOptions::default() });
+    assert_eq!(ids, [1], "a story begins with the beginning of sequence and nothing else");
+    loop {
+        let logits = runner.append(&ids[ids.len() - 1..], 1)?;
+        ids.push(argmax(&logits[0]));
+        let text = tokenizer.decode(&ids, true);
+        if text.len() >= STORY.trim_end().len() {
+            return Ok(text);
+        }
+    }
+}
+
+#[test]
+fn the_documented_story_word_for_word_on_the_reference() -> Result<()> {
+    for format in [KvFormat::F32, KvFormat::F16] {
+        let runner = Runner::load(STORIES, format, 512, |geometry| Ok(Reference::new(geometry)))?;
+        assert_eq!(tell_story(runner)?, STORY.trim_end());
+    }
+    Ok(())
+}
+
+/// The vocabularies of the golden files are complete: any text goes in and comes out.
+#[test]
+fn golden_vocabularies_encode_any_text() -> Result<()> {
+    for file in goldens().iter().map(|g| g.file).chain([STORIES]) {
+        let runner = Runner::load(file, KvFormat::F32, 1, |geometry| Ok(Reference::new(geometry)))?;
+        let tokenizer = Tokenizer::from_metadata(&runner.header.metadata)?;
+        let text = "The wren and the eagle, 1847: naïve 🐦\n";
+        let ids = tokenizer.encode(text, &EncodeOptions::default());
+        assert!(ids.iter().all(|id| (*id as usize) < runner.model.hyper.n_vocab));
+        assert_eq!(tokenizer.decode(&ids, true), text);
+    }
+    Ok(())
+}
+
 /// What the comparison must notice: a weight of one matrix that is off by one percent, another rotation, another token.
 #[test]
 fn a_wrong_model_is_noticed() -> Result<()> {
@@ -136,6 +185,11 @@ fn a_wrong_model_is_noticed() -> Result<()> {
         let d = difference(&reference(&golden, KvFormat::F32).append(&tokens, MAX_ROWS)?, &golden.logits);
         assert!(d > REFERENCE_TOLERANCE, "{}: another first token and the difference is {d}", golden.name);
     }
+    let mut file = STORIES.to_vec();
+    let middle = file.len() / 2;
+    file[middle..].chunks_exact_mut(2).take(4).for_each(|h| h.copy_from_slice(&0x4000_u16.to_le_bytes()));
+    let runner = Runner::load(&file[..], KvFormat::F32, 512, |geometry| Ok(Reference::new(geometry)))?;
+    assert_ne!(tell_story(runner)?, STORY.trim_end(), "four weights are wrong and the story is the same");
     Ok(())
 }
 

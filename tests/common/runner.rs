@@ -17,6 +17,7 @@ pub const MAX_ROWS: usize = 32;
 
 /// One sequence of one model.
 pub struct Runner<E> {
+    pub header: Header,
     pub model: Model,
     pub executor: E,
     one: PlanSlot,
@@ -58,14 +59,14 @@ impl<E: Executor> Runner<E> {
             })?;
         }
         parser.finish()?;
-        let (_, model, mut executor, _) = loading.ok_or_else(|| Error::file("an empty file"))?;
+        let (header, model, mut executor, _) = loading.ok_or_else(|| Error::file("an empty file"))?;
         let one = executor.prepare(Arc::new(model.plan(RowBound::One, 1)?))?;
         let many = executor.prepare(Arc::new(model.plan(RowBound::UpTo(MAX_ROWS), MAX_ROWS)?))?;
         let n_pages = KvGeometry::pages_for(context_tokens);
         executor.kv_reserve(n_pages)?;
         // Not in order: where a page lies must not matter.
         let pages = (0..n_pages as u32).rev().map(PageId).collect();
-        Ok(Self { model, executor, one, many, pages, past: 0 })
+        Ok(Self { header, model, executor, one, many, pages, past: 0 })
     }
 
     /// Forgets the sequence from this position on.
