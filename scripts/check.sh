@@ -49,7 +49,7 @@ lint() {
     part "lint: clippy, native" cargo clippy --quiet --all-targets -- -D warnings
     part "lint: clippy, wasm32" cargo clippy --quiet --all-targets --target wasm32-unknown-unknown -- -D warnings
     part "lint: TypeScript" lint_types
-    part "lint: formatting" scripts/node_modules/.bin/prettier --check --log-level warn .
+    part "lint: formatting" scripts/node_modules/.bin/prettier --check --log-level warn www/demo scripts
     part "lint: shell scripts" lint_shell
 }
 

@@ -2,17 +2,13 @@
 # shellcheck shell=bash
 
 build_package() {
-    [ -f www/pkg/package.json ] || die "www/pkg has no package.json"
     npm --prefix www/pkg run --silent build
     cp README.md LICENSE-MIT LICENSE-APACHE www/pkg/
 }
 
-# The demo page takes the package as npm would unpack it, so that it can use nothing that a user could not.
+# www/demo/build.mjs puts the package beside the page as npm would unpack it, so that the page can use nothing more.
 build_demo() {
-    [ -f www/demo/package.json ] || die "www/demo has no package.json"
     npm --prefix www/demo run --silent build
-    rm -rf www/demo/dist/kinglet
-    cp -R "$PACKAGE_DIST" www/demo/dist/kinglet
 }
 
 pack_tarball() {

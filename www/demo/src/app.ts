@@ -1,2 +1,190 @@
-// The demo page.
-document.title = 'kinglet';
+// The demo page: puts the parts together and listens to the visitor. The model is loaded by loader.ts, the conversation
+// is in chat.ts; both use the npm package `kinglet` as any other page would.
+import { Chat } from './chat.js';
+import { byId, el } from './dom.js';
+import { machineLine, showFacts } from './facts.js';
+import { DEFAULT_MODEL, Loader, type Offer, type State } from './loader.js';
+import { SamplingControls } from './settings.js';
+import { Transcript } from './transcript.js';
+
+const SUGGESTIONS = [
+  'What is the capital of France, and what is it known for?',
+  'Write a short poem about a very small bird.',
+  'Give me three ideas for a rainy afternoon.',
+];
+
+const message = byId('message', HTMLTextAreaElement);
+const sendButton = byId('send', HTMLButtonElement);
+const stopButton = byId('stop', HTMLButtonElement);
+const panel = byId('panel', HTMLElement);
+const panelToggle = byId('panel-toggle', HTMLButtonElement);
+const system = byId('system', HTMLTextAreaElement);
+
+const sampling = new SamplingControls(byId('sampling', HTMLElement));
+const transcript = new Transcript(byId('transcript', HTMLElement), byId('scroller', HTMLElement));
+const loader = new Loader(showState);
+const chat = new Chat(transcript, {
+  engine: () => loader.engine,
+  sampling: () => sampling.values(),
+  systemPrompt: () => system.value,
+  busy: showBusy,
+});
+
+/** The state of the page is one attribute; the style sheet shows and hides by it. */
+function showState(state: State): void {
+  document.body.dataset.state = state;
+  const info = loader.engine?.info;
+  byId('loaded-name', HTMLElement).textContent = info ? `${info.name || info.architecture} · ${info.quantization}` : '';
+  if (info) showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
+  if (state !== 'ready') showPanel(false);
+  if (state === 'ready') void chat.reset();
+  showChatting();
+}
+
+function showBusy(isBusy: boolean): void {
+  document.body.toggleAttribute('data-busy', isBusy);
+  const hadFocus = document.activeElement === sendButton || document.activeElement === stopButton;
+  sendButton.hidden = isBusy;
+  stopButton.hidden = !isBusy;
+  if (hadFocus) (isBusy ? stopButton : message).focus();
+  showChatting();
+}
+
+function showChatting(): void {
+  document.body.toggleAttribute('data-chatting', !chat.isEmpty);
+}
+
+function showPanel(isOpen: boolean): void {
+  panel.toggleAttribute('data-open', isOpen);
+  panelToggle.setAttribute('aria-expanded', String(isOpen));
+}
+
+async function load(offer: Offer): Promise<boolean> {
+  await chat.reset();
+  const ready = await loader.load(offer);
+  if (ready) message.focus();
+  return ready;
+}
+
+const loadDefault = (): Promise<boolean> =>
+  load({ name: DEFAULT_MODEL.name, source: DEFAULT_MODEL.url, sha256: DEFAULT_MODEL.sha256 });
+
+const loadFile = (file: File): Promise<boolean> => load({ name: file.name, source: file });
+
+/** Sends what is in the field. The first message loads the default model if none is loaded. */
+async function send(): Promise<void> {
+  const text = message.value.trim();
+  if (text === '' || chat.isBusy || loader.isLoading) return;
+  if (!loader.engine && !(await loadDefault())) return;
+  message.value = '';
+  fitMessage();
+  chat.send(text);
+  showChatting();
+}
+
+async function newChat(): Promise<void> {
+  await chat.reset();
+  showChatting();
+  message.focus();
+}
+
+/** Back to the first screen: the engine is closed and its memory given back. */
+async function changeModel(): Promise<void> {
+  await chat.reset();
+  await loader.unload();
+  loader.showOffer();
+  byId('other-models', HTMLDetailsElement).open = true;
+  byId('model-url', HTMLInputElement).focus();
+}
+
+/** The field grows with its text, up to the limit that the style sheet sets. */
+function fitMessage(): void {
+  message.style.height = 'auto';
+  message.style.height = `${message.scrollHeight}px`;
+}
+
+function wireComposer(): void {
+  byId('composer', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault();
+    void send();
+  });
+  message.addEventListener('input', fitMessage);
+  message.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    void send();
+  });
+  stopButton.addEventListener('click', () => chat.stop());
+  byId('new-chat', HTMLButtonElement).addEventListener('click', () => void newChat());
+  byId('suggestions', HTMLElement).append(
+    ...SUGGESTIONS.map((text) =>
+      el('button', { type: 'button', onclick: () => ((message.value = text), void send()) }, text),
+    ),
+  );
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape' || event.isComposing) return;
+    if (panel.hasAttribute('data-open')) closePanel();
+    else if (loader.isLoading) loader.cancel();
+    else chat.stop();
+  });
+}
+
+function closePanel(): void {
+  showPanel(false);
+  panelToggle.focus();
+}
+
+function wireModels(): void {
+  byId('load-default', HTMLButtonElement).addEventListener('click', () => void loadDefault());
+  const url = byId('model-url', HTMLInputElement);
+  byId('url-form', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault();
+    const name = url.value.split(/[?#]/)[0]?.split('/').at(-1);
+    void load({ name: name || url.value, source: url.value });
+  });
+  const file = byId('model-file', HTMLInputElement);
+  byId('pick-file', HTMLButtonElement).addEventListener('click', () => file.click());
+  file.addEventListener('change', () => {
+    const picked = file.files?.[0];
+    file.value = '';
+    if (picked) void loadFile(picked);
+  });
+  byId('change-model', HTMLButtonElement).addEventListener('click', () => void changeModel());
+}
+
+function wirePanel(): void {
+  panelToggle.addEventListener('click', () => {
+    showPanel(!panel.hasAttribute('data-open'));
+    if (panel.hasAttribute('data-open')) byId('panel-close', HTMLButtonElement).focus();
+  });
+  byId('panel-close', HTMLButtonElement).addEventListener('click', closePanel);
+  byId('reset-sampling', HTMLButtonElement).addEventListener('click', () => sampling.reset());
+}
+
+/** A file may be dropped anywhere; the hint is shown while one is held over the page. */
+function wireDrop(): void {
+  const hint = byId('drop-hint', HTMLElement);
+  const holdsFile = (event: DragEvent): boolean => event.dataTransfer?.types.includes('Files') ?? false;
+  document.addEventListener('dragover', (event) => {
+    if (!holdsFile(event)) return;
+    event.preventDefault();
+    hint.hidden = false;
+  });
+  document.addEventListener('dragleave', (event) => {
+    if (event.relatedTarget === null) hint.hidden = true;
+  });
+  document.addEventListener('drop', (event) => {
+    hint.hidden = true;
+    if (!holdsFile(event)) return;
+    event.preventDefault();
+    const dropped = event.dataTransfer?.files[0];
+    if (dropped) void loadFile(dropped);
+  });
+}
+
+byId('machine', HTMLElement).textContent = machineLine();
+wireComposer();
+wireModels();
+wirePanel();
+wireDrop();
+showState('empty');

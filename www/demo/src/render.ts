@@ -1,0 +1,62 @@
+// Shows a growing text as elements. Only the blocks that have changed are made again, so that a token costs the same at
+// the end of a long answer as at its beginning. Text becomes text nodes; nothing is ever parsed as HTML.
+import { el } from './dom.js';
+import { blocks, inlines, type Block, type Inline } from './markdown.js';
+
+export class MarkdownView {
+  readonly #target: HTMLElement;
+  #shown: string[] = [];
+
+  constructor(target: HTMLElement) {
+    this.#target = target;
+  }
+
+  show(source: string): void {
+    const next = blocks(source);
+    const keys = next.map((block) => JSON.stringify(block));
+    const kept = keys.findIndex((key, i) => key !== this.#shown[i]);
+    const from = kept < 0 ? keys.length : kept;
+    while (this.#target.childElementCount > from) this.#target.lastElementChild?.remove();
+    this.#target.append(...next.slice(from).map(blockElement));
+    this.#shown = keys;
+  }
+}
+
+function blockElement(block: Block): HTMLElement {
+  switch (block.kind) {
+    case 'paragraph':
+      return el('p', {}, ...spans(block.text));
+    case 'heading':
+      return el('p', { class: 'heading' }, ...spans(block.text));
+    case 'code':
+      return codeElement(block.language, block.text);
+    case 'list': {
+      const items = block.items.map(({ depth, text }) => el('li', { class: `depth-${depth}` }, ...spans(text)));
+      return block.ordered ? el('ol', { start: block.start }, ...items) : el('ul', {}, ...items);
+    }
+  }
+}
+
+function codeElement(language: string, text: string): HTMLElement {
+  const code = el('pre', { tabindex: 0, 'aria-label': language ? `Code, ${language}` : 'Code' }, el('code', {}, text));
+  return el('div', { class: 'code' }, code);
+}
+
+const spans = (text: string): (Node | string)[] => inlines(text).map(spanNode);
+
+function spanNode(span: Inline): Node | string {
+  switch (span.kind) {
+    case 'text':
+      return span.text;
+    case 'code':
+      return el('code', {}, span.text);
+    case 'strong':
+    case 'em':
+      return el(span.kind, {}, ...span.children.map(spanNode));
+    case 'link': {
+      const anchor = el('a', { href: span.href, rel: 'noopener noreferrer nofollow', target: '_blank' }, span.text);
+      anchor.append(el('span', { class: 'host' }, ` (${span.host})`));
+      return anchor;
+    }
+  }
+}

@@ -1,0 +1,74 @@
+// Numbers and errors in plain words.
+
+const group = new Intl.NumberFormat('en');
+
+/** 4096 → "4,096". */
+export const count = (n: number): string => group.format(n);
+
+/** 98000000 → "98.0 MB". Decimal units, as downloads are counted. */
+export function bytes(n: number): string {
+  if (n < 1e3) return `${n} B`;
+  if (n < 1e6) return `${(n / 1e3).toFixed(0)} kB`;
+  if (n < 1e9) return `${(n / 1e6).toFixed(1)} MB`;
+  return `${(n / 1e9).toFixed(2)} GB`;
+}
+
+/** 134515008 → "135 million". */
+export function parameters(n: number): string {
+  if (n >= 1e9) return `${(n / 1e9).toFixed(1)} billion`;
+  return n >= 1e6 ? `${Math.round(n / 1e6)} million` : count(n);
+}
+
+/** Milliseconds → "180 ms", "2.4 s", "3 min". */
+export function duration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
+}
+
+/** "41.2 of 98.0 MB · 42 % · 18.0 MB/s · 3 s left"; what is not known is left out. */
+export function progress(loaded: number, total: number | undefined, bytesPerSecond: number): string {
+  const parts = [total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded)];
+  if (total) parts.push(`${Math.floor((100 * loaded) / total)} %`);
+  if (bytesPerSecond > 0) {
+    parts.push(`${bytes(Math.round(bytesPerSecond))}/s`);
+    if (total && total > loaded)
+      parts.push(`${duration(Math.max(1000, (1000 * (total - loaded)) / bytesPerSecond))} left`);
+  }
+  return parts.join(' · ');
+}
+
+/** What a visitor reads: `text` says what happened and what to do, `code` and `detail` are for a report. */
+export interface PlainError {
+  text: string;
+  code: string;
+  detail: string;
+}
+
+const PLAIN: Record<string, string> = {
+  E_FILE_FORMAT: 'This is not a GGUF file that can be read, or it is damaged. Try downloading it again.',
+  E_FILE_LIMIT: 'A number in this file is beyond what any sound model needs, so it was refused.',
+  E_UNSUPPORTED_ARCH: 'This kind of model is not supported yet. Llama-like models are.',
+  E_UNSUPPORTED_QUANT: 'This model’s number format is not supported yet. Try its Q8_0, Q4_0 or Q4_1 file.',
+  E_INTEGRITY: 'The file is not the one that was promised: its length or checksum differs. Try again.',
+  E_NETWORK: 'The file could not be fetched. The address may be wrong, or its server does not let other sites read it.',
+  E_RANGE: 'The server does not answer requests for a part of a file.',
+  E_QUOTA: 'There is no room left in this browser’s storage.',
+  E_MEMORY: 'This model does not fit in the memory that the browser gives a page. Try a smaller one.',
+  E_GPU_UNAVAILABLE: 'This browser gives no access to a graphics processor.',
+  E_GPU_LOST: 'The graphics processor stopped answering. Try again.',
+  E_GPU_WRONG: 'This graphics processor computes wrong results, so it is not used.',
+  E_TEMPLATE: 'The model’s chat template could not be applied to this conversation.',
+  E_CONTEXT_OVERFLOW: 'The conversation is longer than the model can hold. Start a new chat or write less.',
+  E_UNSUPPORTED_FEATURE: 'This is not built yet.',
+  E_UNSUPPORTED_TASK: 'This model cannot do that.',
+  E_CSP: 'The page’s security policy keeps the engine from starting.',
+  E_BUSY: 'The engine is still busy with something else. Try again in a moment.',
+  E_INTERNAL: 'The engine has failed; this is a defect of it. Load the model again.',
+};
+
+export function plainError(error: unknown): PlainError {
+  const detail = error instanceof Error ? error.message : String(error);
+  const given: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code = typeof given === 'string' ? given : error instanceof Error ? error.name : 'Error';
+  return { text: PLAIN[code] ?? 'Something went wrong.', code, detail };
+}
