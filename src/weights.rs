@@ -40,22 +40,27 @@ impl WeightSpec {
 #[derive(Debug, Clone, Default)]
 pub struct Weights {
     specs: Vec<WeightSpec>,
+    /// Ids in the order of their names.
+    by_name: Vec<WeightId>,
 }
 
 impl Weights {
     /// The weights of a file: ids are positions in its tensor directory.
     pub fn from_header(header: &Header) -> Self {
-        let specs = header
+        let specs: Vec<WeightSpec> = header
             .tensors
             .iter()
             .map(|t| WeightSpec { name: t.name.clone(), shape: t.shape.clone(), format: t.format })
             .collect();
-        Self { specs }
+        let mut by_name: Vec<WeightId> = (0..specs.len()).map(|i| WeightId(i as u32)).collect();
+        by_name.sort_unstable_by_key(|id| &specs[id.0 as usize].name);
+        Self { specs, by_name }
     }
 
     /// The id of the weight with this GGUF name.
     pub fn find(&self, name: &str) -> Option<WeightId> {
-        self.specs.iter().position(|s| s.name == name).map(|i| WeightId(i as u32))
+        let place = self.by_name.binary_search_by(|id| self.spec(*id).name.as_str().cmp(name)).ok()?;
+        Some(self.by_name[place])
     }
 
     /// What is known about a weight. Ids come from [`Self::find`] or [`Self::iter`].

@@ -420,7 +420,7 @@ fn row_12_types_are_named() {
     ];
     for (number, part) in cases {
         let file = GgufBuilder::new().raw_tensor(tensor("blk.7.ffn_up.weight", &[256, 2], number as u32)).build();
-        refused(part, &file, QUANT, &format!("tensor blk.7.ffn_up.weight: "));
+        refused(part, &file, QUANT, "tensor blk.7.ffn_up.weight: ");
         refused(part, &file, QUANT, part);
     }
 }

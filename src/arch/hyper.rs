@@ -1,5 +1,6 @@
 //! Hyper-parameters of a model from GGUF metadata, each with its default beside its key, each range-checked.
 
+use super::vocabulary;
 use crate::{
     error::{Error, Result},
     gguf::{Metadata, Value},
@@ -95,9 +96,10 @@ impl Hyper {
                 what: format!("{architecture}: mixtures of experts are not supported"),
             });
         }
-        let n_vocab = metadata.strings("tokenizer.ggml.tokens")?.map_or(0, crate::gguf::StringArray::len);
-        if n_vocab == 0 {
-            return Err(Error::file("metadata key tokenizer.ggml.tokens is missing or empty"));
+        if metadata.bool(&keys.key("attention.causal"))? == Some(false) {
+            return Err(Error::UnsupportedArch {
+                what: format!("{architecture}: attention that is not causal is not supported"),
+            });
         }
         Ok(Self {
             architecture: architecture.into(),
@@ -108,7 +110,7 @@ impl Hyper {
             n_head,
             n_head_kv,
             head_size,
-            n_vocab,
+            n_vocab: vocabulary::n_vocab(metadata)?,
             n_ctx_train: keys.count("context_length", 1, MAX_CONTEXT, None)?,
             norm_rms_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
             rope_dims,
@@ -166,16 +168,22 @@ impl Keys<'_> {
         if x.is_finite() && x > 0.0 { Ok(x) } else { Err(self.error(key, format!("{x} is not finite and > 0"))) }
     }
 
+    /// As ggml reads them: a factor without a type stretches linearly, and `rope.scale_linear` is its old name.
     fn rope_scaling(&self) -> Result<RopeScaling> {
-        match self.metadata.str(&self.key("rope.scaling.type"))? {
-            None | Some("none") => match self.metadata.f64(&self.key("rope.scale_linear"))? {
-                None => Ok(RopeScaling::None),
-                Some(_) => Ok(RopeScaling::Linear { factor: self.positive("rope.scale_linear", None)? }),
-            },
-            Some("linear") => Ok(RopeScaling::Linear { factor: self.positive("rope.scaling.factor", None)? }),
-            Some(other) => Err(Error::UnsupportedArch {
-                what: format!("{}: rope scaling {other:?} is not supported", self.architecture),
-            }),
+        let unsupported =
+            |what: String| Error::UnsupportedArch { what: format!("{}: {what} is not supported", self.architecture) };
+        if let Some(factor) = self.metadata.f64(&self.key("rope.scaling.attn_factor"))?.filter(|&factor| factor != 1.0)
+        {
+            return Err(unsupported(format!("the rope attention factor {factor}")));
+        }
+        let has = |key: &&str| self.metadata.get(&self.key(key)).is_some();
+        let factor = ["rope.scaling.factor", "rope.scale_linear"].into_iter().find(has);
+        match (self.metadata.str(&self.key("rope.scaling.type"))?, factor) {
+            (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
+            (None | Some("linear"), _) => {
+                Ok(RopeScaling::Linear { factor: self.positive(factor.unwrap_or("rope.scaling.factor"), None)? })
+            }
+            (Some(other), _) => Err(unsupported(format!("rope scaling {other:?}"))),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod hyper;
 mod llama;
+mod vocabulary;
 
 pub use hyper::{Hyper, RopeScaling};
 
@@ -34,7 +35,7 @@ impl Model {
         let model = Self { hyper, weights: Weights::from_header(header) };
         let used = model.used_weights()?;
         for (id, spec) in model.weights.iter() {
-            if !used.contains(&id) && !is_ignorable(&spec.name) {
+            if used.binary_search(&id).is_err() && !is_ignorable(&spec.name) {
                 return Err(Error::UnsupportedArch {
                     what: format!("{}: this engine does not know tensor {}", model.hyper.architecture, spec.name),
                 });

@@ -65,6 +65,17 @@ pub struct RawTensor {
     pub data: Vec<u8>,
 }
 
+impl RawTensor {
+    /// Sets the scale of every block (the f16 at its beginning) to these bits: NaN, infinities, denormals.
+    pub fn set_scales(&mut self, f16_bits: u16) {
+        let format = Format::from_ggml_type(self.ggml_type).expect("a known format");
+        assert!(matches!(format, Format::Q4_0 | Format::Q4_1 | Format::Q8_0), "{} has no scales", format.name());
+        for block in self.data.chunks_exact_mut(format.block_bytes()) {
+            block[..2].copy_from_slice(&f16_bits.to_le_bytes());
+        }
+    }
+}
+
 impl Default for GgufBuilder {
     fn default() -> Self {
         Self {
@@ -151,6 +162,23 @@ impl GgufBuilder {
     /// The tensor with this name, to be changed.
     pub fn tensor_mut(&mut self, name: &str) -> &mut RawTensor {
         self.tensors.iter_mut().find(|t| t.name == name.as_bytes()).unwrap_or_else(|| panic!("no tensor {name}"))
+    }
+
+    /// Removes a tensor, which must be there.
+    pub fn without_tensor(mut self, name: &str) -> Self {
+        let before = self.tensors.len();
+        self.tensors.retain(|t| t.name != name.as_bytes());
+        assert_eq!(self.tensors.len() + 1, before, "no tensor {name}");
+        self
+    }
+
+    /// Puts a tensor of zeros of another shape (outermost first) in the place of one, which must be there.
+    pub fn reshaped(mut self, name: &str, shape: &[usize], format: Format) -> Self {
+        let tensor = self.tensor_mut(name);
+        tensor.ne = shape.iter().rev().map(|&n| n as u64).collect();
+        tensor.ggml_type = format.ggml_type();
+        tensor.data = vec![0; shape.iter().product::<usize>() / format.block_len() * format.block_bytes()];
+        self
     }
 
     /// Changes anything.
