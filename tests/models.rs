@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::runner::{MAX_ROWS, Runner, argmax};
+use common::{
+    runner::{MAX_ROWS, Runner, argmax},
+    teacher_forced::{Other, TeacherForced},
+};
 use kinglet::{
     error::Result,
     kv::KvFormat,
@@ -195,4 +198,35 @@ fn a_wrong_model_is_noticed() -> Result<()> {
 
 fn value(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(bytes.try_into().expect("four bytes"))
+}
+
+/// The judge of tests/tools/teacher_forced.rs says of llama.cpp what the script that made the goldens says, accepts the
+/// reference itself, and refuses what is over its bounds.
+#[test]
+fn the_teacher_forced_judge_is_strict() {
+    let golden = TeacherForced::golden();
+    assert!(golden.prompts.len() >= 20 && golden.prompts.iter().all(|p| p.tokens.len() == 48));
+    let theirs = golden.judge(golden.prompts.iter().map(|p| &p.llama_cpp));
+    let summary = |key: &str| golden.summary[key].as_f64().expect("a number");
+    assert_eq!(theirs.positions as f64, summary("positions"));
+    assert_eq!(theirs.clear_positions as f64, summary("clear_positions"));
+    assert_eq!(theirs.other_best as f64, summary("llama_cpp_other_best"));
+    assert_eq!(theirs.other_best_where_clear as f64, summary("llama_cpp_other_best_where_clear"));
+    assert!((theirs.mean_difference - summary("llama_cpp_mean_difference")).abs() < 1e-5);
+
+    let itself: Vec<Other> = golden
+        .prompts
+        .iter()
+        .map(|p| Other { logprob: p.logprob.clone(), best: p.best.iter().map(|b| b[0]).collect() })
+        .collect();
+    assert!(golden.judge(&itself).passes());
+
+    let mut biased = itself.clone();
+    biased.iter_mut().flat_map(|o| &mut o.logprob).for_each(|x| *x -= 0.051);
+    assert!(!golden.judge(&biased).passes(), "a mean difference of 0.051 passed");
+
+    let clear = golden.prompts[0].logits.iter().position(|l| l[0] - l[1] >= 0.3).expect("a clear position");
+    let mut wrong = itself;
+    wrong[0].best[clear] = golden.prompts[0].best[clear][1];
+    assert!(!golden.judge(&wrong).passes(), "another best token at a clear position passed");
 }

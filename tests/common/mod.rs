@@ -5,4 +5,5 @@ pub mod gguf_builder;
 pub mod parse;
 pub mod rng;
 pub mod runner;
+pub mod teacher_forced;
 pub mod tiny_llama;

@@ -77,7 +77,13 @@ impl<E: Executor> Runner<E> {
 
     /// Appends tokens, `rows` at a time, and gives the logits behind each: [ids.len(), V].
     pub fn append(&mut self, ids: &[u32], rows: usize) -> Result<Vec<Vec<f32>>> {
+        self.append_tail(ids, rows, ids.len())
+    }
+
+    /// Appends tokens, `rows` at a time, and gives the logits behind the last `n_outputs`: [n_outputs, V].
+    pub fn append_tail(&mut self, ids: &[u32], rows: usize, n_outputs: usize) -> Result<Vec<Vec<f32>>> {
         let mut logits = vec![];
+        let first_output = self.past + ids.len() - n_outputs;
         for ids in ids.chunks(rows) {
             let row = |(i, id): (usize, &u32)| Row {
                 input: RowInput::Token(*id),
@@ -85,11 +91,12 @@ impl<E: Executor> Runner<E> {
                 sequence: 0,
             };
             let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
-            let outputs: Vec<u32> = (0..ids.len() as u32).collect();
+            let first = first_output.saturating_sub(self.past).min(ids.len());
+            let outputs: Vec<u32> = (first as u32..ids.len() as u32).collect();
             let step = Step { rows: &rows, outputs: &outputs, sequences: &[&self.pages], embeddings: &[] };
             self.executor.begin(if ids.len() == 1 { self.one } else { self.many }, &step)?;
             while !self.executor.advance(7)? {}
-            for o in 0..ids.len() {
+            for o in 0..outputs.len() {
                 logits.push(self.executor.output(o)?.to_vec());
             }
             self.past += ids.len();

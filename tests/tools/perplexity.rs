@@ -1,0 +1,56 @@
+//! Perplexity as llama.cpp's tool of that name computes it:
+//! `cargo run --example perplexity -- <model.gguf> <text file> [n_chunks] [reference]`. The whole text is encoded and cut
+//! into chunks of 512 tokens; the first of each is the beginning of sequence where the model wants one; the tokens behind
+//! positions 256…510 are scored. A measurement.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::fs::{self, File};
+
+use common::runner::{MAX_ROWS, Runner, log_sum_exp};
+use kinglet::{
+    error::Result,
+    kv::KvFormat,
+    plan::Executor,
+    reference::Reference,
+    tokenizer::{EncodeOptions, Tokenizer},
+};
+
+const CHUNK_TOKENS: usize = 512;
+/// Tokens of a chunk that are only context.
+const CONTEXT_TOKENS: usize = CHUNK_TOKENS / 2;
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let usage = "usage: perplexity <model.gguf> <text file> [n_chunks] [reference]";
+    let mut args = std::env::args().skip(1);
+    let (path, text) = (args.next().ok_or(usage)?, fs::read_to_string(args.next().ok_or(usage)?)?);
+    let n_chunks = args.next().map_or(Ok(20), |s| s.parse())?;
+    let file = File::open(path)?;
+    match args.next().as_deref().unwrap_or("reference") {
+        "reference" => {
+            measure(Runner::load(file, KvFormat::F16, CHUNK_TOKENS, |g| Ok(Reference::new(g)))?, &text, n_chunks)
+        }
+        other => return Err(format!("no executor {other}").into()),
+    }?;
+    Ok(())
+}
+
+fn measure<E: Executor>(mut runner: Runner<E>, text: &str, n_chunks: usize) -> Result<()> {
+    let tokenizer = Tokenizer::from_metadata(&runner.header.metadata)?;
+    let mut ids = tokenizer.encode(text, &EncodeOptions { add_special: true, ..EncodeOptions::default() });
+    let (mut sum, mut n) = (0.0, 0);
+    for (i, chunk) in ids.chunks_exact_mut(CHUNK_TOKENS).take(n_chunks).enumerate() {
+        if let (true, Some(bos)) = (tokenizer.adds_bos(), tokenizer.bos()) {
+            chunk[0] = bos;
+        }
+        runner.truncate(0);
+        let rows = runner.append_tail(&chunk[..CHUNK_TOKENS - 1], MAX_ROWS, CHUNK_TOKENS - CONTEXT_TOKENS - 1)?;
+        for (row, token) in rows.iter().zip(&chunk[CONTEXT_TOKENS + 1..]) {
+            sum += log_sum_exp(row) - f64::from(row[*token as usize]);
+            n += 1;
+        }
+        println!("[{}] {:.4}", i + 1, (sum / f64::from(n)).exp());
+    }
+    Ok(())
+}
