@@ -1,1 +1,222 @@
-//! From bytes to a model that is ready: load order, device choice, information. Layer 3.
+//! From bytes to a model that is ready. Layer 3: no I/O; the caller feeds the file as it arrives.
+//!
+//! ```text
+//! feed ──► header ──► decide: architecture, plans, tokenizer, memory ──► room for the weights
+//!      ──► data   ──► the executor, weight by weight                 ──► finish: Engine
+//! ```
+//! Everything that can be wrong with a model is said at the header, before the weights are downloaded; what only the data
+//! can show (a NaN, a missing end) is said as soon as it is seen.
+
+mod info;
+
+pub use info::{Info, Template};
+
+use std::sync::Arc;
+
+use crate::{
+    arch::Model,
+    error::{Error, Result},
+    gguf::{Event, Header, Parser},
+    kv::{KvFormat, KvGeometry},
+    plan::{Executor, MemoryReport, memory},
+    reference::Reference,
+    session::{Plans, Session},
+    tokenizer::Tokenizer,
+    weights::{WeightId, WeightSpec},
+};
+
+/// Context where neither the caller nor a shorter training says otherwise, tokens.
+const DEFAULT_CONTEXT_TOKENS: usize = 4096;
+/// What the engine needs beside weights, cache and buffers: code, stack, tokenizer, the chunk that arrives.
+const OVERHEAD_BYTES: u64 = 64 << 20;
+
+/// What runs the plans.
+#[derive(Debug, Clone)]
+pub enum Device {
+    /// The specification in plain loops: for tests.
+    Reference,
+}
+
+/// How to load a model.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Longest prompt and answer together, tokens; up to what the model was trained for. `None`: the smaller of that and
+    /// 4,096.
+    pub context_length: Option<usize>,
+    /// Format of keys and values.
+    pub kv_format: KvFormat,
+    /// What runs the plans.
+    pub device: Device,
+    /// The most that weights, cache and buffers may take, bytes.
+    pub memory_limit_bytes: u64,
+}
+
+impl Options {
+    /// The defaults on a device.
+    pub fn new(device: Device) -> Self {
+        let address_space_bytes = if usize::BITS == 32 { 1 << 32 } else { u64::MAX };
+        let memory_limit_bytes = address_space_bytes - OVERHEAD_BYTES;
+        Self { context_length: None, kv_format: KvFormat::F16, device, memory_limit_bytes }
+    }
+}
+
+/// A model that is ready.
+pub struct Engine {
+    /// Facts about it.
+    pub info: Info,
+    /// What rendering a chat needs.
+    pub template: Template,
+    /// Text to tokens and back.
+    pub tokenizer: Arc<Tokenizer>,
+    /// What generates.
+    pub session: Session,
+}
+
+/// A model that is arriving. After an error it stays failed: every later call gives the same error.
+pub struct Loader {
+    options: Options,
+    parser: Parser,
+    /// Known from the header on.
+    loading: Option<Loading>,
+}
+
+struct Loading {
+    engine: Engine,
+    /// For each tensor of the file, whether the plans read it.
+    used: Vec<bool>,
+}
+
+impl Loader {
+    /// Waits for the first byte of a file.
+    pub fn new(options: Options) -> Self {
+        Self { options, parser: Parser::new(), loading: None }
+    }
+
+    /// Takes the next bytes of the file, any number. `true` once: when the header is complete and everything has been
+    /// decided ([`Self::info`] is there from then on).
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<bool> {
+        let Self { options, parser, loading } = self;
+        let mut decided = false;
+        parser.feed(bytes, &mut |event| match event {
+            Event::Header(header) => {
+                *loading = Some(Loading::decide(&header, options)?);
+                decided = true;
+                Ok(())
+            }
+            Event::Data { tensor, bytes } => match loading {
+                Some(loading) => loading.write(tensor, bytes),
+                None => Err(Error::internal("tensor data before the header")),
+            },
+        })?;
+        Ok(decided)
+    }
+
+    /// Facts about the model, once the header is complete.
+    pub fn info(&self) -> Option<&Info> {
+        self.loading.as_ref().map(|l| &l.engine.info)
+    }
+
+    /// Ends the file: every byte that the header promised must have come.
+    pub fn finish(self) -> Result<Engine> {
+        let summary = self.parser.finish()?;
+        let Some(Loading { mut engine, .. }) = self.loading else {
+            return Err(Error::internal("the parser ended without a header"));
+        };
+        engine.info.file_bytes = summary.file_bytes;
+        engine.info.memory = engine.session.memory();
+        if summary.trailing_bytes > 0 {
+            let n = summary.trailing_bytes;
+            engine.info.notices.push(format!("{n} bytes behind the last tensor are no part of the model"));
+        }
+        Ok(engine)
+    }
+}
+
+impl Loading {
+    /// Decides everything and makes room for the weights.
+    fn decide(header: &Header, options: &Options) -> Result<Self> {
+        refuse_parts(header)?;
+        let model = Model::from_header(header)?;
+        let context_tokens = context_tokens(options, &model)?;
+        let tokenizer = Arc::new(Tokenizer::from_metadata(&header.metadata)?);
+        let plans = Plans::of(&model)?;
+        let geometry = model.kv_geometry(options.kv_format);
+        let estimate = estimate(&plans, &model, &geometry, context_tokens, &options.device);
+        check_memory(&estimate, context_tokens, options.memory_limit_bytes)?;
+
+        let mut executor = executor(&options.device, geometry)?;
+        let mut used = vec![false; model.weights.len()];
+        for id in model.used_weights()? {
+            executor.create_weight(id, model.weights.spec(id))?;
+            if let Some(used) = used.get_mut(id.0 as usize) {
+                *used = true;
+            }
+        }
+        let engine = Engine {
+            info: Info::new(header, &model, context_tokens, estimate)?,
+            template: Template::new(&header.metadata, &tokenizer)?,
+            session: Session::new(executor, &plans, tokenizer.clone(), context_tokens)?,
+            tokenizer,
+        };
+        Ok(Self { engine, used })
+    }
+
+    /// Weights that no plan reads are not kept.
+    fn write(&mut self, tensor: usize, bytes: &[u8]) -> Result<()> {
+        match self.used.get(tensor) {
+            Some(true) => self.engine.session.executor().write_weight(WeightId(tensor as u32), bytes),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses files that are only a part of a model, or something beside one.
+fn refuse_parts(header: &Header) -> Result<()> {
+    if let Some(n) = header.metadata.u64("split.count")?.filter(|n| *n > 1) {
+        return Err(Error::UnsupportedFeature { what: format!("this file is one of {n} parts of a model") });
+    }
+    match header.metadata.str("general.type")? {
+        None | Some("model") => Ok(()),
+        Some(other) => {
+            Err(Error::UnsupportedTask { what: format!("this file is no model, but of the type {other:?}") })
+        }
+    }
+}
+
+fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
+    let trained = model.hyper.n_ctx_train;
+    match options.context_length {
+        None => Ok(trained.min(DEFAULT_CONTEXT_TOKENS)),
+        Some(n) if (1..=trained).contains(&n) => Ok(n),
+        Some(n) => Err(Error::InvalidArgument {
+            what: format!("contextLength is {n}, not in 1..={trained}, for which this model was trained"),
+        }),
+    }
+}
+
+fn executor(device: &Device, geometry: KvGeometry) -> Result<Box<dyn Executor>> {
+    match device {
+        Device::Reference => Ok(Box::new(Reference::new(geometry))),
+    }
+}
+
+fn estimate(plans: &Plans, model: &Model, geometry: &KvGeometry, n_ctx: usize, device: &Device) -> MemoryReport {
+    let weight_bytes = |spec: &WeightSpec| match device {
+        Device::Reference => spec.shape.iter().fold(4, |n: u64, d| n.saturating_mul(*d as u64)),
+    };
+    let plans: Vec<_> = plans.iter().map(AsRef::as_ref).collect();
+    memory::estimate(&plans, &model.weights, weight_bytes, geometry, n_ctx)
+}
+
+fn check_memory(estimate: &MemoryReport, context_tokens: usize, limit_bytes: u64) -> Result<()> {
+    let MemoryReport { weights_bytes, kv_bytes, buffers_bytes } = *estimate;
+    let needed_bytes = weights_bytes.saturating_add(kv_bytes).saturating_add(buffers_bytes);
+    if needed_bytes <= limit_bytes {
+        return Ok(());
+    }
+    let what = format!(
+        "this model with a context of {context_tokens} tokens (weights {weights_bytes}, cache {kv_bytes}, buffers \
+         {buffers_bytes}; there are {limit_bytes})"
+    );
+    Err(Error::Memory { what, needed_bytes })
+}

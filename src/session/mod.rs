@@ -1,1 +1,164 @@
-//! One generation after the other on a prepared model: prefill, decode, stop rules, events. Layer 3.
+//! One generation after the other on a prepared model: prefill, decode, stop rules, events. Layer 3: no clock, no I/O.
+//!
+//! A session is a state machine: [`Session::start`] takes a [`Request`], [`Session::advance`] runs some operations and says
+//! what happened, [`Session::cancel`] gives up at any time. The request is the whole truth of a generation; what the session
+//! keeps from call to call (the longest common prefix of keys and values) only saves work, and never changes a bit.
+
+mod choice;
+mod event;
+mod generation;
+mod request;
+mod runner;
+mod stop;
+
+pub use event::{Echo, Event, FinishReason, TokenLogprobs, TopLogprob, Usage};
+pub use request::{MAX_CHOICES, MAX_TOP_LOGPROBS, Request};
+pub use runner::{CHUNK_ROWS, FEW_ROWS, Plans};
+
+use std::sync::Arc;
+
+use self::{generation::Generation, runner::Runner};
+use crate::{
+    error::{Error, Result},
+    kv::SequenceId,
+    plan::{Executor, MemoryReport},
+    sample::Scratch,
+    tokenizer::Tokenizer,
+};
+
+/// A model that is ready, and what it is doing.
+pub struct Session {
+    runner: Runner,
+    tokenizer: Arc<Tokenizer>,
+    generation: Option<Generation>,
+    cached: Option<Cached>,
+    scratch: Scratch,
+}
+
+/// What the last call left in the cache.
+struct Cached {
+    sequence: SequenceId,
+    tokens: Vec<u32>,
+}
+
+impl Session {
+    /// Prepares the plans on an executor; its weights may be written later, but before the first request.
+    pub fn new(
+        executor: Box<dyn Executor>,
+        plans: &Plans,
+        tokenizer: Arc<Tokenizer>,
+        context_tokens: usize,
+    ) -> Result<Self> {
+        let runner = Runner::new(executor, plans, context_tokens, MAX_CHOICES)?;
+        Ok(Self { runner, tokenizer, generation: None, cached: None, scratch: Scratch::default() })
+    }
+
+    /// The executor, for writing weights.
+    pub fn executor(&mut self) -> &mut dyn Executor {
+        self.runner.executor()
+    }
+
+    /// What the executor holds.
+    pub fn memory(&self) -> MemoryReport {
+        self.runner.memory()
+    }
+
+    /// Longest prompt and answer together, tokens.
+    pub fn context_tokens(&self) -> usize {
+        self.runner.kv.capacity()
+    }
+
+    /// Whether a generation is in progress.
+    pub fn is_busy(&self) -> bool {
+        self.generation.is_some()
+    }
+
+    /// Rows of the step in flight: how much work an operation is. `None` between steps.
+    pub fn step_rows(&self) -> Option<usize> {
+        self.runner.rows_in_flight()
+    }
+
+    /// Tokens that the next call could find in the cache.
+    pub fn cached_tokens(&self) -> &[u32] {
+        self.cached.as_ref().map_or(&[], |c| &c.tokens)
+    }
+
+    /// Starts a generation. Everything that is wrong with the request is said here, before any work:
+    /// [`Error::InvalidArgument`], [`Error::ContextOverflow`].
+    pub fn start(&mut self, request: Request) -> Result<()> {
+        if self.is_busy() {
+            return Err(Error::InvalidArgument { what: "a generation is in progress".into() });
+        }
+        let (request, limits) = request.validated(&self.tokenizer, self.context_tokens())?;
+        let mut generation = Generation::new(request, limits, self.tokenizer.clone())?;
+        let (sequence, n_reused) = self.common_prefix(generation.request())?;
+        generation.occupy(sequence, n_reused);
+        self.generation = Some(generation);
+        Ok(())
+    }
+
+    /// Runs up to `max_ops` operations of plans, and returns what happened: nothing where no generation is in progress. After
+    /// an error the generation is over, the cache is empty, and the next call works.
+    pub fn advance(&mut self, max_ops: usize) -> Result<Vec<Event>> {
+        let mut events = vec![];
+        match self.run(max_ops, &mut events) {
+            Ok(()) => Ok(events),
+            Err(error) => {
+                self.clear()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up the generation in progress, if there is one. What was computed completely stays in the cache.
+    pub fn cancel(&mut self) -> Result<()> {
+        self.runner.drop_step();
+        self.leave()
+    }
+
+    fn run(&mut self, mut ops: usize, events: &mut Vec<Event>) -> Result<()> {
+        while ops > 0 {
+            let Some(generation) = &mut self.generation else { return Ok(()) };
+            if self.runner.is_idle() && !generation.begin(&mut self.runner, events)? {
+                return self.leave();
+            }
+            if self.runner.advance(&mut ops)? {
+                generation.complete(&mut self.runner, &mut self.scratch, events)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A sequence that holds as much of the prompt as the cache has, at most all but the last token (whose logits are
+    /// wanted); none of it where every token is to be scored.
+    fn common_prefix(&mut self, request: &Request) -> Result<(SequenceId, usize)> {
+        let Some(Cached { sequence, tokens }) = self.cached.take() else { return Ok((self.runner.kv.create(), 0)) };
+        let common = tokens.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count();
+        let useful = if request.cache_prompt && !Generation::scores_prompt(request) { common } else { 0 };
+        let n_reused = useful.min(request.prompt.len().saturating_sub(1));
+        self.runner.kv.truncate(sequence, n_reused)?;
+        Ok((sequence, n_reused))
+    }
+
+    /// Ends the generation and keeps what the next call may reuse.
+    fn leave(&mut self) -> Result<()> {
+        let Some(generation) = self.generation.take() else { return Ok(()) };
+        let keeps = generation.request().cache_prompt;
+        let (sequence, tokens) = generation.close(&mut self.runner)?;
+        if keeps {
+            self.cached = Some(Cached { sequence, tokens });
+        } else {
+            self.runner.kv.release(sequence)?;
+        }
+        Ok(())
+    }
+
+    /// After an error: nothing that was computed is trusted.
+    fn clear(&mut self) -> Result<()> {
+        self.cancel()?;
+        if let Some(Cached { sequence, .. }) = self.cached.take() {
+            self.runner.kv.release(sequence)?;
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,178 @@
-//! What JavaScript sees: exported classes, no logic. Layer 4.
+//! What JavaScript sees: exported classes, no logic. Layer 4: the only place with wasm_bindgen, js_sys, web_sys.
+//!
+//! The interface is written down for TypeScript in `www/pkg/src/abi.ts`. A thrown value is `{ code, message, details }`;
+//! code `RangeError` or `TypeError` means the caller's value. One engine lives in one worker.
+
+mod pace;
+mod threads;
+mod types;
+
+pub use threads::pool_worker;
+
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+
+use self::{
+    pace::Pace,
+    threads::Threads,
+    types::{EngineInfo, EngineOptions, GenerateEvent, GenerateRequest, PlainError, from_js, to_js},
+};
+use crate::{
+    engine::{self, Loader},
+    error::{Error, Result},
+    tokenizer::EncodeOptions,
+};
+
+/// The result of what JavaScript calls: an error is thrown as a plain object.
+type JsResult<T> = Result<T, JsValue>;
+
+/// A model that is loading or ready, in its worker.
+#[wasm_bindgen]
+pub struct Engine {
+    threads: Threads,
+    pace: Pace,
+    state: State,
+}
+
+enum State {
+    Loading(Box<Loader>),
+    Ready(Box<engine::Engine>),
+    /// Loading went wrong; every call says so again.
+    Failed(Error),
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// `options`: `{ contextLength?, kvType, threads }`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(options: JsValue) -> JsResult<Self> {
+        console_error_panic_hook::set_once();
+        let options: EngineOptions = from_js(options)?;
+        let threads = Threads::new(options.threads().map_err(throw)?);
+        let loader = Loader::new(options.load_options(threads.device()).map_err(throw)?);
+        Ok(Self { threads, pace: Pace::default(), state: State::Loading(Box::new(loader)) })
+    }
+
+    /// Takes the next bytes of the file. Returns facts about the model once: when its header is complete.
+    pub fn feed(&mut self, bytes: &[u8]) -> JsResult<JsValue> {
+        let fed = match &mut self.state {
+            State::Loading(loader) => loader.feed(bytes),
+            State::Ready(_) => Err(Error::internal("the file has ended")),
+            State::Failed(error) => Err(error.clone()),
+        };
+        match fed {
+            Ok(true) => self.info(),
+            Ok(false) => Ok(JsValue::UNDEFINED),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Ends the file.
+    pub fn finish(&mut self) -> JsResult<()> {
+        let unfinished = State::Failed(Error::internal("loading did not finish"));
+        match std::mem::replace(&mut self.state, unfinished) {
+            State::Loading(loader) => match loader.finish() {
+                Ok(engine) => {
+                    self.state = State::Ready(Box::new(engine));
+                    Ok(())
+                }
+                Err(error) => Err(self.fail(error)),
+            },
+            State::Ready(engine) => {
+                self.state = State::Ready(engine);
+                Ok(())
+            }
+            State::Failed(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Facts about the model and about what runs it.
+    pub fn info(&self) -> JsResult<JsValue> {
+        let info = match &self.state {
+            State::Loading(loader) => loader.info(),
+            State::Ready(engine) => Some(&engine.info),
+            State::Failed(error) => return Err(throw(error.clone())),
+        };
+        let info = info.ok_or_else(|| throw(Error::internal("the header is not complete")))?;
+        to_js(&EngineInfo::new(info, self.threads.count()))
+    }
+
+    /// What rendering a chat needs: `{ chatTemplate?, bosToken?, eosToken?, specialStrings }`.
+    pub fn template(&self) -> JsResult<JsValue> {
+        to_js(&self.ready()?.template)
+    }
+
+    /// Token ids of a text. `joiner`: one noncharacter that is taken out of user text after special tokens were split off.
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+        joiner: Option<String>,
+    ) -> JsResult<Vec<u32>> {
+        let joiner = joiner.and_then(|joiner| joiner.chars().next());
+        Ok(self.ready()?.tokenizer.encode(text, &EncodeOptions { add_special, parse_special, joiner }))
+    }
+
+    /// Text of token ids, special tokens written out.
+    pub fn detokenize(&self, ids: &[u32]) -> JsResult<String> {
+        Ok(self.ready()?.tokenizer.decode(ids, false))
+    }
+
+    /// Starts a generation; what is wrong with the request is thrown before any work.
+    pub fn start(&mut self, request: JsValue) -> JsResult<()> {
+        let request: GenerateRequest = from_js(request)?;
+        let request = request.checked().map_err(throw)?;
+        self.ready_mut()?.session.start(request).map_err(throw)
+    }
+
+    /// Goes on for about `budgetMs` and returns what happened.
+    pub fn advance(&mut self, budget_ms: f64) -> JsResult<JsValue> {
+        let Self { pace, state: State::Ready(engine), .. } = self else { return Err(self.ready().err().into()) };
+        let events = pace.run(&mut engine.session, budget_ms).map_err(throw)?;
+        let events: Vec<GenerateEvent> = events.into_iter().map(Into::into).collect();
+        to_js(&events)
+    }
+
+    /// Gives up the generation in progress; the next one works.
+    pub fn cancel(&mut self) -> JsResult<()> {
+        self.ready_mut()?.session.cancel().map_err(throw)
+    }
+
+    /// What [`pool_worker`] wants, 0 where there are no threads.
+    #[wasm_bindgen(js_name = poolAddress)]
+    pub fn pool_address(&self) -> usize {
+        self.threads.address()
+    }
+
+    fn ready(&self) -> JsResult<&engine::Engine> {
+        match &self.state {
+            State::Ready(engine) => Ok(engine),
+            State::Loading(_) => Err(throw(Error::internal("the model is still loading"))),
+            State::Failed(error) => Err(throw(error.clone())),
+        }
+    }
+
+    fn ready_mut(&mut self) -> JsResult<&mut engine::Engine> {
+        self.ready()?;
+        match &mut self.state {
+            State::Ready(engine) => Ok(engine),
+            _ => Err(JsValue::UNDEFINED),
+        }
+    }
+
+    /// Loading is over; gives the memory back.
+    fn fail(&mut self, error: Error) -> JsValue {
+        self.state = State::Failed(error.clone());
+        throw(error)
+    }
+}
+
+/// An error as JavaScript sees it.
+fn throw(error: Error) -> JsValue {
+    plain(&PlainError::from(&error))
+}
+
+fn plain(error: &impl Serialize) -> JsValue {
+    to_js(error).unwrap_or_else(|unserializable| unserializable)
+}

@@ -1,0 +1,154 @@
+//! One answer of a generation: its tokens, its sampler, its text, and when it ends.
+
+use std::sync::Arc;
+
+use super::{
+    event::{Event, FinishReason, TokenLogprobs, TopLogprob},
+    request::Request,
+    stop::StopMatcher,
+};
+use crate::{
+    error::{Error, Result},
+    kv::SequenceId,
+    sample::{LogProbs, Sampler, Scratch},
+    tokenizer::{StreamDecoder, Tokenizer},
+};
+
+/// When a choice ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Most tokens, the context counted in.
+    pub(super) max_tokens: usize,
+    pub(super) ignore_eos: bool,
+}
+
+/// A choice that is being generated or has ended.
+pub(super) struct Choice {
+    index: usize,
+    tokenizer: Arc<Tokenizer>,
+    sampler: Sampler,
+    decoder: StreamDecoder,
+    stops: StopMatcher,
+    limits: Limits,
+    /// Tokens of the answer.
+    pub(super) generated: Vec<u32>,
+    /// Where its keys and values are; `None` before the prompt is processed and after the choice ended.
+    pub(super) sequence: Option<SequenceId>,
+    /// Tokens of prompt and answer that are in the cache and count.
+    pub(super) n_cached: usize,
+    pub(super) finished: Option<FinishReason>,
+}
+
+/// What a token did to a choice.
+struct Taken {
+    text: String,
+    /// With the text that had been held back.
+    done: Option<(FinishReason, String)>,
+}
+
+impl Choice {
+    /// A choice that has nothing, not even tokens that the request brings along: [`Self::replay`] adds those.
+    pub(super) fn new(index: usize, request: &Request, limits: Limits, tokenizer: &Arc<Tokenizer>) -> Result<Self> {
+        let n_vocab = tokenizer.n_vocab();
+        let sampler = Sampler::new(request.sampling.clone(), index as u32, n_vocab, &request.prompt)?;
+        Ok(Self {
+            index,
+            tokenizer: tokenizer.clone(),
+            sampler,
+            decoder: StreamDecoder::continuing(true),
+            stops: StopMatcher::new(&request.stop)?,
+            limits,
+            generated: vec![],
+            sequence: None,
+            n_cached: 0,
+            finished: None,
+        })
+    }
+
+    /// Takes tokens that were given out before; their text is not given out again, but what was held back still is. A
+    /// choice that ends with them says `Done`, as it did or would have done then.
+    pub(super) fn replay(&mut self, tokens: &[u32], events: &mut Vec<Event>) -> Result<()> {
+        for (i, &token) in tokens.iter().enumerate() {
+            if self.finished.is_some() {
+                return Err(Error::InvalidArgument {
+                    what: format!("generated[{}] goes on behind its end at token {i}", self.index),
+                });
+            }
+            if let Some((reason, text)) = self.take(token)?.done {
+                events.push(Event::Done { choice: self.index, reason, text });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a choice that may have no tokens at all.
+    pub(super) fn end_if_full(&mut self, events: &mut Vec<Event>) {
+        if self.finished.is_none() && self.generated.len() >= self.limits.max_tokens {
+            let text = self.finish(FinishReason::Length);
+            events.push(Event::Done { choice: self.index, reason: FinishReason::Length, text });
+        }
+    }
+
+    /// Chooses the next token. logits: [V] f32.
+    pub(super) fn sample(
+        &mut self,
+        logits: &[f32],
+        top: Option<usize>,
+        scratch: &mut Scratch,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let id = self.sampler.sample(logits, scratch)?;
+        let logprobs = match top {
+            None => None,
+            Some(n) => {
+                let all = LogProbs::of(logits)?;
+                Some(TokenLogprobs { logprob: all.get(id)?, top: alternatives(&all, n, &self.tokenizer) })
+            }
+        };
+        let Taken { text, done } = self.take(id)?;
+        events.push(Event::Token { choice: self.index, id, text, logprobs });
+        if let Some((reason, text)) = done {
+            events.push(Event::Done { choice: self.index, reason, text });
+        }
+        Ok(())
+    }
+
+    /// The token is part of the answer from now on.
+    fn take(&mut self, token: u32) -> Result<Taken> {
+        self.sampler.accept(token)?;
+        self.generated.push(token);
+        if self.tokenizer.is_end_of_generation(token) && !self.limits.ignore_eos {
+            let rest = self.finish(FinishReason::Stop);
+            return Ok(Taken { text: String::new(), done: Some((FinishReason::Stop, rest)) });
+        }
+        let (text, stopped) = self.stops.push(&self.decoder.push(&self.tokenizer, token));
+        let done = if stopped {
+            self.finished = Some(FinishReason::Stop);
+            Some((FinishReason::Stop, String::new()))
+        } else if self.generated.len() >= self.limits.max_tokens {
+            Some((FinishReason::Length, self.finish(FinishReason::Length)))
+        } else {
+            None
+        };
+        Ok(Taken { text, done })
+    }
+
+    /// Ends the text: what was held back. What is left of a character may still complete a stop string.
+    fn finish(&mut self, reason: FinishReason) -> String {
+        self.finished = Some(reason);
+        let (mut text, stopped) = self.stops.push(&self.decoder.finish());
+        if !stopped {
+            text += &self.stops.finish();
+        }
+        text
+    }
+}
+
+/// The `n` most probable tokens with their texts.
+pub(super) fn alternatives(all: &LogProbs<'_>, n: usize, tokenizer: &Tokenizer) -> Vec<TopLogprob> {
+    let with_text = |(id, logprob)| {
+        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+        TopLogprob { id, text: String::from_utf8_lossy(&bytes).into_owned(), logprob }
+    };
+    all.top(n).into_iter().map(with_text).collect()
+}

@@ -1,0 +1,284 @@
+//! A generation in progress: what its next step is, and what a finished step means.
+//!
+//! ```text
+//! prompt ──► (chunks on the sequence of choice 0) ──► fork for choices 1…
+//!        ──► tokens that the request brings along, choice by choice ──► decode: one row per choice that goes on
+//! ```
+
+use std::sync::Arc;
+
+use super::{
+    choice::{Choice, Limits, alternatives},
+    event::{Echo, Event, Usage},
+    request::Request,
+    runner::{CHUNK_ROWS, FEW_ROWS, Logits, Run, Runner},
+};
+use crate::{
+    error::{Error, Result},
+    kv::SequenceId,
+    sample::{LogProbs, Scratch},
+    tokenizer::{StreamDecoder, Tokenizer},
+};
+
+/// What the step in flight is for. Ranges are positions of prompt and answer together.
+#[derive(Debug, Clone)]
+enum Work {
+    /// Tokens `from..to` of the prompt.
+    Prompt { from: usize, to: usize },
+    /// Tokens `from..to` of one choice, which the request brought along.
+    Replay { choice: usize, to: usize },
+    /// The newest token of each of these choices.
+    Decode { choices: Vec<usize> },
+}
+
+/// A generation in progress.
+pub(super) struct Generation {
+    request: Request,
+    tokenizer: Arc<Tokenizer>,
+    choices: Vec<Choice>,
+    /// Tokens of the prompt that the cache had at the start.
+    n_reused: usize,
+    /// Scores of the prompt so far, where the request wants them.
+    echo: Option<Echo>,
+    /// What is known from the start, but said after the prompt.
+    opening: Vec<Event>,
+    work: Option<Work>,
+}
+
+impl Generation {
+    /// Takes a validated request, and the tokens that it brings along; chooses no sequence yet ([`Self::occupy`]).
+    pub(super) fn new(request: Request, limits: Limits, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+        let (mut choices, mut opening) = (vec![], vec![]);
+        for index in 0..request.n {
+            let mut choice = Choice::new(index, &request, limits, &tokenizer)?;
+            if let Some(given) = request.generated.as_ref().and_then(|g| g.get(index)) {
+                choice.replay(given, &mut opening)?;
+            }
+            choice.end_if_full(&mut opening);
+            choices.push(choice);
+        }
+        let echo = request.echo.then(|| Echo { logprobs: vec![None], top: vec![vec![]], ..Echo::default() });
+        Ok(Self { request, tokenizer, choices, n_reused: 0, echo, opening, work: None })
+    }
+
+    /// The prompt goes to this sequence, which holds its first `n_reused` tokens.
+    pub(super) fn occupy(&mut self, sequence: SequenceId, n_reused: usize) {
+        self.n_reused = n_reused;
+        if let Some(first) = self.choices.first_mut() {
+            first.sequence = Some(sequence);
+            first.n_cached = n_reused;
+        }
+    }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Whether the request wants the logits of every token of the prompt.
+    pub(super) fn scores_prompt(request: &Request) -> bool {
+        request.echo && request.logprobs.is_some()
+    }
+
+    /// Begins the next step; `false` where none is left, and then the end is said.
+    pub(super) fn begin(&mut self, runner: &mut Runner, events: &mut Vec<Event>) -> Result<bool> {
+        let n_prompt = self.request.prompt.len();
+        let Some(work) = self.next_work() else {
+            self.end(runner, events)?;
+            return Ok(false);
+        };
+        match &work {
+            Work::Prompt { from, to } => {
+                let logits = match Self::scores_prompt(&self.request) {
+                    true => Logits::All,
+                    false if *to == n_prompt => Logits::Last,
+                    false => Logits::None,
+                };
+                let tokens = self.request.prompt.get(*from..*to).unwrap_or_default();
+                runner.begin(&[Run { sequence: sequence(self.choices.first())?, tokens, logits }])?;
+            }
+            Work::Replay { choice, to } => {
+                let choice = self.choices.get(*choice);
+                let (from, all) = choice.map_or((0, 0), |c| (c.n_cached, n_prompt + c.generated.len()));
+                let given = choice.map(|c| c.generated.as_slice()).unwrap_or_default();
+                let tokens = given.get(from - n_prompt..*to - n_prompt).unwrap_or_default();
+                let logits = if *to == all { Logits::Last } else { Logits::None };
+                runner.begin(&[Run { sequence: sequence(choice)?, tokens, logits }])?;
+            }
+            Work::Decode { choices } => {
+                let run = |i: &usize| -> Result<Run<'_>> {
+                    let choice = self.choices.get(*i);
+                    let newest = choice.and_then(|c| c.generated.last_chunk::<1>());
+                    let tokens = newest.ok_or_else(|| Error::internal("a choice without tokens decodes"))?;
+                    Ok(Run { sequence: sequence(choice)?, tokens, logits: Logits::Last })
+                };
+                runner.begin(&choices.iter().map(run).collect::<Result<Vec<_>>>()?)?;
+            }
+        }
+        self.work = Some(work);
+        Ok(true)
+    }
+
+    /// What a complete step means.
+    pub(super) fn complete(
+        &mut self,
+        runner: &mut Runner,
+        scratch: &mut Scratch,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let work = self.work.take().ok_or_else(|| Error::internal("a step without a purpose"))?;
+        let top = self.request.logprobs;
+        match work {
+            Work::Prompt { from, to } => self.prompt_done(from, to, runner, scratch, events)?,
+            Work::Replay { choice, to } => {
+                if let Some(choice) = self.choices.get_mut(choice) {
+                    choice.n_cached = to;
+                    if to == self.request.prompt.len() + choice.generated.len() {
+                        choice.sample(runner.output(0)?, top, scratch, events)?;
+                    }
+                }
+            }
+            Work::Decode { choices } => {
+                for (o, index) in choices.into_iter().enumerate() {
+                    if let Some(choice) = self.choices.get_mut(index) {
+                        choice.n_cached += 1;
+                        choice.sample(runner.output(o)?, top, scratch, events)?;
+                    }
+                }
+            }
+        }
+        self.release_finished(runner)
+    }
+
+    /// Gives the sequences back, save the first choice's: that one is returned with the tokens that it holds and that count.
+    pub(super) fn close(mut self, runner: &mut Runner) -> Result<(SequenceId, Vec<u32>)> {
+        let first = self.choices.first().ok_or_else(|| Error::internal("a generation without choices"))?;
+        let kept = sequence(Some(first))?;
+        let mut tokens = std::mem::take(&mut self.request.prompt);
+        tokens.extend_from_slice(&first.generated);
+        tokens.truncate(first.n_cached);
+        runner.kv.truncate(kept, tokens.len())?;
+        for choice in self.choices.iter().skip(1) {
+            if let Some(id) = choice.sequence {
+                runner.kv.release(id)?;
+            }
+        }
+        Ok((kept, tokens))
+    }
+
+    fn next_work(&self) -> Option<Work> {
+        let n_prompt = self.request.prompt.len();
+        let scores = Self::scores_prompt(&self.request);
+        let from = self.choices.first()?.n_cached;
+        let goes_on = |c: &Choice| c.finished.is_none();
+        if from < n_prompt {
+            if !scores && !self.choices.iter().any(goes_on) {
+                return None;
+            }
+            let rows = if scores { FEW_ROWS } else { CHUNK_ROWS };
+            return Some(Work::Prompt { from, to: n_prompt.min(from + rows) });
+        }
+        let pending = |c: &Choice| n_prompt + c.generated.len() - c.n_cached;
+        let open = || self.choices.iter().enumerate().filter(|(_, c)| goes_on(c));
+        if let Some((choice, c)) = open().find(|(_, c)| pending(c) > 1) {
+            return Some(Work::Replay { choice, to: c.n_cached + pending(c).min(CHUNK_ROWS) });
+        }
+        let choices: Vec<usize> = open().map(|(i, _)| i).take(FEW_ROWS).collect();
+        (!choices.is_empty()).then_some(Work::Decode { choices })
+    }
+
+    fn prompt_done(
+        &mut self,
+        from: usize,
+        to: usize,
+        runner: &mut Runner,
+        scratch: &mut Scratch,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let total = self.request.prompt.len();
+        self.score(from, to, runner)?;
+        if let Some(first) = self.choices.first_mut() {
+            first.n_cached = to;
+        }
+        events.push(Event::Prefill { processed: to, total, cached: self.n_reused });
+        if to < total {
+            return Ok(());
+        }
+        self.say_opening(events);
+        let trunk = sequence(self.choices.first())?;
+        let output = if Self::scores_prompt(&self.request) { to - from - 1 } else { 0 };
+        for choice in &mut self.choices {
+            if choice.finished.is_some() {
+                continue;
+            }
+            if choice.sequence.is_none() {
+                choice.sequence = Some(runner.kv.fork(trunk)?);
+                choice.n_cached = total;
+            }
+            if choice.generated.is_empty() {
+                choice.sample(runner.output(output)?, self.request.logprobs, scratch, events)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Scores the tokens behind `from..to` by the logits of the step.
+    fn score(&mut self, from: usize, to: usize, runner: &Runner) -> Result<()> {
+        let (Some(echo), Some(n_top)) = (&mut self.echo, self.request.logprobs) else { return Ok(()) };
+        for (o, position) in (from..to).enumerate() {
+            if let Some(&next) = self.request.prompt.get(position + 1) {
+                let all = LogProbs::of(runner.output(o)?)?;
+                echo.logprobs.push(Some(all.get(next)?));
+                echo.top.push(alternatives(&all, n_top, &self.tokenizer));
+            }
+        }
+        Ok(())
+    }
+
+    /// The echo, and the end of choices that had ended before they began.
+    fn say_opening(&mut self, events: &mut Vec<Event>) {
+        if let Some(echo) = self.echo.take() {
+            events.push(Event::Echo(self.whole_echo(echo)));
+        }
+        events.append(&mut self.opening);
+    }
+
+    fn whole_echo(&self, mut echo: Echo) -> Echo {
+        let ids = &self.request.prompt;
+        let mut decoder = StreamDecoder::new(true);
+        echo.texts = ids.iter().map(|&id| decoder.push(&self.tokenizer, id)).collect();
+        if let Some(last) = echo.texts.last_mut() {
+            last.push_str(&decoder.finish());
+        }
+        echo.logprobs.resize(ids.len(), None);
+        echo.top.resize(ids.len(), vec![]);
+        echo.ids = ids.clone();
+        echo
+    }
+
+    /// Choices that ended no longer hold pages, save the first, whose pages the next call may reuse.
+    fn release_finished(&mut self, runner: &mut Runner) -> Result<()> {
+        for choice in self.choices.iter_mut().skip(1) {
+            if choice.finished.is_some()
+                && let Some(id) = choice.sequence.take()
+            {
+                runner.kv.release(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, runner: &mut Runner, events: &mut Vec<Event>) -> Result<()> {
+        self.say_opening(events);
+        self.release_finished(runner)?;
+        events.push(Event::End(Usage {
+            prompt_tokens: self.request.prompt.len(),
+            completion_tokens: self.choices.iter().map(|c| c.generated.len()).sum(),
+            cached_tokens: self.n_reused,
+        }));
+        Ok(())
+    }
+}
+
+fn sequence(choice: Option<&Choice>) -> Result<SequenceId> {
+    choice.and_then(|c| c.sequence).ok_or_else(|| Error::internal("a choice without a sequence"))
+}

@@ -1,0 +1,175 @@
+//! Steps on an executor: which plan, which pages, what is in flight. Knows sequences and tokens, but not what they are for.
+
+use std::sync::Arc;
+
+use crate::{
+    arch::Model,
+    error::{Error, Result},
+    kv::{Kv, KvGeometry, PageId, SequenceId},
+    plan::{Executor, MemoryReport, Plan, PlanSlot, Row, RowBound, RowInput, Step},
+};
+
+/// Rows of a prefill step.
+pub const CHUNK_ROWS: usize = 64;
+/// Rows of a step in which every row may ask for logits: scoring, several choices at once.
+pub const FEW_ROWS: usize = 8;
+
+/// The plans that a session runs.
+#[derive(Debug, Clone)]
+pub struct Plans {
+    /// One row, its logits.
+    pub one: Arc<Plan>,
+    /// Up to [`FEW_ROWS`] rows, all their logits.
+    pub few: Arc<Plan>,
+    /// Up to [`CHUNK_ROWS`] rows, logits of one at most.
+    pub chunk: Arc<Plan>,
+}
+
+impl Plans {
+    /// Records the plans of a model.
+    pub fn of(model: &Model) -> Result<Self> {
+        Ok(Self {
+            one: Arc::new(model.plan(RowBound::One, 1)?),
+            few: Arc::new(model.plan(RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
+            chunk: Arc::new(model.plan(RowBound::UpTo(CHUNK_ROWS), 1)?),
+        })
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Plan>> {
+        [&self.one, &self.few, &self.chunk].into_iter()
+    }
+}
+
+/// A prepared plan.
+#[derive(Debug, Clone, Copy)]
+struct Prepared {
+    slot: PlanSlot,
+    n_ops: usize,
+    rows: usize,
+    outputs: usize,
+}
+
+/// Rows of one sequence in a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) sequence: SequenceId,
+    pub(super) tokens: &'a [u32],
+    pub(super) logits: Logits,
+}
+
+/// Which rows of a run give logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Logits {
+    None,
+    Last,
+    All,
+}
+
+/// An executor with prepared plans and the book of its cache.
+pub(super) struct Runner {
+    executor: Box<dyn Executor>,
+    /// Ascending by rows.
+    plans: [Prepared; 3],
+    pub(super) kv: Kv,
+    flight: Option<Flight>,
+}
+
+/// A step that has begun.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    rows: usize,
+    /// Operations that have not run.
+    ops_left: usize,
+}
+
+impl Runner {
+    /// Prepares the plans. The weights may come later, but before the first step.
+    pub(super) fn new(
+        mut executor: Box<dyn Executor>,
+        plans: &Plans,
+        context_tokens: usize,
+        n_sequences: usize,
+    ) -> Result<Self> {
+        let mut prepare = |plan: &Arc<Plan>| -> Result<Prepared> {
+            let slot = executor.prepare(plan.clone())?;
+            Ok(Prepared { slot, n_ops: plan.ops.len(), rows: plan.rows.max(), outputs: plan.max_outputs })
+        };
+        let plans = [prepare(&plans.one)?, prepare(&plans.few)?, prepare(&plans.chunk)?];
+        let max_pages = KvGeometry::pages_for(context_tokens).saturating_mul(n_sequences);
+        Ok(Self { executor, plans, kv: Kv::new(context_tokens, max_pages), flight: None })
+    }
+
+    pub(super) fn executor(&mut self) -> &mut dyn Executor {
+        self.executor.as_mut()
+    }
+
+    pub(super) fn memory(&self) -> MemoryReport {
+        self.executor.memory()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.flight.is_none()
+    }
+
+    pub(super) fn rows_in_flight(&self) -> Option<usize> {
+        self.flight.map(|f| f.rows)
+    }
+
+    /// Begins a step that appends each run to its sequence. The new positions belong to the sequence at once, but count
+    /// only when [`Self::advance`] has said `true`; until then the caller truncates to give up.
+    pub(super) fn begin(&mut self, runs: &[Run<'_>]) -> Result<()> {
+        let mut rows = vec![];
+        let mut outputs = vec![];
+        for (index, run) in runs.iter().enumerate() {
+            let start = self.kv.len(run.sequence)?;
+            for copy in self.kv.append(run.sequence, run.tokens.len())? {
+                self.executor.kv_reserve(self.kv.n_pages())?;
+                self.executor.kv_copy(copy.from, copy.to, copy.n_positions)?;
+            }
+            for (i, &token) in run.tokens.iter().enumerate() {
+                let last = i + 1 == run.tokens.len();
+                if run.logits == Logits::All || (run.logits == Logits::Last && last) {
+                    outputs.push(rows.len() as u32);
+                }
+                let position = u32::try_from(start + i).map_err(|_| Error::internal("a position over 2³²"))?;
+                rows.push(Row { input: RowInput::Token(token), position, sequence: index as u32 });
+            }
+        }
+        self.executor.kv_reserve(self.kv.n_pages())?;
+        let sequences = runs.iter().map(|run| self.kv.pages(run.sequence)).collect::<Result<Vec<&[PageId]>>>()?;
+        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, embeddings: &[] };
+        let fits = |p: &&Prepared| rows.len() <= p.rows && outputs.len() <= p.outputs;
+        let plan = self.plans.iter().find(fits).copied();
+        let plan = plan.ok_or_else(|| {
+            Error::internal(format!("no plan for {} rows with {} outputs", rows.len(), outputs.len()))
+        })?;
+        self.executor.begin(plan.slot, &step)?;
+        self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops });
+        Ok(())
+    }
+
+    /// Runs up to `ops` operations of the step in flight and takes them off; whether the step is complete.
+    pub(super) fn advance(&mut self, ops: &mut usize) -> Result<bool> {
+        let Flight { rows, ops_left } = self.flight.ok_or_else(|| Error::internal("no step is in flight"))?;
+        let now = ops_left.min(*ops);
+        let complete = self.executor.advance(now)?;
+        *ops -= now;
+        if complete != (now == ops_left) {
+            let what = format!("a step with {ops_left} operations left ran {now}, complete: {complete}");
+            return Err(Error::internal(what));
+        }
+        self.flight = (!complete).then_some(Flight { rows, ops_left: ops_left - now });
+        Ok(complete)
+    }
+
+    /// Forgets the step in flight; what it wrote does not count once its sequences are truncated.
+    pub(super) fn drop_step(&mut self) {
+        self.flight = None;
+    }
+
+    /// Logits of the o-th row of the last step that asked for them: [V] f32.
+    pub(super) fn output(&self, o: usize) -> Result<&[f32]> {
+        self.executor.output(o)
+    }
+}

@@ -1,0 +1,256 @@
+//! The values that cross the border, as JavaScript writes them. Numbers come as f64 and are checked here, so that a value
+//! out of range is a RangeError that names it, not a cast.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use wasm_bindgen::JsValue;
+
+use crate::{
+    engine::{Device, Info, Options},
+    error::{Error, Result},
+    kv::KvFormat,
+    sample::SamplingParams,
+    session::{Echo, Event, FinishReason, Request, TopLogprob, Usage},
+};
+
+/// Most threads of a pool.
+const MAX_THREADS: u64 = 64;
+/// Largest whole number that is a JavaScript number for certain.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Reads a plain object; one of the wrong shape is a TypeError.
+pub(super) fn from_js<T: DeserializeOwned>(value: JsValue) -> Result<T, JsValue> {
+    serde_wasm_bindgen::from_value(value).map_err(|error| {
+        super::plain(&PlainError { code: "TypeError", message: error.to_string(), details: Details::default() })
+    })
+}
+
+/// Writes a plain object; `None` is null.
+pub(super) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::new().serialize_missing_as_null(true);
+    value.serialize(&serializer).map_err(Into::into)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EngineOptions {
+    context_length: Option<f64>,
+    kv_type: KvType,
+    threads: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KvType {
+    F16,
+    F32,
+}
+
+impl EngineOptions {
+    pub(super) fn threads(&self) -> Result<usize> {
+        Ok(whole("threads", self.threads, 1, MAX_THREADS)? as usize)
+    }
+
+    pub(super) fn load_options(&self, device: Device) -> Result<Options> {
+        let context_length = self.context_length.map(|n| whole("contextLength", n, 1, MAX_SAFE_INTEGER)).transpose()?;
+        let kv_format = match self.kv_type {
+            KvType::F16 => KvFormat::F16,
+            KvType::F32 => KvFormat::F32,
+        };
+        Ok(Options { context_length: context_length.map(|n| n as usize), kv_format, ..Options::new(device) })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GenerateRequest {
+    prompt: Vec<u32>,
+    max_tokens: Option<f64>,
+    stop: Vec<String>,
+    n: f64,
+    seed: f64,
+    temperature: f64,
+    top_k: f64,
+    top_p: f64,
+    min_p: f64,
+    repeat_penalty: f64,
+    frequency_penalty: f64,
+    presence_penalty: f64,
+    logit_bias: Vec<(u32, f64)>,
+    logprobs: Option<f64>,
+    echo: bool,
+    ignore_eos: bool,
+    cache_prompt: bool,
+    generated: Option<Vec<Vec<u32>>>,
+}
+
+impl GenerateRequest {
+    /// Whole numbers are whole; the session checks the ranges.
+    pub(super) fn checked(self) -> Result<Request> {
+        let count = |name: &str, n: f64| whole(name, n, 0, u64::from(u32::MAX)).map(|n| n as usize);
+        Ok(Request {
+            prompt: self.prompt,
+            max_tokens: self.max_tokens.map(|n| count("maxTokens", n)).transpose()?,
+            stop: self.stop,
+            n: count("n", self.n)?,
+            sampling: SamplingParams {
+                seed: whole("seed", self.seed, 0, MAX_SAFE_INTEGER)?,
+                temperature: self.temperature as f32,
+                top_k: count("topK", self.top_k)? as u32,
+                top_p: self.top_p as f32,
+                min_p: self.min_p as f32,
+                repeat_penalty: self.repeat_penalty as f32,
+                frequency_penalty: self.frequency_penalty as f32,
+                presence_penalty: self.presence_penalty as f32,
+                logit_bias: self.logit_bias.into_iter().map(|(token, bias)| (token, bias as f32)).collect(),
+            },
+            logprobs: self.logprobs.map(|n| count("logprobs", n)).transpose()?,
+            echo: self.echo,
+            ignore_eos: self.ignore_eos,
+            cache_prompt: self.cache_prompt,
+            generated: self.generated,
+        })
+    }
+}
+
+fn whole(name: &str, value: f64, min: u64, max: u64) -> Result<u64> {
+    let fits = value >= min as f64 && value <= max as f64 && value % 1.0 == 0.0;
+    if fits {
+        return Ok(value as u64);
+    }
+    Err(Error::InvalidArgument { what: format!("{name} is {value}, not a whole number in {min}..={max}") })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EngineInfo<'a> {
+    #[serde(flatten)]
+    model: &'a Info,
+    threads: usize,
+    simd: &'static str,
+}
+
+impl<'a> EngineInfo<'a> {
+    pub(super) fn new(model: &'a Info, threads: usize) -> Self {
+        let simd = match (cfg!(target_feature = "relaxed-simd"), cfg!(target_feature = "simd128")) {
+            (true, _) => "relaxed",
+            (false, true) => "simd128",
+            (false, false) => "none",
+        };
+        Self { model, threads, simd }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(super) enum GenerateEvent {
+    Prefill {
+        processed: usize,
+        total: usize,
+        cached: usize,
+    },
+    Echo {
+        ids: Vec<u32>,
+        texts: Vec<String>,
+        logprobs: Vec<Option<f64>>,
+        top: Vec<Vec<Alternative>>,
+    },
+    Token {
+        choice: usize,
+        id: u32,
+        text: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        logprob: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        top: Option<Vec<Alternative>>,
+    },
+    Done {
+        choice: usize,
+        reason: &'static str,
+        text: String,
+    },
+    End {
+        usage: JsUsage,
+    },
+}
+
+#[derive(Serialize)]
+pub(super) struct Alternative {
+    id: u32,
+    text: String,
+    logprob: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JsUsage {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    cached_tokens: usize,
+}
+
+impl From<TopLogprob> for Alternative {
+    fn from(TopLogprob { id, text, logprob }: TopLogprob) -> Self {
+        Self { id, text, logprob }
+    }
+}
+
+impl From<Event> for GenerateEvent {
+    fn from(event: Event) -> Self {
+        let alternatives = |top: Vec<TopLogprob>| top.into_iter().map(Into::into).collect();
+        match event {
+            Event::Prefill { processed, total, cached } => Self::Prefill { processed, total, cached },
+            Event::Echo(Echo { ids, texts, logprobs, top }) => {
+                Self::Echo { ids, texts, logprobs, top: top.into_iter().map(alternatives).collect() }
+            }
+            Event::Token { choice, id, text, logprobs } => {
+                let (logprob, top) = logprobs.map(|l| (l.logprob, alternatives(l.top))).unzip();
+                Self::Token { choice, id, text, logprob, top }
+            }
+            Event::Done { choice, reason, text } => Self::Done { choice, reason: FinishReason::name(reason), text },
+            Event::End(Usage { prompt_tokens, completion_tokens, cached_tokens }) => {
+                Self::End { usage: JsUsage { prompt_tokens, completion_tokens, cached_tokens } }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct PlainError {
+    code: &'static str,
+    message: String,
+    details: Details,
+}
+
+/// Counts as JavaScript numbers: a hostile file's may be beyond what is exact, which is no reason to lose the error.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needed_bytes: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_tokens: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_tokens: Option<f64>,
+}
+
+impl From<&Error> for PlainError {
+    fn from(error: &Error) -> Self {
+        let number = |n: Option<u64>| n.map(|n| n as f64);
+        let details = error.details();
+        let details = Details {
+            offset: number(details.offset),
+            limit: number(details.limit),
+            found: number(details.found),
+            needed_bytes: number(details.needed_bytes),
+            requested_tokens: number(details.requested_tokens),
+            available_tokens: number(details.available_tokens),
+        };
+        Self { code: error.code(), message: error.to_string(), details }
+    }
+}
