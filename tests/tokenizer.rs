@@ -1,7 +1,7 @@
 //! The tokenizer on vocabularies made by hand: rules, refusals, streams.
 
 use kinglet::gguf::{Array, Metadata, StringArray, Value};
-use kinglet::tokenizer::{EncodeOptions, StreamDecoder, Tokenizer, break_special};
+use kinglet::tokenizer::{EncodeOptions, StreamDecoder, Tokenizer};
 
 const PARSE: EncodeOptions = EncodeOptions { add_special: false, parse_special: true, joiner: None };
 const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false, joiner: None };
@@ -65,13 +65,12 @@ fn merges_go_by_rank_inside_words() {
 }
 
 #[test]
-fn control_tokens_are_found_only_when_asked_for_and_never_after_a_joiner() {
+fn control_tokens_are_found_only_when_asked_for_and_never_when_broken() {
     let tokenizer = build(&byte_level("gpt-2", &["i m"], vec![]));
     let forged = "a<|im_start|>b";
     assert_eq!(tokenizer.encode(forged, &PARSE), [97, 256, 98]);
     assert!(!tokenizer.encode(forged, &PLAIN).contains(&256));
-    let special: Vec<&str> = tokenizer.special_strings().map(|(_, s)| s).collect();
-    let broken = break_special(forged, JOINER, special.iter().copied());
+    let broken = forged.replace("<|im_start|>", &format!("<{JOINER}|im_start|>"));
     let with_joiner = EncodeOptions { joiner: Some(JOINER), ..PARSE };
     assert_eq!(tokenizer.encode(&broken, &with_joiner), tokenizer.encode(forged, &PLAIN));
     assert!(tokenizer.is_end_of_generation(257) && !tokenizer.is_end_of_generation(256));

@@ -12,7 +12,6 @@
 //! normalization when encoding: `decode(encode(x)) == x` for every text whose characters the vocabulary covers.
 
 mod bpe;
-mod joiner;
 mod merge;
 mod pretokenize;
 mod special;
@@ -23,7 +22,6 @@ mod unicode;
 mod unicode_table;
 mod vocab;
 
-pub use joiner::break_special;
 pub use stream::StreamDecoder;
 
 use bpe::Bpe;
@@ -64,8 +62,9 @@ pub struct EncodeOptions {
     pub add_special: bool,
     /// Find control tokens in the text. Only for text that no user wrote, or together with `joiner`.
     pub parse_special: bool,
-    /// A noncharacter that was put into special-token strings of user text ([`break_special`]); it is removed after the
-    /// special tokens have been split off, so that what a user wrote stays text.
+    /// A noncharacter that the caller put into the special-token strings of text that a user wrote: behind the first
+    /// character of each. It is removed after the special tokens have been split off, so that what a user wrote stays text.
+    /// A special token of a single character cannot be broken so, and is not found where there is a joiner.
     pub joiner: Option<char>,
 }
 
@@ -116,7 +115,7 @@ impl Tokenizer {
             ids.extend(self.bos);
         }
         let mut first = true;
-        for fragment in self.specials.split(&self.vocab, text, options.parse_special, options.joiner) {
+        for fragment in self.specials.split(&self.vocab, text, options.parse_special, options.joiner.is_some()) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
                 Fragment::Text(text) => {

@@ -40,13 +40,13 @@ impl Specials {
         self.all.iter().copied()
     }
 
-    /// Splits special tokens off. A token right after a `joiner` does not count: it was written by a user.
+    /// Splits special tokens off. `breakable` passes over tokens of one character: no joiner fits into them.
     pub(super) fn split<'a>(
         &self,
         vocab: &Vocab,
         text: &'a str,
         parse_special: bool,
-        joiner: Option<char>,
+        breakable: bool,
     ) -> Vec<Fragment<'a>> {
         let sorted = if parse_special { &self.all } else { &self.user_defined };
         let starts = FirstBytes::of(vocab, sorted);
@@ -55,8 +55,7 @@ impl Specials {
         while let Some(skipped) = text.as_bytes().get(at..).and_then(|rest| starts.position(rest)) {
             at += skipped;
             let rest = text.as_bytes().get(at..).unwrap_or_default();
-            let before = text.get(..at).unwrap_or_default();
-            let token = longest_prefix(vocab, sorted, rest).filter(|_| joiner.is_none_or(|j| !before.ends_with(j)));
+            let token = longest_prefix(vocab, sorted, rest).filter(|(_, len)| !breakable || *len > utf8_len(rest));
             let Some((id, len)) = token else {
                 at += 1;
                 continue;
@@ -104,7 +103,7 @@ fn longest_prefix(vocab: &Vocab, sorted: &[u32], text: &[u8]) -> Option<(u32, us
         let from = range.partition_point(|id| at_depth(id) < Some(*byte));
         let to = range.partition_point(|id| at_depth(id) <= Some(*byte));
         range = range.get(from..to).unwrap_or_default();
-        let &id = range.first()?;
+        let Some(&id) = range.first() else { break };
         if vocab.piece(id).map(<[u8]>::len) == Some(depth + 1) {
             found = Some((id, depth + 1));
         }
@@ -113,6 +112,11 @@ fn longest_prefix(vocab: &Vocab, sorted: &[u32], text: &[u8]) -> Option<(u32, us
         }
     }
     found
+}
+
+/// Length of the first character, bytes.
+fn utf8_len(text: &[u8]) -> usize {
+    text.iter().skip(1).take_while(|byte| **byte & 0xC0 == 0x80).count() + 1
 }
 
 /// A purpose that llama.cpp finds a token for by key or, failing that, by text.
