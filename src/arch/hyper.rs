@@ -46,6 +46,8 @@ pub struct Hyper {
     pub rope_freq_base: f32,
     /// `rope.scaling.type` and `rope.scaling.factor`
     pub rope_scaling: RopeScaling,
+    /// `attention.sliding_window`, where it is there and not 0: how many positions a row sees, itself included.
+    pub sliding_window: Option<usize>,
 }
 
 /// How positions are stretched beyond the trained ones.
@@ -116,6 +118,7 @@ impl Hyper {
             rope_dims,
             rope_freq_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_scaling: keys.rope_scaling()?,
+            sliding_window: Some(keys.count("attention.sliding_window", 0, MAX_CONTEXT, Some(0))?).filter(|n| *n > 0),
         })
     }
 }
@@ -139,12 +142,13 @@ impl Keys<'_> {
     fn count(&self, key: &str, min: u64, max: u64, default: Option<usize>) -> Result<usize> {
         let name = self.key(key);
         if let Some(Value::Array(_)) = self.metadata.get(&name) {
-            let what = format!("{}: {name} differs by layer, which is not supported", self.architecture);
             return match self.metadata.i32s(&name)? {
                 Some([first, rest @ ..]) if rest.iter().all(|x| x == first) => {
                     self.check(key, u64::try_from(*first).unwrap_or(u64::MAX), min, max)
                 }
-                _ => Err(Error::UnsupportedArch { what }),
+                _ => Err(Error::UnsupportedArch {
+                    what: format!("{}: {name} differs by layer, which is not supported", self.architecture),
+                }),
             };
         }
         match (self.metadata.u64(&name)?, default) {

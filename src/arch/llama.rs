@@ -40,7 +40,7 @@ pub(super) fn forward(b: &mut Builder<'_>, h: &Hyper) -> Result<BufferId> {
             kv_heads: h.n_head_kv,
             head_size: h.head_size,
             scale: 1.0 / (h.head_size as f32).sqrt(),
-            window: None,
+            window: h.sliding_window,
         };
         let attended = b.attention(&name("attn"), q, spec);
         let attended = b.linear(&name("attn_output"), attended, &name("attn_output"), h.n_embd)?;

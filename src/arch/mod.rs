@@ -46,7 +46,9 @@ impl Model {
 
     /// The plan for steps of `rows` rows of which at most `max_outputs` ask for logits, fused.
     pub fn plan(&self, rows: RowBound, max_outputs: usize) -> Result<Plan> {
-        Ok(fuse::fuse(self.unfused_plan(rows, max_outputs)?, &Rule::ALL))
+        let plan = fuse::fuse(self.unfused_plan(rows, max_outputs)?, &Rule::ALL);
+        self.check(&plan)?;
+        Ok(plan)
     }
 
     /// The plan as the architecture records it, before fusion.
@@ -57,7 +59,16 @@ impl Model {
         };
         let mut b = Builder::new(name, &self.weights, rows, max_outputs);
         let logits = llama::forward(&mut b, &self.hyper)?;
-        Ok(b.finish(logits))
+        let plan = b.finish(logits);
+        self.check(&plan)?;
+        Ok(plan)
+    }
+
+    /// What must hold of every plan for this model; a fault is a defect of the engine.
+    fn check(&self, plan: &Plan) -> Result<()> {
+        plan.check()?;
+        plan.check_weights(|id| Some(self.weights.spec(id)))?;
+        plan.check_geometry(&self.kv_geometry(KvFormat::F32))
     }
 
     /// The weights that the plans read, ascending: what an executor must be given.
@@ -76,7 +87,7 @@ impl Model {
     }
 }
 
-/// Tensors that carry nothing to compute: old files store the rotary frequencies that follow from the metadata.
+/// Tensors that carry nothing to compute: old files store in each block the rotary frequencies that follow from the metadata.
 fn is_ignorable(name: &str) -> bool {
-    name.ends_with(".attn_rot_embd.weight") || name.ends_with(".rope_freqs") || name == "rope_freqs.weight"
+    name.ends_with(".attn_rot_embd.weight")
 }

@@ -49,9 +49,10 @@ pub struct KvGeometry {
 }
 
 impl KvGeometry {
-    /// Bytes of one page.
+    /// Bytes of one page. Saturating: a header may claim any width, and a cache that cannot fit is refused by its size.
     pub fn page_bytes(&self) -> usize {
-        2 * self.layers * self.kv_heads * self.head_size * PAGE_POSITIONS * self.format.element_bytes()
+        let factors = [self.layers, self.kv_heads, self.head_size, PAGE_POSITIONS, self.format.element_bytes()];
+        factors.into_iter().fold(2, usize::saturating_mul)
     }
 
     /// Pages for this many positions.

@@ -76,16 +76,16 @@ impl Layout {
             let len = buffer_len(plan, i);
             let offset = best_fit(&placed, lifetime, len);
             layout.offsets[i] = Some(offset);
-            layout.arena_len = layout.arena_len.max(offset + len);
+            layout.arena_len = layout.arena_len.max(offset.saturating_add(len));
             let at = placed.partition_point(|p| p.offset < offset);
-            placed.insert(at, Placed { offset, end: offset + len, lifetime });
+            placed.insert(at, Placed { offset, end: offset.saturating_add(len), lifetime });
         }
         layout
     }
 
     /// Length of the arena, bytes.
     pub fn n_bytes(&self) -> u64 {
-        (self.arena_len * size_of::<f32>()) as u64
+        (self.arena_len as u64).saturating_mul(size_of::<f32>() as u64)
     }
 }
 
@@ -104,8 +104,10 @@ fn best_fit(placed: &[Placed], lifetime: Lifetime, len: usize) -> usize {
     best.map_or(free_from, |(_, offset)| offset)
 }
 
+/// Saturating: a header may claim any width, and a plan that cannot fit is refused by its size.
 fn buffer_len(plan: &Plan, i: usize) -> usize {
-    (plan.max_rows(BufferId(i as u32)) * plan.buffers[i].width).next_multiple_of(ALIGN)
+    let len = plan.max_rows(BufferId(i as u32)).saturating_mul(plan.buffers[i].width);
+    len.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX)
 }
 
 /// What an executor will hold, bytes, known from the header alone. `weight_bytes` is the size of a weight in the executor's

@@ -2,8 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary compiles this and uses a part of it")]
 
 pub mod gguf_builder;
+pub mod llama_model;
 pub mod parse;
 pub mod rng;
 pub mod runner;
+pub mod step_runner;
 pub mod teacher_forced;
 pub mod tiny_llama;
