@@ -1,0 +1,460 @@
+//! The reference executor: its formulas against numbers worked out by hand, and what must hold of every executor: however
+//! a sequence was divided into steps, the same bits.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{
+    llama_model::{llama_model, write_random_weights},
+    step_runner::{StepRunner, bits},
+    tiny_llama::TinyConfig,
+};
+use kinglet::{
+    arch::Model,
+    error::Error,
+    kv::{self, KvFormat, KvGeometry, PageId},
+    plan::{
+        Activation, Executor, NormKind, Plan, Rope, RopeStyle, Row, RowBound, RowInput, Step,
+        fuse::{Rule, fuse},
+    },
+    reference::{Reference, ops},
+};
+
+const CONTEXT: usize = 192;
+const TOKENS: [u32; 7] = [3, 50, 7, 7, 200, 11, 319];
+
+fn tiny() -> Model {
+    llama_model(&TinyConfig { n_layer: 2, biases: true, rope_freqs: true, ..TinyConfig::default() })
+}
+
+fn loaded(model: &Model, format: KvFormat) -> Reference {
+    let mut executor = Reference::new(model.kv_geometry(format));
+    write_random_weights(model, &mut executor, 7);
+    executor
+}
+
+fn runner_of(model: &Model, plan: Plan) -> StepRunner<Reference> {
+    StepRunner::new(loaded(model, KvFormat::F16), plan, CONTEXT, 3)
+}
+
+fn runner(model: &Model) -> StepRunner<Reference> {
+    runner_of(model, model.plan(RowBound::UpTo(192), 192).unwrap())
+}
+
+/// Many tokens, so that sequences cross pages.
+fn long_tokens(n: usize) -> Vec<u32> {
+    (0..n).map(|i| (i * 37 % 320) as u32).collect()
+}
+
+fn assert_near(actual: &[f32], expected: &[f32]) {
+    let tolerance = 2e-6;
+    let near = actual.len() == expected.len() && actual.iter().zip(expected).all(|(a, e)| (a - e).abs() <= tolerance);
+    assert!(near, "{actual:?}, expected {expected:?}");
+}
+
+// Formulas, by hand.
+
+#[test]
+fn rms_norm_by_hand() {
+    // mean(x²) = (9 + 16) / 2 = 12.5; with ε = 3.5 the root is 4.
+    let mut out = [0.0; 4];
+    ops::norm(NormKind::Rms, &[3.0, 4.0, -4.0, 3.0], &[2.0, 4.0], None, 3.5, &mut out);
+    assert_eq!(out, [1.5, 4.0, -2.0, 3.0]);
+}
+
+#[test]
+fn layer_norm_by_hand() {
+    // mean 3, variance 1; with ε = 3 the root is 2.
+    let mut out = [0.0; 2];
+    ops::norm(NormKind::Layer, &[2.0, 4.0], &[2.0, 6.0], Some(&[10.0, 20.0]), 3.0, &mut out);
+    assert_eq!(out, [9.0, 23.0]);
+}
+
+#[test]
+fn mat_mul_by_hand() {
+    let mut out = [0.0; 6];
+    let weight = [1.0, 0.0, 0.5, 2.0, -1.0, 1.0]; // [3, 2]
+    ops::mat_mul(&[1.0, 2.0, 4.0, -1.0], &weight, 2, &mut out);
+    assert_eq!(out, [1.0, 4.5, 1.0, 4.0, 0.0, -5.0]);
+}
+
+#[test]
+fn mat_mul_sums_in_order() {
+    // In order: (2²⁴ + 1) rounds to 2²⁴, and what is left of 2²⁴ − 2²⁴ is 0. Any other order gives 1.
+    let mut out = [9.0];
+    ops::mat_mul(&[16_777_216.0, 1.0, -16_777_216.0], &[1.0; 3], 3, &mut out);
+    assert_eq!(out, [0.0]);
+}
+
+#[test]
+fn activations_by_hand() {
+    assert_near(&[ops::activate(Activation::Silu, 0.0), ops::activate(Activation::Silu, 1.0)], &[0.0, 0.731_058_6]);
+    assert_near(
+        &[ops::activate(Activation::GeluTanh, 1.0), ops::activate(Activation::GeluTanh, -1.0)],
+        &[0.841_192, -0.158_808],
+    );
+    let mut out = [0.0; 2];
+    ops::glu(Activation::Silu, &[1.0, -1.0], &[2.0, 10.0], &mut out);
+    assert_near(&out, &[1.462_117_2, -2.689_414_2]);
+    // Far from zero nothing overflows into a NaN.
+    assert_eq!(ops::activate(Activation::Silu, -1000.0), -0.0);
+    assert_eq!(ops::activate(Activation::Silu, 1000.0), 1000.0);
+}
+
+fn quarter_turns(style: RopeStyle) -> Rope {
+    // Base 1: every pair turns by the position; the scale makes one position a quarter turn.
+    let frequency_scale = std::f32::consts::FRAC_PI_2;
+    Rope { style, head_size: 6, dims: 4, base: 1.0, frequency_scale, factors: None }
+}
+
+#[test]
+fn rope_by_hand() {
+    // (a, b) → (−b, a) for a quarter turn; what lies past dims stays.
+    let head = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let turn = |style, factors, position| {
+        let mut head = head;
+        ops::rope(&quarter_turns(style), factors, position, &mut head);
+        head
+    };
+    assert_near(&turn(RopeStyle::Norm, None, 1), &[-2.0, 1.0, -4.0, 3.0, 5.0, 6.0]);
+    assert_near(&turn(RopeStyle::Neox, None, 1), &[-3.0, -4.0, 1.0, 2.0, 5.0, 6.0]);
+    assert_near(&turn(RopeStyle::Norm, None, 2), &[-1.0, -2.0, -3.0, -4.0, 5.0, 6.0]);
+    // Half the frequency for the second pair: after two positions it has turned once.
+    assert_near(&turn(RopeStyle::Norm, Some(&[1.0, 2.0]), 2), &[-1.0, -2.0, -4.0, 3.0, 5.0, 6.0]);
+    assert_eq!(turn(RopeStyle::Norm, None, 0), head);
+}
+
+#[test]
+fn rope_frequencies_fall_with_the_pair() {
+    // Base 100, four elements: pair 1 turns with 100^(−2/4) = 1/10 of the frequency.
+    let rope = Rope { base: 100.0, frequency_scale: 1.0, ..quarter_turns(RopeStyle::Norm) };
+    let mut head = [1.0, 0.0, 1.0, 0.0, 0.0, 0.0];
+    ops::rope(&rope, None, 3, &mut head);
+    assert_near(&head, &[3.0_f32.cos(), 3.0_f32.sin(), 0.3_f32.cos(), 0.3_f32.sin(), 0.0, 0.0]);
+}
+
+#[test]
+fn attention_by_hand() {
+    // Scores 0 and ln 3: probabilities 1/4 and 3/4.
+    let (keys, values) = ([[0.0, 1.0], [1.0, 0.0]], [[4.0, 0.0], [8.0, -4.0]]);
+    let rows = |m: &'static [[f32; 2]; 2]| -> Vec<&'static [f32]> { m.iter().map(|r| &r[..]).collect() };
+    let (keys, values) = (rows(Box::leak(Box::new(keys))), rows(Box::leak(Box::new(values))));
+    let mut out = [9.0; 2];
+    ops::attend(&[2.0 * 3.0_f32.ln(), 0.0], &keys, &values, 0.5, &mut out);
+    assert_near(&out, &[7.0, -3.0]);
+    // One position: itself, whatever the score.
+    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1e10, &mut out);
+    assert!(out[0].is_nan(), "a score that overflowed is not hidden");
+    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1.0, &mut out);
+    assert_eq!(out, [8.0, -4.0]);
+}
+
+// The same bits, however the work is divided.
+
+#[test]
+fn chunks_tokens_and_one_pass_give_the_same_bits() {
+    let model = tiny();
+    let tokens = long_tokens(150);
+    let mut runner = runner(&model);
+    let at_once = bits(&runner.feed_new(&tokens, 150));
+    for chunk in [1, 7, 64, 65, 149] {
+        assert!(bits(&runner.feed_new(&tokens, chunk)) == at_once, "in chunks of {chunk}");
+    }
+    assert!(
+        bits(&runner.feed_new(&long_tokens(149), 150)) == at_once[..149],
+        "causal: the last token changes no other"
+    );
+    let mut other = tokens.clone();
+    other[0] += 1;
+    assert!(bits(&runner.feed_new(&other, 150))[149] != at_once[149], "the first token reaches the last");
+}
+
+#[test]
+fn every_subset_of_rules_gives_the_same_bits() {
+    let model = tiny();
+    let plan = model.unfused_plan(RowBound::UpTo(16), 16).unwrap();
+    let expected = bits(&runner_of(&model, plan.clone()).feed_new(&TOKENS, 4));
+    for subset in 1..1 << Rule::ALL.len() {
+        let rules: Vec<Rule> = (0..Rule::ALL.len()).filter(|i| subset >> i & 1 == 1).map(|i| Rule::ALL[i]).collect();
+        let fused = fuse(plan.clone(), &rules);
+        assert!(bits(&runner_of(&model, fused).feed_new(&TOKENS, 4)) == expected, "{rules:?}");
+    }
+}
+
+#[test]
+fn truncate_and_go_on_equals_an_undisturbed_run() {
+    let model = tiny();
+    let mut runner = runner(&model);
+    let tokens = long_tokens(140);
+    let expected = bits(&runner.feed_new(&tokens, 50));
+    for keep in [1, 63, 64, 65, 128, 139] {
+        let id = runner.kv.create();
+        runner.feed(id, &tokens[..keep], 30);
+        runner.feed(id, &long_tokens(170 - keep)[..140 - keep], 30);
+        runner.kv.truncate(id, keep).unwrap();
+        assert!(bits(&runner.feed(id, &tokens[keep..], 30)) == expected[keep..], "kept {keep}");
+        runner.kv.release(id).unwrap();
+    }
+}
+
+#[test]
+fn forks_equal_undisturbed_runs_and_leave_each_other_alone() {
+    let model = tiny();
+    let mut runner = runner(&model);
+    let prefix = long_tokens(70);
+    let (left, right) = ([5, 6, 7, 8], [9, 10, 11, 12]);
+    let expect = |runner: &mut StepRunner<Reference>, tail: &[u32]| {
+        bits(&runner.feed_new(&[&prefix, tail].concat(), 40))[70..].to_vec()
+    };
+    let (expected_left, expected_right) = (expect(&mut runner, &left), expect(&mut runner, &right));
+    assert!(expected_left != expected_right);
+
+    let a = runner.kv.create();
+    runner.feed(a, &prefix, 40);
+    let b = runner.kv.fork(a).unwrap();
+    // Both in every step, sharing the prefix's full page.
+    let mut both = [vec![], vec![]];
+    for i in 0..left.len() {
+        let logits = runner.step(&[(a, &left[i..=i]), (b, &right[i..=i])]);
+        both[0].push(logits[0].clone());
+        both[1].push(logits[1].clone());
+    }
+    assert!(bits(&both[0]) == expected_left && bits(&both[1]) == expected_right);
+    assert_eq!(runner.kv.pages(a).unwrap()[0], runner.kv.pages(b).unwrap()[0]);
+
+    // Rows of different lengths in one step.
+    runner.kv.truncate(a, 70).unwrap();
+    runner.kv.truncate(b, 72).unwrap();
+    let logits = bits(&runner.step(&[(a, &left[..3]), (b, &right[2..3])]));
+    assert!(logits[..3] == expected_left[..3] && logits[3] == expected_right[2]);
+}
+
+#[test]
+fn slices_of_a_step_and_steps_that_were_dropped_change_nothing() {
+    let model = tiny();
+    let mut runner = runner(&model);
+    let expected = bits(&runner.feed_new(&TOKENS, 16));
+    let id = runner.kv.create();
+    runner.feed(id, &TOKENS[..3], 16);
+
+    // A step with other tokens is begun, advanced half-way and dropped.
+    runner.begin(&[(id, &[99, 98, 97])]).unwrap();
+    assert_eq!(runner.executor.advance(7), Ok(false));
+    assert!(runner.executor.output(0).is_err(), "no output from a step that is not complete");
+    runner.kv.truncate(id, 3).unwrap();
+
+    // Its place is taken by the right one, one operation at a time.
+    runner.begin(&[(id, &TOKENS[3..])]).unwrap();
+    assert_eq!(runner.executor.advance(0), Ok(false));
+    let n_ops = model.plan(RowBound::UpTo(192), 192).unwrap().ops.len();
+    let calls = (1..).find(|_| runner.executor.advance(1).unwrap()).unwrap();
+    assert_eq!(calls, n_ops);
+    assert_eq!(runner.executor.advance(1), Ok(true), "a complete step stays complete");
+    for (o, expected) in expected[3..].iter().enumerate() {
+        assert!(runner.executor.output(o).unwrap().iter().map(|x| x.to_bits()).eq(expected.iter().copied()));
+    }
+    assert!(runner.executor.output(4).is_err());
+}
+
+#[test]
+fn a_snapshot_goes_on_as_if_nothing_had_happened() {
+    let model = tiny();
+    let tokens = long_tokens(100);
+    for format in [KvFormat::F16, KvFormat::F32] {
+        let geometry = model.kv_geometry(format);
+        let new = || StepRunner::new(loaded(&model, format), model.plan(RowBound::UpTo(64), 64).unwrap(), CONTEXT, 2);
+        let (mut runner, mut fresh) = (new(), new());
+        let expected = bits(&runner.feed_new(&tokens, 64));
+        let id = runner.kv.create();
+        runner.feed(id, &tokens[..90], 64);
+        let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap();
+        assert_eq!(bytes.len(), 48 + 90 * geometry.page_bytes() / kv::PAGE_POSITIONS);
+
+        let id = kv::restore(&mut fresh.kv, &bytes, 42, &geometry, &mut fresh.executor).unwrap();
+        assert!(bits(&fresh.feed(id, &tokens[90..], 64)) == expected[90..], "{format:?}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_or_another_models_is_refused() {
+    let model = tiny();
+    let geometry = model.kv_geometry(KvFormat::F16);
+    let mut runner = runner(&model);
+    let id = runner.kv.create();
+    runner.feed(id, &TOKENS, 16);
+    let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap();
+    let free_pages = runner.kv.free_pages();
+    let mut refuse = |bytes: &[u8], model: u64, geometry: &KvGeometry, why: &str| match kv::restore(
+        &mut runner.kv,
+        bytes,
+        model,
+        geometry,
+        &mut runner.executor,
+    ) {
+        Err(Error::Integrity { what }) if what.contains(why) => {}
+        other => panic!("expected {why}: {other:?}"),
+    };
+    for i in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[i] ^= 0x40;
+        refuse(&damaged, 42, &geometry, "");
+    }
+    for n in 0..bytes.len() {
+        refuse(&bytes[..n], 42, &geometry, "");
+    }
+    refuse(&bytes, 43, &geometry, "another model");
+    refuse(&bytes, 42, &KvGeometry { format: KvFormat::F32, ..geometry }, "another shape or format");
+    refuse(&bytes, 42, &KvGeometry { layers: 3, ..geometry }, "another shape or format");
+    refuse(&[&bytes[..], &[0]].concat(), 42, &geometry, "bytes of data");
+    assert_eq!(runner.kv.free_pages(), free_pages, "nothing was left behind");
+    let mut full = kv::Kv::new(TOKENS.len() - 1, 1);
+    let refused = kv::restore(&mut full, &bytes, 42, &geometry, &mut runner.executor);
+    assert!(matches!(refused, Err(Error::ContextOverflow { .. })));
+    assert_eq!(full.free_pages(), 1);
+    kv::restore(&mut runner.kv, &bytes, 42, &geometry, &mut runner.executor).unwrap();
+}
+
+#[test]
+fn the_cache_is_rounded_to_its_format() {
+    let model = tiny();
+    let plan = model.plan(RowBound::UpTo(16), 16).unwrap();
+    let run = |format| StepRunner::new(loaded(&model, format), plan.clone(), CONTEXT, 1).feed_new(&TOKENS, 16);
+    let (half, full) = (run(KvFormat::F16), run(KvFormat::F32));
+    let difference = half.iter().flatten().zip(full.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(difference > 0.0 && difference < 0.02, "{difference}");
+}
+
+// Taps, embeddings, windows.
+
+#[test]
+fn taps_show_what_was_computed() {
+    let model = tiny();
+    let mut plan = model.unfused_plan(RowBound::UpTo(16), 16).unwrap();
+    let (embd, normed) = (plan.tap("embd").unwrap(), plan.tap("blk.1.ffn_norm").unwrap());
+    assert!(matches!(plan.tap("nothing"), Err(Error::InvalidArgument { .. })));
+    let plan = fuse(plan, &Rule::ALL);
+    let untapped = bits(&runner(&model).feed_new(&TOKENS, 16));
+    let mut runner = runner_of(&model, plan);
+    assert!(bits(&runner.feed_new(&TOKENS, 16)) == untapped, "a tap changes nothing");
+
+    let rows = runner.executor.tap(embd).unwrap();
+    assert_eq!(rows.len(), TOKENS.len() * model.hyper.n_embd);
+    let row = |t: usize| rows[t * model.hyper.n_embd..][..model.hyper.n_embd].to_vec();
+    assert!(row(2) == row(3) && row(0) != row(1), "rows 2 and 3 have the same token");
+    let norm = runner.executor.tap(normed).unwrap();
+    assert!(norm.len() == rows.len() && norm.iter().all(|x| x.is_finite()));
+    let gone = kinglet::plan::BufferId(embd.0 + 1);
+    assert!(runner.executor.tap(gone).is_err(), "what is no tap is gone");
+}
+
+#[test]
+fn an_embedding_row_equals_its_token() {
+    let model = tiny();
+    let mut plan = model.unfused_plan(RowBound::UpTo(16), 16).unwrap();
+    let embd = plan.tap("embd").unwrap();
+    let mut runner = runner_of(&model, plan);
+    let expected = bits(&runner.feed_new(&TOKENS[..2], 16));
+    let rows = runner.executor.tap(embd).unwrap().to_vec();
+
+    let sequence = [PageId(0)];
+    let row = |input, position| Row { input, position, sequence: 0 };
+    let step = Step {
+        rows: &[row(RowInput::Embedding(0), 0), row(RowInput::Embedding(1), 1)],
+        outputs: &[1],
+        sequences: &[&sequence],
+        embeddings: &rows,
+    };
+    runner.executor.begin(runner.slot, &step).unwrap();
+    runner.executor.advance(usize::MAX).unwrap();
+    assert!(bits(&[runner.executor.output(0).unwrap().to_vec()]) == expected[1..]);
+    assert!(runner.executor.output(1).is_err(), "only the rows that asked have logits");
+}
+
+#[test]
+fn a_window_forgets() {
+    let mut config = TinyConfig { n_layer: 1, ..TinyConfig::default() };
+    config.rope_freqs = false;
+    let mut model = llama_model(&config);
+    let (long, mut other) = (long_tokens(100), long_tokens(100));
+    other[..20].iter_mut().for_each(|t| *t += 1);
+    let mut last = |window, tokens: &[u32]| {
+        model.hyper.sliding_window = window;
+        let mut runner = runner(&model);
+        let logits = bits(&runner.feed_new(tokens, 33));
+        logits[logits.len() - 1].clone()
+    };
+    // One layer, so the last row sees exactly the window: positions 20 to 99 are 80.
+    assert!(last(Some(80), &long) == last(Some(80), &other));
+    assert!(last(Some(81), &long) != last(Some(81), &other));
+    assert!(last(Some(100), &long) == last(None, &long));
+}
+
+// Misuse.
+
+#[test]
+fn weights_that_are_missing_or_not_finite_are_refused() {
+    let model = tiny();
+    let mut executor = Reference::new(model.kv_geometry(KvFormat::F16));
+    let slot = executor.prepare(Arc::new(model.plan(RowBound::One, 1).unwrap())).unwrap();
+    executor.kv_reserve(1).unwrap();
+    let row = Row { input: RowInput::Token(0), position: 0, sequence: 0 };
+    let step = Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[] };
+    assert!(executor.begin(slot, &step).is_err_and(|e| e.to_string().contains("not there")));
+    assert!(executor.advance(1).is_err());
+
+    let id = model.weights.find("output_norm.weight").unwrap();
+    executor.create_weight(id, model.weights.spec(id)).unwrap();
+    let nan = executor.write_weight(id, &[1.0_f32, f32::NAN].map(f32::to_le_bytes).concat());
+    assert!(nan.is_err_and(|e| e.code() == "E_FILE_FORMAT" && e.to_string().contains("output_norm.weight")));
+
+    let mut executor = loaded(&model, KvFormat::F16);
+    let extra = executor.write_weight(id, &[0; 4]);
+    assert!(extra.is_err_and(|e| e.code() == "E_INTERNAL"), "more bytes than the weight has");
+    executor.create_weight(id, model.weights.spec(id)).unwrap();
+    let slot = executor.prepare(Arc::new(model.plan(RowBound::One, 1).unwrap())).unwrap();
+    executor.kv_reserve(1).unwrap();
+    assert!(executor.begin(slot, &step).is_err_and(|e| e.to_string().contains("output_norm.weight is not complete")));
+}
+
+#[test]
+fn steps_that_break_the_rules_are_refused() {
+    let model = tiny();
+    let mut executor = loaded(&model, KvFormat::F16);
+    let slot = executor.prepare(Arc::new(model.plan(RowBound::UpTo(4), 2).unwrap())).unwrap();
+    executor.kv_reserve(2).unwrap();
+    let row = |position, sequence| Row { input: RowInput::Token(1), position, sequence };
+    let (zero, one) = ([PageId(0)], [PageId(1)]);
+    let mut begin = |rows: &[Row], outputs: &[u32], sequences: &[&[PageId]]| {
+        executor.begin(slot, &Step { rows, outputs, sequences, embeddings: &[] }).map_err(|e| e.to_string())
+    };
+    assert_eq!(begin(&[row(0, 0), row(1, 0), row(0, 1)], &[1, 2], &[&zero, &one]), Ok(()));
+    for (rows, outputs, sequences, why) in [
+        (&[][..], &[][..], &[&zero[..]][..], "0 rows"),
+        (&[row(0, 0); 5], &[], &[&zero], "5 rows"),
+        (&[row(0, 0), row(1, 0), row(2, 0)], &[0, 1, 2], &[&zero], "3 outputs"),
+        (&[row(0, 0)], &[1], &[&zero], "outputs [1]"),
+        (&[row(0, 0), row(1, 0)], &[1, 0], &[&zero], "outputs [1, 0]"),
+        (&[row(0, 1)], &[], &[&zero], "no sequence 1"),
+        (&[row(64, 0)], &[], &[&zero], "position 64 is past 1 pages"),
+        (&[row(0, 0)], &[], &[&[PageId(2)]], "page 2 of 2"),
+        (&[row(0, 0), row(2, 0)], &[], &[&zero], "position 2 does not follow"),
+        (&[row(0, 0), row(0, 1), row(1, 0)], &[], &[&zero, &one], "position 1 does not follow"),
+        (&[row(0, 0)], &[], &[&zero, &zero], "page 0 is shared"),
+    ] {
+        let refused = begin(rows, outputs, sequences);
+        assert!(refused.as_ref().is_err_and(|e| e.contains(why)), "expected {why}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_token_past_the_table_is_an_error_and_the_executor_lives() {
+    let model = tiny();
+    let mut runner = runner(&model);
+    let expected = bits(&runner.feed_new(&TOKENS, 16));
+    let id = runner.kv.create();
+    runner.begin(&[(id, &[320])]).unwrap();
+    assert!(runner.executor.advance(usize::MAX).is_err_and(|e| e.code() == "E_INTERNAL"));
+    runner.kv.release(id).unwrap();
+    assert!(bits(&runner.feed_new(&TOKENS, 16)) == expected);
+}
