@@ -376,7 +376,7 @@ fn each_fault_of_a_plan_is_found() {
     let cases: &[(&str, Change)] = &[
         ("no rows", |p| p.rows = RowBound::UpTo(0)),
         ("read before it is written", |p| p.ops.swap(1, 2)),
-        ("read before it is written", |p| drop(p.ops.remove(0))),
+        ("read before it is written", |p| _ = p.ops.remove(0)),
         ("written twice", |p| p.ops.insert(1, p.ops[0].clone())),
         ("there is no buffer", |p| p.ops[0] = Op::Embed { table: WeightId(0), scale: 1.0, out: BufferId(99) }),
         ("nothing writes buffer 8", |p| p.output = BufferId(8)),
@@ -385,7 +385,7 @@ fn each_fault_of_a_plan_is_found() {
         ("b1 is [New, 5]", |p| p.buffers[1].width = 5),
         ("b7 is [New, 4]", |p| p.buffers[7].rows = Rows::New),
         ("b5 is [Out, 4]", |p| p.buffers[5].rows = Rows::Out),
-        ("does not go with these 1 parts", |p| drop(mat_mul(p, 6).parts.pop())),
+        ("does not go with these 1 parts", |p| mat_mul(p, 6).parts.truncate(1)),
         ("does not go with these 2 parts", |p| p.buffers[9].width = 5),
         ("does not go with these 2 parts", |p| {
             mat_mul(p, 6).epilogue = Epilogue::Add { residual: BufferId(7), out: BufferId(10) };
@@ -402,7 +402,9 @@ fn each_fault_of_a_plan_is_found() {
         ("layer 0 is written twice", |p| {
             p.ops.insert(4, Op::KvWrite { layer: 0, k: BufferId(3), v: BufferId(4) });
         }),
-        ("does not fit KvGeometry", |p| attention(p).head_size = 2),
+        ("does not fit KvGeometry", |p| {
+            (attention(p).head_size, attention(p).heads, attention(p).kv_heads) = (2, 2, 2);
+        }),
         ("weight 9 is not there", |p| mat_mul(p, 2).parts[0].weight = WeightId(9)),
         ("tensor wide has the shape [6, 4], expected [4, 4]", |p| mat_mul(p, 2).parts[1].weight = WeightId(3)),
         ("tensor table has the shape [10, 4], expected [4]", |p| mat_mul(p, 2).parts[1].bias = Some(WeightId(0))),

@@ -15,10 +15,13 @@ use kinglet::{
     error::Error,
     kv::{self, KvFormat, KvGeometry, PageId},
     plan::{
-        Activation, Executor, NormKind, Plan, Rope, RopeStyle, Row, RowBound, RowInput, Step,
+        Activation, Buffer, BufferId, Epilogue, Executor, Lora, MatMul, NormKind, Op, Part, Plan, Rope, RopeStyle, Row,
+        RowBound, RowInput, Rows, Step,
         fuse::{Rule, fuse},
     },
+    quant::Format,
     reference::{Reference, ops},
+    weights::{WeightId, WeightSpec},
 };
 
 const CONTEXT: usize = 192;
@@ -148,6 +151,51 @@ fn attention_by_hand() {
     assert!(out[0].is_nan(), "a score that overflowed is not hidden");
     ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1.0, &mut out);
     assert_eq!(out, [8.0, -4.0]);
+}
+
+#[test]
+fn low_rank_parts_and_biases_by_hand() {
+    let geometry = KvGeometry { layers: 1, kv_heads: 1, head_size: 2, format: KvFormat::F32 };
+    let mut executor = Reference::new(geometry);
+    let weights: [(&[usize], &[f32]); 5] = [
+        (&[1, 2], &[1.0, 2.0]),           // table
+        (&[2, 2], &[1.0, 0.0, 0.0, 1.0]), // weight
+        (&[1, 2], &[1.0, 1.0]),           // a
+        (&[2, 1], &[10.0, 20.0]),         // b
+        (&[2], &[100.0, 200.0]),          // bias
+    ];
+    for (i, (shape, values)) in weights.into_iter().enumerate() {
+        let spec = WeightSpec { name: format!("w{i}"), shape: shape.into(), format: Format::F32 };
+        executor.create_weight(WeightId(i as u32), &spec).unwrap();
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        executor.write_weight(WeightId(i as u32), &bytes).unwrap();
+    }
+    let buffer = |name: &str| Buffer { name: name.into(), rows: Rows::New, width: 2 };
+    let part = Part {
+        weight: WeightId(1),
+        bias: Some(WeightId(4)),
+        lora: Some(Lora { a: WeightId(2), b: WeightId(3), scale: 0.5 }),
+        out: BufferId(1),
+    };
+    let plan = Plan {
+        name: "lora".into(),
+        rows: RowBound::One,
+        max_outputs: 1,
+        buffers: vec![buffer("x"), buffer("y")],
+        ops: vec![
+            Op::Embed { table: WeightId(0), scale: 1.0, out: BufferId(0) },
+            Op::MatMul(MatMul { x: BufferId(0), norm: None, parts: vec![part], epilogue: Epilogue::None }),
+        ],
+        output: BufferId(1),
+        taps: vec![],
+    };
+    let slot = executor.prepare(Arc::new(plan)).unwrap();
+    executor.kv_reserve(1).unwrap();
+    let row = Row { input: RowInput::Token(0), position: 0, sequence: 0 };
+    executor.begin(slot, &Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[] }).unwrap();
+    executor.advance(usize::MAX).unwrap();
+    // x = (1, 2), x · aᵀ = 3: 1 + 0.5 · 3 · 10 + 100 and 2 + 0.5 · 3 · 20 + 200.
+    assert_eq!(executor.output(0).unwrap(), [116.0, 232.0]);
 }
 
 // The same bits, however the work is divided.

@@ -144,7 +144,7 @@ impl Plan {
     }
 
     fn check_attention(&self, a: &Attention) -> Result<(), String> {
-        if a.kv_heads == 0 || a.heads % a.kv_heads != 0 {
+        if a.kv_heads == 0 || !a.heads.is_multiple_of(a.kv_heads) {
             return Err(format!("{} heads are no multiple of {} kv heads", a.heads, a.kv_heads));
         }
         if a.window == Some(0) {
