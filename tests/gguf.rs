@@ -1,6 +1,8 @@
 //! What the GGUF parser accepts: headers byte by byte, every value type, every chunking, alignments, trailing bytes.
 //! What it refuses is in `gguf_refused.rs`, what it costs in `gguf_memory.rs`.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 mod common;
 
 use common::{

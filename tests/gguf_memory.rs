@@ -1,6 +1,8 @@
 //! What the GGUF parser costs: no file makes it allocate more than its own length warrants, whatever counts it claims, and no
 //! mutation of a good file makes it panic. An allocator counts what each thread holds.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 mod common;
 
 use std::{

@@ -4,6 +4,10 @@
 
 mod common;
 
+// The same tests in wasm32, where `usize` has 32 bits.
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use common::{
     gguf_builder::{GgufBuilder, RawKv, RawTensor, encode, string, strings, value_type},
     parse::{parse, parse_in_chunks},
@@ -63,118 +67,114 @@ const FORMAT: &str = "E_FILE_FORMAT";
 const LIMIT: &str = "E_FILE_LIMIT";
 const QUANT: &str = "E_UNSUPPORTED_QUANT";
 
-#[test]
-fn handcrafted_files_to_refuse() {
-    let size = |n: u64| move |f: &mut GgufBuilder| f.tensor_mut("b").ne = vec![n, n];
-    let cases: Vec<(&str, GgufBuilder, &str, &str)> = vec![
-        ("HEADER_BAD_MAGIC", good().with(|f| f.magic = *b"FUGG"), FORMAT, "no GGUF file: it is a byte-swapped"),
-        ("HEADER_BAD_VERSION_0", good().with(|f| f.version = 0), FORMAT, "version 0 is not supported (2 and 3 are)"),
-        ("HEADER_BAD_VERSION_1", good().with(|f| f.version = 1), FORMAT, "version 1 is not supported"),
-        ("HEADER_BAD_VERSION_FUTURE", good().with(|f| f.version = 4), FORMAT, "version 4 is not supported"),
-        (
-            "HEADER_BAD_N_TENSORS",
-            good().with(|f| f.n_tensors = Some(u64::MAX)),
-            LIMIT,
-            "number of tensors: 184467440737",
-        ),
-        ("HEADER_BAD_N_KV", good().with(|f| f.n_kv = Some(u64::MAX)), LIMIT, "number of metadata keys: 184467440737"),
-        (
-            "KV_BAD_KEY_SIZE",
-            good().with(|f| f.kvs[1].key_length = Some(u64::MAX)),
-            FORMAT,
-            "key has a length of 184467",
-        ),
-        ("KV_EMPTY_KEY", good().with(|f| f.kvs[1].key = vec![]), FORMAT, "metadata key 2 is empty"),
-        (
-            "KV_BAD_TYPE",
-            good().with(|f| f.kvs[0].value_type = value_type::COUNT),
-            FORMAT,
-            "first has the type 13, expected",
-        ),
-        // Upstream has no such file any more: it makes llama.cpp allocate more than 1 TB.
-        (
-            "KV_BAD_VALUE_SIZE",
-            good().with(|f| f.kvs[1].value = vec![0xff; 8]),
-            FORMAT,
-            "second has a length of 18446744",
-        ),
-        ("KV_DUPLICATE_KEY", good().kv("second", Value::U8(0)), FORMAT, "metadata key second stands twice"),
-        ("KV_BAD_ALIGN", good().kv("general.alignment", Value::U32(13)), FORMAT, "alignment: 13 is no power of two"),
-        (
-            "KV_WRONG_TYPE_ALIGN",
-            good().kv("general.alignment", Value::I32(32)),
-            FORMAT,
-            "alignment is not of the type u32",
-        ),
-        ("TENSORS_BAD_NAME_SIZE", good().raw_tensor(tensor(&"n".repeat(64), &[1], 0)), FORMAT, "a length of 64 bytes"),
-        (
-            "TENSORS_BAD_N_DIMS",
-            good().with(|f| f.tensor_mut("a").n_dims = Some(5)),
-            FORMAT,
-            "a has 5 dimensions, expected 1",
-        ),
-        (
-            "TENSORS_BAD_SHAPE",
-            good().with(|f| f.tensor_mut("b").ne = vec![u64::MAX; 2]),
-            LIMIT,
-            "a dimension of tensor b: 1844",
-        ),
-        ("TENSORS_NE_TOO_BIG", good().with(size(4 * i32::MAX as u64)), LIMIT, "a dimension of tensor b: 8589934588"),
-        ("TENSORS_NBYTES_TOO_BIG", good().with(size(1_533_915_930)), LIMIT, "number of elements of tensor b: 235289"),
-        (
-            "TENSORS_NBYTES_PAD_WRAP",
-            good().with(|f| f.tensor_mut("b").ne = vec![4, (1 << 30) - 1, (1 << 30) + 1]),
-            LIMIT,
-            "number of elements of tensor b: 461168",
-        ),
-        (
-            "TENSORS_BAD_TYPE",
-            good().with(|f| f.tensor_mut("b").ggml_type = 43),
-            QUANT,
-            "tensor b: format number 43 (unknown)",
-        ),
-        (
-            "TENSORS_BAD_OFFSET",
-            good().with(|f| f.tensor_mut("b").offset = Some(u64::MAX)),
-            FORMAT,
-            "b: the offset 18446744073709551615 is no multiple of the alignment 32, expected 64",
-        ),
-        ("TENSORS_DUPLICATE_NAME", good().raw_tensor(tensor("b", &[0], 0)), FORMAT, "tensor b stands twice"),
-        ("TENSORS_BAD_ALIGN", good().aligned(13), FORMAT, "13 is no power of two"),
-        ("TENSORS_INCONSISTENT_ALIGN", good().with(|f| f.alignment = 1), FORMAT, "b: the offset 54 is no multiple"),
-        (
-            "DATA_NOT_ENOUGH_DATA",
-            good().with(|f| {
-                f.tensor_mut("c").data.truncate(32);
-            }),
-            FORMAT,
-            "32 of 68 bytes of tensor c",
-        ),
-        ("DATA_BAD_ALIGN", good().aligned(13), FORMAT, "13 is no power of two"),
-        (
-            "DATA_INCONSISTENT_ALIGN",
-            good().with(|f| f.alignment = 2),
-            FORMAT,
-            "tensor b: the offset 54 is no multiple of the alignment 32, expected 64",
-        ),
-        (
-            "DATA_MEM_SIZE_OVERFLOW",
-            GgufBuilder::new().raw_tensor(tensor("x", &[0x7fff_ffff_ffff_ffc0], 24)).raw_tensor(tensor(
-                "y",
-                &[0x7fff_ffff_ffff_ffc0],
-                24,
-            )),
-            LIMIT,
-            "a dimension of tensor x: 9223372036854775744 is over the limit of 4294967295",
-        ),
-    ];
+/// Name, file, code, and a part of the message.
+type Case = (&'static str, GgufBuilder, &'static str, &'static str);
+
+fn refused_all<const N: usize>(cases: [Case; N]) {
     for (name, file, code, part) in cases {
         refused(name, &file.build(), code, part);
     }
 }
 
 #[test]
-fn handcrafted_files_to_accept() {
+fn handcrafted_header() {
+    let version = |v: u32| good().with(|f| f.version = v);
+    refused_all([
+        ("HEADER_BAD_MAGIC", good().with(|f| f.magic = *b"FUGG"), FORMAT, "no GGUF file: it is a byte-swapped"),
+        ("HEADER_BAD_VERSION_0", version(0), FORMAT, "version 0 is not supported (2 and 3 are)"),
+        ("HEADER_BAD_VERSION_1", version(1), FORMAT, "version 1 is not supported"),
+        ("HEADER_BAD_VERSION_FUTURE", version(4), FORMAT, "version 4 is not supported"),
+        ("HEADER_BAD_N_TENSORS", good().with(|f| f.n_tensors = Some(u64::MAX)), LIMIT, "number of tensors: 1844674407"),
+        ("HEADER_BAD_N_KV", good().with(|f| f.n_kv = Some(u64::MAX)), LIMIT, "number of metadata keys: 1844674407"),
+    ]);
+}
+
+#[test]
+fn handcrafted_kv() {
+    let key_size = good().with(|f| f.kvs[1].key_length = Some(u64::MAX));
+    let bad_type = good().with(|f| f.kvs[0].value_type = value_type::COUNT);
+    let align = |value| good().kv("general.alignment", value);
+    refused_all([
+        ("KV_BAD_KEY_SIZE", key_size, FORMAT, "a metadata key has a length of 18446744073709551615 bytes"),
+        ("KV_EMPTY_KEY", good().with(|f| f.kvs[1].key = vec![]), FORMAT, "metadata key 2 is empty"),
+        ("KV_BAD_TYPE", bad_type, FORMAT, "first has the type 13, expected 0 to 12"),
+        // Upstream has no such file any more: it makes llama.cpp allocate more than 1 TB.
+        ("KV_BAD_VALUE_SIZE", good().with(|f| f.kvs[1].value = vec![0xff; 8]), FORMAT, "second has a length of 18446"),
+        ("KV_DUPLICATE_KEY", good().kv("second", Value::U8(0)), FORMAT, "metadata key second stands twice"),
+        ("KV_BAD_ALIGN", align(Value::U32(13)), FORMAT, "general.alignment: 13 is no power of two"),
+        ("KV_WRONG_TYPE_ALIGN", align(Value::I32(32)), FORMAT, "general.alignment is not of the type u32"),
+    ]);
+}
+
+#[test]
+fn handcrafted_tensors() {
+    let b = |change: fn(&mut RawTensor)| good().with(|f| change(f.tensor_mut("b")));
+    refused_all([
+        ("TENSORS_BAD_NAME_SIZE", b(|t| t.name = vec![b'n'; 64]), FORMAT, "a length of 64 bytes, expected at most 63"),
+        ("TENSORS_BAD_N_DIMS", b(|t| t.n_dims = Some(5)), FORMAT, "b has 5 dimensions, expected 1 to 4"),
+        ("TENSORS_BAD_SHAPE", b(|t| t.ne = vec![u64::MAX; 2]), LIMIT, "a dimension of tensor b: 18446744073709551615"),
+        ("TENSORS_NE_TOO_BIG", b(|t| t.ne = vec![4 * 0x7fff_ffff; 2]), LIMIT, "a dimension of tensor b: 8589934588"),
+        (
+            "TENSORS_NBYTES_TOO_BIG",
+            b(|t| t.ne = vec![1_533_915_930; 2]),
+            LIMIT,
+            "number of elements of tensor b: 23528",
+        ),
+        (
+            "TENSORS_NBYTES_PAD_WRAP",
+            b(|t| t.ne = vec![4, (1 << 30) - 1, (1 << 30) + 1]),
+            LIMIT,
+            "number of elements of tensor b: 4611686018427387900 is over the limit",
+        ),
+        ("TENSORS_BAD_TYPE", b(|t| t.ggml_type = 43), QUANT, "tensor b: format number 43 (unknown)"),
+        (
+            "TENSORS_BAD_OFFSET",
+            b(|t| t.offset = Some(u64::MAX)),
+            FORMAT,
+            "b: the offset 18446744073709551615 is no multiple of the alignment 32, expected 64",
+        ),
+        ("TENSORS_DUPLICATE_NAME", b(|t| t.name = b"a".into()), FORMAT, "tensor a stands twice"),
+        ("TENSORS_BAD_ALIGN", good().aligned(13), FORMAT, "general.alignment: 13 is no power of two"),
+        (
+            "TENSORS_INCONSISTENT_ALIGN",
+            good().with(|f| f.alignment = 1),
+            FORMAT,
+            "tensor b: the offset 54 is no multiple of the alignment 32, expected 64",
+        ),
+    ]);
+}
+
+#[test]
+fn handcrafted_data() {
+    let too_big = || tensor("", &[0x7fff_ffff_ffff_ffc0], 24);
+    let overflow = GgufBuilder::new()
+        .raw_tensor(RawTensor { name: b"x".into(), ..too_big() })
+        .raw_tensor(RawTensor { name: b"y".into(), ..too_big() });
+    refused_all([
+        (
+            "DATA_NOT_ENOUGH_DATA",
+            good().with(|f| f.tensor_mut("c").data.truncate(32)),
+            FORMAT,
+            "the file ends too early: 32 of 68 bytes of tensor c",
+        ),
+        ("DATA_BAD_ALIGN", good().aligned(13), FORMAT, "general.alignment: 13 is no power of two"),
+        (
+            "DATA_INCONSISTENT_ALIGN",
+            good().aligned(64).with(|f| f.alignment = 1),
+            FORMAT,
+            "tensor b: the offset 54 is no multiple of the alignment 64, expected 64",
+        ),
+        (
+            "DATA_MEM_SIZE_OVERFLOW",
+            overflow,
+            LIMIT,
+            "a dimension of tensor x: 9223372036854775744 is over the limit of 4294967295",
+        ),
+    ]);
+}
+
+#[test]
+fn handcrafted_that_are_good() {
     for (name, file) in [
         ("HEADER_EMPTY", GgufBuilder::new()),
         ("KV_SUCCESS", good().with(|f| f.tensors.clear())),
@@ -451,6 +451,7 @@ fn a_header_that_does_not_end_is_refused() {
 }
 
 /// The checker is checked: a good file does not pass for a bad one.
+#[cfg(not(target_arch = "wasm32"))]
 #[test]
 #[should_panic(expected = "good: was accepted")]
 fn a_good_file_is_not_refused() {
