@@ -16,6 +16,8 @@ use kinglet::{
     tokenizer::{EncodeOptions, Tokenizer},
 };
 use serde::Deserialize;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// The reference executor against transformers, both f32: the largest difference over the largest logit.
 const REFERENCE_TOLERANCE: f32 = 1e-4;

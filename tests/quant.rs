@@ -6,8 +6,9 @@ use kinglet::{
     error::Error,
     quant::{self, Format},
 };
-use proptest::prelude::*;
 use serde::Deserialize;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -130,36 +131,6 @@ fn every_bf16_becomes_its_f32_and_back() {
     }
 }
 
-/// A format's formula once more, weight by weight, straight from the drawing.
-fn naive(format: Format, block: &[u8], j: usize) -> f32 {
-    let half_at = |i: usize| f16::from_le_bytes([block[i], block[i + 1]]).to_f32();
-    let nibble = |qs: &[u8]| f32::from(if j < 16 { qs[j] % 16 } else { qs[j - 16] / 16 });
-    match format {
-        Format::F32 => f32::from_le_bytes(block.try_into().expect("four bytes")),
-        Format::F16 => half_at(0),
-        Format::BF16 => f32::from_le_bytes([0, 0, block[0], block[1]]),
-        Format::Q4_0 => (nibble(&block[2..]) - 8.0) * half_at(0),
-        Format::Q4_1 => nibble(&block[4..]) * half_at(0) + half_at(2),
-        Format::Q8_0 => f32::from(block[2 + j] as i8) * half_at(0),
-    }
-}
-
-fn any_format() -> impl Strategy<Value = Format> {
-    prop::sample::select(Format::ALL.to_vec())
-}
-
-/// A format and the bytes of one to five blocks of random bits.
-fn any_blocks() -> impl Strategy<Value = (Format, Vec<u8>)> {
-    (any_format(), 1..=5_usize)
-        .prop_flat_map(|(f, n)| (Just(f), prop::collection::vec(any::<u8>(), n * f.block_bytes())))
-}
-
-/// Finite f32 of every magnitude, signed zeros and subnormals among them.
-fn any_finite() -> impl Strategy<Value = f32> {
-    use prop::num::f32::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
-    prop_oneof![POSITIVE | NEGATIVE | ZERO | SUBNORMAL | NORMAL, -4.0..4.0_f32]
-}
-
 /// The largest error of a weight that is in the range of an f16 scale: what the quants cannot say, and what the scale
 /// (relative 2⁻¹¹, absolute 2⁻²⁵ below the smallest normal f16) and f32 rounding add.
 fn error_bound(format: Format, block: &[f32]) -> f32 {
@@ -176,69 +147,6 @@ fn error_bound(format: Format, block: &[f32]) -> f32 {
         Format::Q8_0 => (largest / 254.0, 127.0 * half_error(largest / 127.0)),
     };
     (quants + scales) * 1.00001
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn dequantize_is_the_formula((format, bytes) in any_blocks(), shift in 0..4_usize) {
-        // Blocks may start at any address.
-        let mut moved = vec![0; shift];
-        moved.extend_from_slice(&bytes);
-        let mut out = vec![0.0; bytes.len() / format.block_bytes() * format.block_len()];
-        quant::dequantize(format, &moved[shift..], &mut out).unwrap();
-        for (i, x) in out.into_iter().enumerate() {
-            let block = bytes.chunks_exact(format.block_bytes()).nth(i / format.block_len()).unwrap();
-            prop_assert!(same(x, naive(format, block, i % format.block_len())), "{} weight {i}", format.name());
-        }
-    }
-
-    #[test]
-    fn first_non_finite_is_the_first_block_that_can_give_one((format, bytes) in any_blocks()) {
-        let mut blocks = bytes.chunks_exact(format.block_bytes());
-        // Whatever its quants are, a block with such a scale gives a weight that is not finite for some quants.
-        let expected = blocks.position(|b| {
-            let mut worst = b.to_vec();
-            if format.block_len() == 32 { worst[format.block_bytes() - 16..].fill(0xFF); }
-            (0..format.block_len()).any(|j| !naive(format, &worst, j).is_finite())
-        });
-        prop_assert_eq!(quant::first_non_finite(format, &bytes), expected);
-        prop_assert_eq!(quant::first_non_finite(format, &bytes[..bytes.len() - 1]), expected.filter(|b| (b + 1) * format.block_bytes() < bytes.len()));
-    }
-
-    #[test]
-    fn quantize_then_dequantize_stays_in_bounds(format in any_format(), exponent in -30..12_i32, unit in prop::collection::vec(-1.0..1.0_f32, 64)) {
-        let values: Vec<f32> = unit.iter().map(|x| x * 2.0_f32.powi(exponent)).collect();
-        let mut bytes = vec![0; format.row_bytes(values.len()).unwrap()];
-        quant::quantize(format, &values, &mut bytes).unwrap();
-        let mut out = vec![0.0; values.len()];
-        quant::dequantize(format, &bytes, &mut out).unwrap();
-        for (block, out) in values.chunks(32).zip(out.chunks(32)) {
-            let bound = error_bound(format, block);
-            for (x, y) in block.iter().zip(out) {
-                prop_assert!((x - y).abs() <= bound, "{}: {x} became {y}, bound {bound}", format.name());
-            }
-        }
-    }
-
-    #[test]
-    fn quantize_takes_any_values(format in any_format(), values in prop::collection::vec(prop_oneof![any_finite(), any::<u32>().prop_map(f32::from_bits)], 32)) {
-        let mut bytes = vec![0; format.row_bytes(32).unwrap()];
-        quant::quantize(format, &values, &mut bytes).unwrap();
-    }
-
-    #[test]
-    fn f32_to_f16_rounds_as_crate_half_does(x in any_finite()) {
-        prop_assert_eq!(quant::f32_to_f16(x), f16::from_f32(x).to_bits());
-        prop_assert_eq!(quant::f32_to_bf16(x), bf16::from_f32(x).to_bits());
-    }
-
-    #[test]
-    fn f32_to_f16_rounds_near_its_edges(bits in 0x3280_0000..0x4790_0000_u32, sign in any::<bool>()) {
-        let x = f32::from_bits(bits | u32::from(sign) << 31);
-        prop_assert_eq!(quant::f32_to_f16(x), f16::from_f32(x).to_bits());
-    }
 }
 
 /// The bound is no loose one: Q4_0's weights do not fit Q8_0's bound, nor Q8_0's the one of F16.
@@ -294,5 +202,104 @@ fn ggml_numbers_and_names_are_unique() {
     // Q4_2 and Q4_3 were removed; Q4_K is not read yet.
     for id in [4, 5, 12, 31, u32::MAX] {
         assert_eq!(Format::from_ggml_type(id), None);
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A format's formula once more, weight by weight, straight from the drawing.
+    fn naive(format: Format, block: &[u8], j: usize) -> f32 {
+        let half_at = |i: usize| f16::from_le_bytes([block[i], block[i + 1]]).to_f32();
+        let nibble = |qs: &[u8]| f32::from(if j < 16 { qs[j] % 16 } else { qs[j - 16] / 16 });
+        match format {
+            Format::F32 => f32::from_le_bytes(block.try_into().expect("four bytes")),
+            Format::F16 => half_at(0),
+            Format::BF16 => f32::from_le_bytes([0, 0, block[0], block[1]]),
+            Format::Q4_0 => (nibble(&block[2..]) - 8.0) * half_at(0),
+            Format::Q4_1 => nibble(&block[4..]) * half_at(0) + half_at(2),
+            Format::Q8_0 => f32::from(block[2 + j] as i8) * half_at(0),
+        }
+    }
+
+    fn any_format() -> impl Strategy<Value = Format> {
+        prop::sample::select(Format::ALL.to_vec())
+    }
+
+    /// A format and the bytes of one to five blocks of random bits.
+    fn any_blocks() -> impl Strategy<Value = (Format, Vec<u8>)> {
+        (any_format(), 1..=5_usize)
+            .prop_flat_map(|(f, n)| (Just(f), prop::collection::vec(any::<u8>(), n * f.block_bytes())))
+    }
+
+    /// Finite f32 of every magnitude, signed zeros and subnormals among them.
+    fn any_finite() -> impl Strategy<Value = f32> {
+        use prop::num::f32::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
+        prop_oneof![POSITIVE | NEGATIVE | ZERO | SUBNORMAL | NORMAL, -4.0..4.0_f32]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn dequantize_is_the_formula((format, bytes) in any_blocks(), shift in 0..4_usize) {
+            // Blocks may start at any address.
+            let mut moved = vec![0; shift];
+            moved.extend_from_slice(&bytes);
+            let mut out = vec![0.0; bytes.len() / format.block_bytes() * format.block_len()];
+            quant::dequantize(format, &moved[shift..], &mut out).unwrap();
+            for (i, x) in out.into_iter().enumerate() {
+                let block = bytes.chunks_exact(format.block_bytes()).nth(i / format.block_len()).unwrap();
+                prop_assert!(same(x, naive(format, block, i % format.block_len())), "{} weight {i}", format.name());
+            }
+        }
+
+        #[test]
+        fn first_non_finite_is_the_first_block_that_can_give_one((format, bytes) in any_blocks()) {
+            let mut blocks = bytes.chunks_exact(format.block_bytes());
+            // Whatever its quants are, a block with such a scale gives a weight that is not finite for some quants.
+            let expected = blocks.position(|b| {
+                let mut worst = b.to_vec();
+                if format.block_len() == 32 { worst[format.block_bytes() - 16..].fill(0xFF); }
+                (0..format.block_len()).any(|j| !naive(format, &worst, j).is_finite())
+            });
+            prop_assert_eq!(quant::first_non_finite(format, &bytes), expected);
+            prop_assert_eq!(quant::first_non_finite(format, &bytes[..bytes.len() - 1]), expected.filter(|b| (b + 1) * format.block_bytes() < bytes.len()));
+        }
+
+        #[test]
+        fn quantize_then_dequantize_stays_in_bounds(format in any_format(), exponent in -30..12_i32, unit in prop::collection::vec(-1.0..1.0_f32, 64)) {
+            let values: Vec<f32> = unit.iter().map(|x| x * 2.0_f32.powi(exponent)).collect();
+            let mut bytes = vec![0; format.row_bytes(values.len()).unwrap()];
+            quant::quantize(format, &values, &mut bytes).unwrap();
+            let mut out = vec![0.0; values.len()];
+            quant::dequantize(format, &bytes, &mut out).unwrap();
+            for (block, out) in values.chunks(32).zip(out.chunks(32)) {
+                let bound = error_bound(format, block);
+                for (x, y) in block.iter().zip(out) {
+                    prop_assert!((x - y).abs() <= bound, "{}: {x} became {y}, bound {bound}", format.name());
+                }
+            }
+        }
+
+        #[test]
+        fn quantize_takes_any_values(format in any_format(), values in prop::collection::vec(prop_oneof![any_finite(), any::<u32>().prop_map(f32::from_bits)], 32)) {
+            let mut bytes = vec![0; format.row_bytes(32).unwrap()];
+            quant::quantize(format, &values, &mut bytes).unwrap();
+        }
+
+        #[test]
+        fn f32_to_f16_rounds_as_crate_half_does(x in any_finite()) {
+            prop_assert_eq!(quant::f32_to_f16(x), f16::from_f32(x).to_bits());
+            prop_assert_eq!(quant::f32_to_bf16(x), bf16::from_f32(x).to_bits());
+        }
+
+        #[test]
+        fn f32_to_f16_rounds_near_its_edges(bits in 0x3280_0000..0x4790_0000_u32, sign in any::<bool>()) {
+            let x = f32::from_bits(bits | u32::from(sign) << 31);
+            prop_assert_eq!(quant::f32_to_f16(x), f16::from_f32(x).to_bits());
+        }
     }
 }
