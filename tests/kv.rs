@@ -1,6 +1,8 @@
 //! The cache's book against a model that has no pages: each sequence is a list of tokens. What a sequence reads through its
 //! pages must be its list, whatever happened before.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 use std::collections::BTreeSet;
 
 use kinglet::{

@@ -1,6 +1,8 @@
 //! Plans: what the architecture records, what the files' keys change, how plans print, where buffers lie, what a plan must
 //! not be.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 mod common;
 
 use common::{

@@ -1,5 +1,7 @@
 //! Sampling: known answers, the fixed order of its steps, properties over random logits, and everything it must refuse.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 use kinglet::{
     error::{Error, Result},
     sample::{

@@ -1,6 +1,8 @@
 //! Generation on a tiny random model: whatever is sliced, reused, interrupted, resumed or run side by side, the tokens, the
 //! texts and the bits of the log-probabilities are those of a plain run.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 mod common;
 
 use common::{
