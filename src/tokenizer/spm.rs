@@ -77,7 +77,8 @@ impl Spm {
                 out.push_str(if i > 0 { SPACE } else { "" });
                 out.push_str(word);
             }
-            return if out == prefix { String::new() } else { out };
+            out.truncate(out.trim_end_matches(SPACE).len());
+            return out;
         }
         for c in text.chars() {
             if c == ' ' { out.push_str(SPACE) } else { out.push(c) }
