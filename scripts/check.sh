@@ -15,7 +15,7 @@ run_tests() {
         part "npm tarball" pack_tarball
         KEEP_GOING=1
     fi
-    if wants types; then part "test: TypeScript" npm --prefix www/pkg test; fi
+    if wants types; then part "test: TypeScript" test_types; fi
     if wants wasm; then part "test: WebAssembly in Chromium" test_wasm; fi
     if wants e2e; then part "test: end to end" test_e2e; fi
     if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs; fi
@@ -30,6 +30,11 @@ wants() {
 test_native() {
     cargo nextest run --no-fail-fast
     cargo test --doc --quiet
+}
+
+test_types() {
+    npm --prefix www/pkg test
+    node --test www/demo/test/
 }
 
 # On plain stable without build-std, hence without threads; the thread pool is tested end to end.

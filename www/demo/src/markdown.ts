@@ -25,7 +25,7 @@ export function blocks(source: string): Block[] {
   for (const line of source.split('\n')) {
     if (open?.kind === 'code') {
       if (FENCE.test(line)) open = undefined;
-      else open.text += open.text === '' ? line : `\n${line}`;
+      else open.text += `${line}\n`;
       continue;
     }
     open = nextBlock(line, open);
@@ -119,7 +119,8 @@ function emphasis(source: string, at: number, nesting: number): Span | undefined
   const start = at + marks.length;
   if (mark === '_' && /\w/.test(source[at - 1] ?? '')) return undefined;
   if (/\s|^$/.test(source[start] ?? '')) return undefined;
-  const end = ahead(source, marks, start + 1);
+  let end = ahead(source, marks, start + 1);
+  if (double && end > 0 && source[end + 2] === mark) end++; // the first of three closes what is inside
   if (end < 0 || /\s/.test(source[end - 1] ?? '')) return undefined;
   if (mark === '_' && /\w/.test(source[end + marks.length] ?? '')) return undefined;
   const children = inlines(source.slice(start, end), nesting + 1);

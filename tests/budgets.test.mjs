@@ -1,0 +1,69 @@
+// What is shipped, held to numbers: bytes to the first token, the files of the npm tarball, the package's manifest. Runs on
+// www/pkg/dist and dist/*.tgz as build.sh has left them. The limits are in budgets.json, with the goals of the project.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+
+const root = new URL('..', import.meta.url);
+const dist = new URL('www/pkg/dist/', root);
+const budgets = JSON.parse(readFileSync(new URL('budgets.json', import.meta.url), 'utf8'));
+const { version } = JSON.parse(readFileSync(new URL('www/pkg/package.json', root), 'utf8'));
+const tarball = new URL(`dist/kinglet-${version}.tgz`, root);
+
+const gzipBytes = (name) => gzipSync(readFileSync(new URL(name, dist)), { level: 9 }).length;
+const scripts = readdirSync(dist, { recursive: true }).filter((name) => name.endsWith('.js'));
+
+/** Complains when a figure is over its limit; says how far it is from the goal. */
+function hold(name, found, { limit, goal } = budgets[name]) {
+  console.log(`${name}: ${found} (limit ${limit}, goal ${goal})`);
+  assert.ok(found <= limit, `${name} is ${found}, the limit is ${limit}`);
+}
+
+test('engine: all JavaScript and the larger wasm, gzip', () => {
+  const wasm = Math.max(gzipBytes('kinglet_simd.wasm'), gzipBytes('kinglet_relaxed.wasm'));
+  const javascript = scripts.reduce((sum, name) => sum + gzipBytes(name), 0);
+  console.log(`wasm ${wasm}, JavaScript ${javascript} in ${scripts.length} files`);
+  assert.ok(scripts.includes('index.js') && scripts.includes('worker.js'), `no engine in ${dist}: ${scripts}`);
+  hold('engine_gzip_bytes', wasm + javascript);
+});
+
+test('glue between wasm and JavaScript, gzip', () => {
+  hold('glue_gzip_bytes', gzipBytes('generated/kinglet.js'));
+});
+
+/** What is wrong with the list of files of the tarball. */
+function fileComplaints(files) {
+  const wanted = ['package.json', 'README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'dist/index.js', 'dist/index.d.ts'];
+  wanted.push('dist/worker.js', 'dist/pool-worker.js', 'dist/template-worker.js');
+  wanted.push('dist/kinglet_simd.wasm', 'dist/kinglet_relaxed.wasm');
+  const allowed = /^(package\.json|README\.md|LICENSE-(MIT|APACHE)|dist\/([\w-]+\/)?[\w.-]+\.(js|d\.ts|wasm|LICENSE))$/;
+  return [
+    ...wanted.filter((name) => !files.includes(name)).map((name) => `missing: ${name}`),
+    ...files.filter((name) => !allowed.test(name)).map((name) => `does not belong: ${name}`),
+  ];
+}
+
+test('tarball: the files that belong in it, and no others', () => {
+  const list = execFileSync('tar', ['-tzf', fileURLToPath(tarball)], { encoding: 'utf8' });
+  const files = list.trim().split('\n').map((name) => name.replace(/^package\//, ''));
+  assert.deepEqual(fileComplaints(files), []);
+  hold('tarball_bytes', readFileSync(tarball).length);
+});
+
+test('manifest: publint finds nothing', () => {
+  const publint = fileURLToPath(new URL('scripts/node_modules/.bin/publint', root));
+  const said = execFileSync(publint, ['run', fileURLToPath(new URL('www/pkg', root)), '--strict'], { encoding: 'utf8' });
+  assert.match(said, /All good/);
+});
+
+test('each of these checks can fail', () => {
+  assert.throws(() => hold('a figure', 2, { limit: 1, goal: 1 }), /limit is 1/);
+  assert.deepEqual(fileComplaints(['package.json', 'src/secret.ts', 'dist/index.js.map']).slice(-2), [
+    'does not belong: src/secret.ts',
+    'does not belong: dist/index.js.map',
+  ]);
+  assert.ok(fileComplaints([]).includes('missing: dist/kinglet_simd.wasm'));
+});

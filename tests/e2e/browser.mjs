@@ -1,0 +1,13 @@
+// Starts the browser for end-to-end tests. The environment names it (KINGLET_CHROMIUM, set by build.sh).
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const CANDIDATES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+
+/** A headless Chromium. As root it has no sandbox; `args` are further command-line options. */
+export function launch({ args = [] } = {}) {
+  const executablePath = process.env.KINGLET_CHROMIUM ?? CANDIDATES.find((path) => existsSync(path));
+  if (!executablePath) throw new Error('no Chromium: set KINGLET_CHROMIUM, or run ./build.sh test, which installs it');
+  const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
+  return chromium.launch({ executablePath, args: [...sandbox, '--disable-dev-shm-usage', ...args] });
+}

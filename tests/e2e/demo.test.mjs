@@ -1,0 +1,287 @@
+// The demo page as its visitor meets it, on the default model: loading, chatting, stopping, by keyboard alone, on a phone, with
+// and without isolation, and what goes wrong. Every page is watched: no console error, no request to another origin, no task
+// of the page over 50 ms.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { serve } from '../../www/demo/serve.mjs';
+import { launch } from './browser.mjs';
+
+const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
+const LONGEST_TASK_MS = 50;
+
+let browser;
+let site;
+let plainSite;
+
+before(async () => {
+  const mounts = { '/': folder('www/demo/dist'), '/models': MODELS };
+  site = await serve({ mounts, port: 0 });
+  plainSite = await serve({ mounts, port: 0, isolation: false });
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await site?.close();
+  await plainSite?.close();
+});
+
+/** Opens the page in a context of its own, runs `visit`, and holds what is watched. `expected`: console errors that belong. */
+async function visiting({ at = site, expected = [], viewport = { width: 1280, height: 800 }, ...options }, visit) {
+  const context = await browser.newContext({ viewport, permissions: ['clipboard-read', 'clipboard-write'], ...options });
+  const page = await context.newPage();
+  const problems = [];
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
+  });
+  page.on('pageerror', (error) => problems.push(String(error)));
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (url.protocol !== 'blob:' && url.origin !== at.url) problems.push(`request to ${url.origin}`);
+  });
+  await page.addInitScript(watchTasks);
+  try {
+    await page.goto(at.url);
+    await visit(page);
+    const long = await page.evaluate(() => globalThis.longTasks);
+    assert.deepEqual(long.filter((ms) => ms > LONGEST_TASK_MS), [], 'tasks of the page over 50 ms');
+    assert.deepEqual(problems.filter((text) => !expected.some((pattern) => pattern.test(text))), []);
+  } finally {
+    await context.close();
+  }
+}
+
+function watchTasks() {
+  globalThis.longTasks = [];
+  new PerformanceObserver((list) => globalThis.longTasks.push(...list.getEntries().map((entry) => entry.duration))).observe({
+    type: 'longtask',
+    buffered: true,
+  });
+}
+
+const ready = (page) => page.waitForSelector('body[data-state=ready]', { timeout: 120_000 });
+const answered = (page, n = 1) =>
+  page.waitForFunction((n) => document.querySelectorAll('.answer:not([aria-busy]) .figures').length >= n, n, { timeout: 120_000 });
+const answerText = (page) => page.locator('.answer .answer-text').last().innerText();
+
+async function limitAnswers(page, tokens) {
+  await page.fill('#sampling-max_tokens', String(tokens));
+  await page.fill('#sampling-temperature', '0');
+}
+
+async function ask(page, text) {
+  await page.fill('#message', text);
+  await page.press('#message', 'Enter');
+}
+
+test('loads the default model with progress and says what runs where', () =>
+  visiting({}, async (page) => {
+    const seen = await page.evaluateHandle(() => {
+      const texts = new Set();
+      const target = document.getElementById('progress-text');
+      new MutationObserver(() => texts.add(target.textContent)).observe(target, { childList: true, characterData: true, subtree: true });
+      return texts;
+    });
+    await page.click('#load-default');
+    await ready(page);
+    const texts = await seen.evaluate((set) => [...set]);
+    assert.ok(texts.some((text) => /MB of 98\.\d MB · \d+ % · .*\/s/.test(text)), `progress said: ${texts.join(' | ')}`);
+    assert.match(await page.innerText('#reason'), /\w+/);
+    const facts = await page.innerText('#facts');
+    assert.match(facts, /Threads/);
+    assert.match(facts, /Isolated page\s+yes/);
+    assert.match(facts, /4,096 tokens/);
+    assert.match(facts, /Q4_1/);
+  }));
+
+test('streams an answer, counts it, copies it, makes another, and starts afresh', () =>
+  visiting({}, async (page) => {
+    await page.click('#load-default');
+    await ready(page);
+    await limitAnswers(page, 24);
+    await ask(page, 'What is the capital of France?');
+    await answered(page);
+    assert.match(await answerText(page), /Paris/);
+    assert.match(await page.innerText('.answer .figures'), /\d+ tokens · [\d.]+ tok\/s · first after/);
+    assert.match(await page.innerText('#context-text'), /^\d+ of 4,096 tokens$/);
+
+    await page.click('.answer button:has-text("Copy")');
+    await page.waitForSelector('button:has-text("Copied")');
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /Paris/);
+
+    const first = await answerText(page);
+    await page.click('.regenerate');
+    await answered(page);
+    assert.equal(await page.locator('.answer').count(), 1);
+    assert.equal(await answerText(page), first, 'greedy: the same answer again');
+
+    await ask(page, 'And of Italy?');
+    await answered(page, 2);
+    assert.equal(await page.locator('.regenerate').count(), 1, 'only the last answer can be made again');
+    await page.click('#new-chat');
+    assert.equal(await page.locator('#transcript > li').count(), 0);
+    assert.match(await page.innerText('#context-text'), /^0 of/);
+  }));
+
+test('a stopped answer stays, and the next one works', () =>
+  visiting({}, async (page) => {
+    await page.click('#load-default');
+    await ready(page);
+    await ask(page, 'Tell me a very long story about a bird that counts to ten thousand.');
+    await page.waitForFunction(() => document.querySelector('.answer-text')?.textContent.length > 20);
+    const stoppedMs = await page.evaluate(async () => {
+      const started = performance.now();
+      document.getElementById('stop').click();
+      while (document.body.hasAttribute('data-busy')) await new Promise((done) => setTimeout(done, 5));
+      return performance.now() - started;
+    });
+    assert.ok(stoppedMs < 1000, `stopping took ${stoppedMs} ms`);
+    assert.match(await page.innerText('.answer .figures'), /stopped/);
+    await limitAnswers(page, 8);
+    await ask(page, 'Hello');
+    await answered(page, 2);
+    assert.notEqual(await answerText(page), '');
+  }));
+
+test('by keyboard alone: load, write two lines, send, stop with Escape', () =>
+  visiting({}, async (page) => {
+    const focusOn = async (selector) => {
+      for (let i = 0; i < 40; i++) {
+        if (await page.evaluate((s) => document.activeElement?.matches(s), selector)) return;
+        await page.keyboard.press('Tab');
+      }
+      assert.fail(`Tab never reaches ${selector}`);
+    };
+    await focusOn('#load-default');
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    assert.equal(outline, 'solid', 'the focus is visible');
+    await page.keyboard.press('Enter');
+    await ready(page);
+    await page.waitForFunction(() => document.activeElement?.id === 'message');
+    await page.keyboard.type('Tell me a long story.');
+    await page.keyboard.press('Shift+Enter');
+    await page.keyboard.type('With a fox.');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.innerText('.said'), 'Tell me a long story.\nWith a fox.');
+    await page.waitForFunction(() => document.querySelector('.answer-text')?.textContent.length > 0);
+    await page.keyboard.press('Escape');
+    await answered(page);
+    assert.match(await page.innerText('.answer .figures'), /stopped/);
+    assert.equal(await page.evaluate(() => document.activeElement?.id), 'message', 'the focus is where it was');
+    assert.notEqual(await page.innerText('#announce'), '', 'a screen reader hears the answer');
+    await focusOn('#sampling-temperature');
+    await page.keyboard.press('ArrowRight');
+    assert.equal(await page.innerText('#sampling output >> nth=0'), '0.85');
+  }));
+
+test('the first message loads the model; the page fits a phone', () =>
+  visiting({ viewport: { width: 360, height: 740 }, hasTouch: true }, async (page) => {
+    await page.evaluate(() => (document.getElementById('sampling-max_tokens').value = '8'));
+    await page.fill('#message', 'Say hello.');
+    await page.click('#send');
+    await ready(page);
+    await answered(page);
+    await page.click('#panel-toggle');
+    await page.waitForSelector('#facts:visible');
+    await page.click('#panel-close');
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `the page is ${wide} px wider than the phone`);
+    await page.click('#new-chat');
+  }));
+
+test('without isolation headers it runs on one thread and says why', () =>
+  visiting({ at: plainSite }, async (page) => {
+    assert.match(await page.innerText('#machine'), /not cross-origin isolated/);
+    await page.click('#load-default');
+    await ready(page);
+    assert.match(await page.innerText('#facts'), /Threads\s+1\n/);
+    assert.match(await page.innerText('#reason'), /isolat/i);
+    await limitAnswers(page, 8);
+    await ask(page, 'Hello');
+    await answered(page);
+    assert.notEqual(await answerText(page), '');
+  }));
+
+test('loading can be cancelled, and begun again', () =>
+  visiting({}, async (page) => {
+    await page.route('**/*.gguf', async (route) => {
+      await new Promise((done) => setTimeout(done, 1500));
+      await route.continue().catch(() => undefined);
+    });
+    await page.click('#load-default');
+    await page.click('#cancel-load');
+    await page.waitForSelector('body[data-state=empty]');
+    assert.equal(await page.isVisible('#load-error'), false, 'cancelling is no error');
+    await page.unroute('**/*.gguf');
+    await page.click('#load-default');
+    await ready(page);
+  }));
+
+test('what cannot be loaded is explained, with its code, and the page goes on', () =>
+  visiting({ expected: [/404/] }, async (page) => {
+    await page.click('#other-models summary');
+    await page.fill('#model-url', `${site.url}/models/none.gguf`);
+    await page.press('#model-url', 'Enter');
+    await page.waitForSelector('#load-error:visible');
+    assert.match(await page.innerText('#load-error'), /could not be fetched.*E_NETWORK/s);
+    await page.setInputFiles('#model-file', { name: 'page.gguf', mimeType: '', buffer: Buffer.from('<!doctype html><p>not a model') });
+    await page.waitForFunction(() => /E_FILE_FORMAT/.test(document.getElementById('load-error').innerText));
+    await page.click('#load-default');
+    await ready(page);
+    assert.equal(await page.isVisible('#load-error'), false);
+  }));
+
+test('what a model writes is text: no element, no request comes of it', () =>
+  visiting({}, async (page) => {
+    await page.click('#load-default');
+    await ready(page);
+    await limitAnswers(page, 8);
+    const hostile = '<img src=x onerror=alert(1)><script>alert(1)</script>';
+    await ask(page, hostile);
+    await answered(page);
+    assert.equal(await page.innerText('.said'), hostile);
+    assert.equal(await page.locator('#transcript :is(img, script, iframe, style)').count(), 0);
+  }));
+
+test('another model takes the place of the first', () =>
+  visiting({}, async (page) => {
+    await page.click('#load-default');
+    await ready(page);
+    await page.click('#change-model');
+    await page.waitForSelector('body[data-state=empty]');
+    await page.fill('#model-url', `${site.url}/models/SmolLM2-135M-Instruct.Q4_1.gguf?again`);
+    await page.press('#model-url', 'Enter');
+    await ready(page);
+    await limitAnswers(page, 8);
+    await ask(page, 'Hello');
+    await answered(page);
+  }));
+
+test('the policy of the page is no wider than it says', async () => {
+  const response = await fetch(site.url);
+  const policy = response.headers.get('content-security-policy');
+  assert.match(policy, /script-src 'self' 'wasm-unsafe-eval';/);
+  assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval'(?<!wasm-unsafe-eval')|\*(?!;|$|:| )/);
+  assert.equal(response.headers.get('cross-origin-opener-policy'), 'same-origin');
+  assert.equal((await fetch(plainSite.url)).headers.get('cross-origin-opener-policy'), null);
+});
+
+test('the watchers notice: a long task, a console error, a foreign request', async () => {
+  const wrongs = [
+    () => {
+      const end = performance.now() + 120;
+      while (performance.now() < end);
+    },
+    () => console.error('wrong'),
+    () => fetch('https://other.invalid/').catch(() => undefined),
+  ];
+  for (const wrong of wrongs) {
+    const visit = async (page) => {
+      await page.evaluate((source) => new Promise((done) => setTimeout(() => done(eval(`(${source})()`)))), String(wrong)).catch(() => undefined);
+      await page.waitForTimeout(200);
+    };
+    await assert.rejects(visiting({ bypassCSP: true }, visit), assert.AssertionError, String(wrong));
+  }
+});

@@ -1,0 +1,31 @@
+// Numbers and errors in plain words.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bytes, duration, parameters, plainError, progress } from '../dist/words.js';
+
+test('sizes and times', () => {
+  assert.deepEqual([0, 999, 12_345, 98_100_000, 3_200_000_000].map(bytes), [
+    '0 B',
+    '999 B',
+    '12 kB',
+    '98.1 MB',
+    '3.20 GB',
+  ]);
+  assert.deepEqual([12, 2400, 180_000].map(duration), ['12 ms', '2.4 s', '3 min']);
+  assert.deepEqual([260_000, 134_515_008, 1_100_000_000].map(parameters), ['260,000', '135 million', '1.1 billion']);
+});
+
+test('progress leaves out what is not known', () => {
+  assert.equal(progress(49_000_000, 98_000_000, 14_000_000), '49.0 MB of 98.0 MB · 50 % · 14.0 MB/s · 3.5 s left');
+  assert.equal(progress(49_000_000, undefined, 14_000_000), '49.0 MB · 14.0 MB/s');
+  assert.equal(progress(0, 98_000_000, 0), '0 B of 98.0 MB · 0 %');
+});
+
+test('an error is explained, and keeps its code and its own words', () => {
+  const error = Object.assign(new Error('expected "GGUF"'), { code: 'E_FILE_FORMAT' });
+  const { text, code, detail } = plainError(error);
+  assert.match(text, /GGUF/);
+  assert.deepEqual([code, detail], ['E_FILE_FORMAT', 'expected "GGUF"']);
+  assert.equal(plainError('odd').detail, 'odd');
+  assert.equal(plainError(new RangeError('top_k')).code, 'RangeError');
+});
