@@ -9,6 +9,7 @@ mod half;
 mod q4_0;
 mod q4_1;
 mod q8_0;
+pub mod repack;
 
 pub use float::{BlockBf16, BlockF16, BlockF32};
 pub use half::{bf16_to_f32, f16_is_non_finite, f16_to_f32, f32_to_bf16, f32_to_f16};

@@ -1,0 +1,450 @@
+//! Thin 128-bit value types: wasm32 SIMD128 (and relaxed SIMD) intrinsics, and a portable twin with the same bits for every
+//! other target. Kernels are written on these types and contain no intrinsics and no `unsafe` of their own.
+//!
+//! Rules that keep the bits equal everywhere: no fused multiply-add, `max` and `min` only on numbers that are not NaN,
+//! the relaxed dot product only with a second operand in 0..=127 (then the instruction is fully specified).
+
+#![cfg_attr(
+    all(target_arch = "wasm32", target_feature = "simd128"),
+    expect(unsafe_code, reason = "vector loads and stores take raw pointers")
+)]
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub(crate) use portable::{F32x4, I8x16, I16x8, I32x4, U8x16};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) use wasm::{F32x4, I8x16, I16x8, I32x4, U8x16};
+
+/// 2¹¹²: what [`F32x4::f16_bits_lo`] leaves out.
+pub(crate) const TWO_112: f32 = f32::from_bits((127 + 112) << 23);
+
+/// What both twins share, written on their primitives.
+impl F32x4 {
+    /// The four lanes in a fixed order: (0 + 1) + (2 + 3).
+    #[inline(always)]
+    pub(crate) fn sum(self) -> f32 {
+        let [a, b, c, d] = self.to_array();
+        (a + b) + (c + d)
+    }
+
+    #[inline(always)]
+    pub(crate) fn reduce_max(self) -> f32 {
+        let [a, b, c, d] = self.to_array();
+        a.max(b).max(c.max(d))
+    }
+
+    /// The values of eight f16, exactly (a finite f16 is a finite f32; infinity reads as 65,536).
+    #[inline(always)]
+    pub(crate) fn from_f16(h: &[u16; 8]) -> [Self; 2] {
+        let k = Self::splat(TWO_112);
+        let [lo, hi] = Self::from_f16_scaled(h);
+        [lo.mul(k), hi.mul(k)]
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm {
+    use core::arch::wasm32::*;
+
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub(crate) struct F32x4(v128);
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub(crate) struct I32x4(v128);
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub(crate) struct I16x8(v128);
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub(crate) struct I8x16(v128);
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub(crate) struct U8x16(v128);
+
+    impl F32x4 {
+        #[inline(always)]
+        pub(crate) fn splat(x: f32) -> Self {
+            Self(f32x4_splat(x))
+        }
+        #[inline(always)]
+        pub(crate) fn load(x: &[f32; 4]) -> Self {
+            // SAFETY: 16 readable bytes; wasm loads need no alignment.
+            Self(unsafe { v128_load(x.as_ptr().cast()) })
+        }
+        #[inline(always)]
+        pub(crate) fn store(self, x: &mut [f32; 4]) {
+            // SAFETY: 16 writable bytes; wasm stores need no alignment.
+            unsafe { v128_store(x.as_mut_ptr().cast(), self.0) }
+        }
+        #[inline(always)]
+        pub(crate) fn to_array(self) -> [f32; 4] {
+            [
+                f32x4_extract_lane::<0>(self.0),
+                f32x4_extract_lane::<1>(self.0),
+                f32x4_extract_lane::<2>(self.0),
+                f32x4_extract_lane::<3>(self.0),
+            ]
+        }
+        #[inline(always)]
+        pub(crate) fn add(self, o: Self) -> Self {
+            Self(f32x4_add(self.0, o.0))
+        }
+        #[inline(always)]
+        pub(crate) fn sub(self, o: Self) -> Self {
+            Self(f32x4_sub(self.0, o.0))
+        }
+        #[inline(always)]
+        pub(crate) fn mul(self, o: Self) -> Self {
+            Self(f32x4_mul(self.0, o.0))
+        }
+        #[inline(always)]
+        pub(crate) fn div(self, o: Self) -> Self {
+            Self(f32x4_div(self.0, o.0))
+        }
+        #[inline(always)]
+        pub(crate) fn abs(self) -> Self {
+            Self(f32x4_abs(self.0))
+        }
+        /// `b > a ? b : a` in every lane.
+        #[inline(always)]
+        pub(crate) fn max(self, o: Self) -> Self {
+            Self(f32x4_pmax(self.0, o.0))
+        }
+        /// `b < a ? b : a` in every lane.
+        #[inline(always)]
+        pub(crate) fn min(self, o: Self) -> Self {
+            Self(f32x4_pmin(self.0, o.0))
+        }
+        /// To the nearest whole number, ties to even.
+        #[inline(always)]
+        pub(crate) fn nearest(self) -> Self {
+            Self(f32x4_nearest(self.0))
+        }
+        /// Whole numbers within i32 to i32; NaN to 0.
+        #[inline(always)]
+        pub(crate) fn to_i32(self) -> I32x4 {
+            I32x4(i32x4_trunc_sat_f32x4(self.0))
+        }
+        #[inline(always)]
+        pub(crate) fn from_bits(x: I32x4) -> Self {
+            Self(x.0)
+        }
+        /// 0 in the lanes where self < o, self elsewhere.
+        #[inline(always)]
+        pub(crate) fn zero_where_less(self, x: Self, o: Self) -> Self {
+            Self(v128_andnot(self.0, f32x4_lt(x.0, o.0)))
+        }
+        /// Eight f16 as f32 times 2⁻¹¹²: four integer operations; f16 subnormals become f32 subnormals (slow to multiply).
+        #[inline(always)]
+        pub(crate) fn from_f16_scaled(h: &[u16; 8]) -> [Self; 2] {
+            // SAFETY: 16 readable bytes.
+            let x = unsafe { v128_load(h.as_ptr().cast()) };
+            let place = |x: v128| Self(v128_and(i32x4_shr(i32x4_shl(x, 16), 3), u32x4_splat(0x8fff_ffff)));
+            [place(u32x4_extend_low_u16x8(x)), place(u32x4_extend_high_u16x8(x))]
+        }
+        /// Eight bf16 as f32.
+        #[inline(always)]
+        pub(crate) fn from_bf16(h: &[u16; 8]) -> [Self; 2] {
+            // SAFETY: 16 readable bytes.
+            let x = unsafe { v128_load(h.as_ptr().cast()) };
+            let zero = u32x4_splat(0);
+            [
+                Self(i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero)),
+                Self(i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero)),
+            ]
+        }
+    }
+
+    impl I32x4 {
+        #[inline(always)]
+        pub(crate) fn splat(x: i32) -> Self {
+            Self(i32x4_splat(x))
+        }
+        #[inline(always)]
+        pub(crate) fn to_array(self) -> [i32; 4] {
+            [
+                i32x4_extract_lane::<0>(self.0),
+                i32x4_extract_lane::<1>(self.0),
+                i32x4_extract_lane::<2>(self.0),
+                i32x4_extract_lane::<3>(self.0),
+            ]
+        }
+        #[inline(always)]
+        pub(crate) fn add(self, o: Self) -> Self {
+            Self(i32x4_add(self.0, o.0))
+        }
+        #[inline(always)]
+        pub(crate) fn shl<const N: u32>(self) -> Self {
+            Self(i32x4_shl(self.0, N))
+        }
+        #[inline(always)]
+        pub(crate) fn to_f32(self) -> F32x4 {
+            F32x4(f32x4_convert_i32x4(self.0))
+        }
+    }
+
+    impl I16x8 {
+        #[inline(always)]
+        pub(crate) fn splat(x: i16) -> Self {
+            Self(i16x8_splat(x))
+        }
+        /// The pair in all four i32 lanes.
+        #[inline(always)]
+        pub(crate) fn splat_pair(x: [i16; 2]) -> Self {
+            Self(i32x4_splat((x[0] as u16 as i32) | ((x[1] as i32) << 16)))
+        }
+        /// Eight i8 widened.
+        #[inline(always)]
+        pub(crate) fn load_i8(x: &[i8; 8]) -> Self {
+            // SAFETY: 8 readable bytes.
+            Self(unsafe { i16x8_load_extend_i8x8(x.as_ptr()) })
+        }
+        #[inline(always)]
+        pub(crate) fn add(self, o: Self) -> Self {
+            Self(i16x8_add(self.0, o.0))
+        }
+        /// `self[2i] · o[2i] + self[2i+1] · o[2i+1]` in i32.
+        #[inline(always)]
+        pub(crate) fn dot(self, o: Self) -> I32x4 {
+            I32x4(i32x4_dot_i16x8(self.0, o.0))
+        }
+    }
+
+    impl I8x16 {
+        /// The four bytes in all four i32 lanes.
+        #[inline(always)]
+        pub(crate) fn splat4(x: [i8; 4]) -> Self {
+            Self(i32x4_splat(i32::from_le_bytes(x.map(|b| b as u8))))
+        }
+        /// `self[2i] · o[2i] + self[2i+1] · o[2i+1]` in i16, for o in 0..=127 and sums within i16.
+        #[inline(always)]
+        #[cfg(target_feature = "relaxed-simd")]
+        pub(crate) fn madd(self, o: U8x16) -> I16x8 {
+            I16x8(i16x8_relaxed_dot_i8x16_i7x16(self.0, o.0))
+        }
+        /// The same without relaxed SIMD: only tests run it.
+        #[inline(always)]
+        #[cfg(not(target_feature = "relaxed-simd"))]
+        pub(crate) fn madd(self, o: U8x16) -> I16x8 {
+            let lo = i16x8_extmul_low_i8x16(self.0, o.0);
+            let hi = i16x8_extmul_high_i8x16(self.0, o.0);
+            let even = i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(lo, hi);
+            let odd = i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(lo, hi);
+            I16x8(i16x8_add(even, odd))
+        }
+    }
+
+    impl U8x16 {
+        #[inline(always)]
+        pub(crate) fn load(x: &[u8; 16]) -> Self {
+            // SAFETY: 16 readable bytes.
+            Self(unsafe { v128_load(x.as_ptr().cast()) })
+        }
+        #[inline(always)]
+        pub(crate) fn store(self, x: &mut [u8; 16]) {
+            // SAFETY: 16 writable bytes.
+            unsafe { v128_store(x.as_mut_ptr().cast(), self.0) }
+        }
+        #[inline(always)]
+        pub(crate) fn low_nibbles(self) -> Self {
+            Self(v128_and(self.0, u8x16_splat(15)))
+        }
+        /// A 16-bit shift and a mask: V8 has no 8-bit shift on x64.
+        #[inline(always)]
+        pub(crate) fn high_nibbles(self) -> Self {
+            Self(v128_and(u16x8_shr(self.0, 4), u8x16_splat(15)))
+        }
+        /// Nibble N (0..4) of each 16-bit lane.
+        #[inline(always)]
+        pub(crate) fn nibble16<const N: u32>(self) -> I16x8 {
+            let shifted = if N == 0 { self.0 } else { u16x8_shr(self.0, 4 * N) };
+            I16x8(if N == 3 { shifted } else { v128_and(shifted, u16x8_splat(15)) })
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod portable {
+    #[derive(Clone, Copy)]
+    #[repr(C, align(16))]
+    pub(crate) struct F32x4([f32; 4]);
+    #[derive(Clone, Copy)]
+    #[repr(C, align(16))]
+    pub(crate) struct I32x4([i32; 4]);
+    #[derive(Clone, Copy)]
+    #[repr(C, align(16))]
+    pub(crate) struct I16x8([i16; 8]);
+    #[derive(Clone, Copy)]
+    #[repr(C, align(16))]
+    pub(crate) struct I8x16([i8; 16]);
+    #[derive(Clone, Copy)]
+    #[repr(C, align(16))]
+    pub(crate) struct U8x16([u8; 16]);
+
+    #[inline(always)]
+    fn each<T: Copy, U: Copy, R, const N: usize>(a: [T; N], b: [U; N], f: impl Fn(T, U) -> R) -> [R; N] {
+        core::array::from_fn(|i| f(a[i], b[i]))
+    }
+
+    impl F32x4 {
+        #[inline(always)]
+        pub(crate) fn splat(x: f32) -> Self {
+            Self([x; 4])
+        }
+        #[inline(always)]
+        pub(crate) fn load(x: &[f32; 4]) -> Self {
+            Self(*x)
+        }
+        #[inline(always)]
+        pub(crate) fn store(self, x: &mut [f32; 4]) {
+            *x = self.0;
+        }
+        #[inline(always)]
+        pub(crate) fn to_array(self) -> [f32; 4] {
+            self.0
+        }
+        #[inline(always)]
+        pub(crate) fn add(self, o: Self) -> Self {
+            Self(each(self.0, o.0, |a, b| a + b))
+        }
+        #[inline(always)]
+        pub(crate) fn sub(self, o: Self) -> Self {
+            Self(each(self.0, o.0, |a, b| a - b))
+        }
+        #[inline(always)]
+        pub(crate) fn mul(self, o: Self) -> Self {
+            Self(each(self.0, o.0, |a, b| a * b))
+        }
+        #[inline(always)]
+        pub(crate) fn div(self, o: Self) -> Self {
+            Self(each(self.0, o.0, |a, b| a / b))
+        }
+        #[inline(always)]
+        pub(crate) fn abs(self) -> Self {
+            Self(self.0.map(f32::abs))
+        }
+        #[inline(always)]
+        pub(crate) fn max(self, o: Self) -> Self {
+            Self(each(self.0, o.0, |a, b| if a < b { b } else { a }))
+        }
+        #[inline(always)]
+        pub(crate) fn min(self, o: Self) -> Self {
+            Self(each(self.0, o.0, |a, b| if b < a { b } else { a }))
+        }
+        #[inline(always)]
+        pub(crate) fn nearest(self) -> Self {
+            // Adding and taking away 1.5 · 2²³ rounds to nearest even below 2²²; above, every f32 of use here is whole.
+            const MAGIC: f32 = 12_582_912.0;
+            Self(
+                self.0.map(
+                    |x| if x.abs() < 4_194_304.0 { ((x + MAGIC) - MAGIC).copysign(x) } else { x.round_ties_even() },
+                ),
+            )
+        }
+        #[inline(always)]
+        pub(crate) fn to_i32(self) -> I32x4 {
+            I32x4(self.0.map(|x| x as i32))
+        }
+        #[inline(always)]
+        pub(crate) fn from_bits(x: I32x4) -> Self {
+            Self(x.0.map(|b| f32::from_bits(b as u32)))
+        }
+        #[inline(always)]
+        pub(crate) fn zero_where_less(self, x: Self, o: Self) -> Self {
+            Self(core::array::from_fn(|i| if x.0[i] < o.0[i] { 0.0 } else { self.0[i] }))
+        }
+        #[inline(always)]
+        pub(crate) fn from_f16_scaled(h: &[u16; 8]) -> [Self; 2] {
+            let place = |x: u16| f32::from_bits(((((x as u32) << 16) as i32 >> 3) as u32) & 0x8fff_ffff);
+            [Self(core::array::from_fn(|i| place(h[i]))), Self(core::array::from_fn(|i| place(h[4 + i])))]
+        }
+        #[inline(always)]
+        pub(crate) fn from_bf16(h: &[u16; 8]) -> [Self; 2] {
+            let place = |x: u16| f32::from_bits((x as u32) << 16);
+            [Self(core::array::from_fn(|i| place(h[i]))), Self(core::array::from_fn(|i| place(h[4 + i])))]
+        }
+    }
+
+    impl I32x4 {
+        #[inline(always)]
+        pub(crate) fn splat(x: i32) -> Self {
+            Self([x; 4])
+        }
+        #[inline(always)]
+        pub(crate) fn to_array(self) -> [i32; 4] {
+            self.0
+        }
+        #[inline(always)]
+        pub(crate) fn add(self, o: Self) -> Self {
+            Self(each(self.0, o.0, i32::wrapping_add))
+        }
+        #[inline(always)]
+        pub(crate) fn shl<const N: u32>(self) -> Self {
+            Self(self.0.map(|x| x << N))
+        }
+        #[inline(always)]
+        pub(crate) fn to_f32(self) -> F32x4 {
+            F32x4(self.0.map(|x| x as f32))
+        }
+    }
+
+    impl I16x8 {
+        #[inline(always)]
+        pub(crate) fn splat(x: i16) -> Self {
+            Self([x; 8])
+        }
+        #[inline(always)]
+        pub(crate) fn splat_pair(x: [i16; 2]) -> Self {
+            Self([x[0], x[1], x[0], x[1], x[0], x[1], x[0], x[1]])
+        }
+        #[inline(always)]
+        pub(crate) fn load_i8(x: &[i8; 8]) -> Self {
+            Self(x.map(i16::from))
+        }
+        #[inline(always)]
+        pub(crate) fn add(self, o: Self) -> Self {
+            Self(each(self.0, o.0, i16::wrapping_add))
+        }
+        #[inline(always)]
+        pub(crate) fn dot(self, o: Self) -> I32x4 {
+            let p = each(self.0, o.0, |a, b| i32::from(a) * i32::from(b));
+            I32x4([p[0].wrapping_add(p[1]), p[2].wrapping_add(p[3]), p[4].wrapping_add(p[5]), p[6].wrapping_add(p[7])])
+        }
+    }
+
+    impl I8x16 {
+        #[inline(always)]
+        pub(crate) fn splat4(x: [i8; 4]) -> Self {
+            Self(core::array::from_fn(|i| x[i % 4]))
+        }
+        #[inline(always)]
+        pub(crate) fn madd(self, o: U8x16) -> I16x8 {
+            let p = |i: usize| i16::from(self.0[i]) * i16::from(o.0[i]);
+            I16x8(core::array::from_fn(|i| p(2 * i).saturating_add(p(2 * i + 1))))
+        }
+    }
+
+    impl U8x16 {
+        #[inline(always)]
+        pub(crate) fn load(x: &[u8; 16]) -> Self {
+            Self(*x)
+        }
+        #[inline(always)]
+        pub(crate) fn store(self, x: &mut [u8; 16]) {
+            *x = self.0;
+        }
+        #[inline(always)]
+        pub(crate) fn low_nibbles(self) -> Self {
+            Self(self.0.map(|x| x & 15))
+        }
+        #[inline(always)]
+        pub(crate) fn high_nibbles(self) -> Self {
+            Self(self.0.map(|x| x >> 4))
+        }
+        #[inline(always)]
+        pub(crate) fn nibble16<const N: u32>(self) -> I16x8 {
+            let lane = |i: usize| u16::from_le_bytes([self.0[2 * i], self.0[2 * i + 1]]);
+            I16x8(core::array::from_fn(|i| ((lane(i) >> (4 * N)) & 15) as i16))
+        }
+    }
+}
