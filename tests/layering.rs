@@ -25,8 +25,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
 const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Functions of more than 100 lines, `path name`, and why each is not two.
-const LONG_FUNCTIONS: &[(&str, &str)] =
-    &[("tests/gguf_refused.rs handcrafted_files_to_refuse", "one table of cases, a line or two each")];
+const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 
 /// Folders and files that are read, from the root of the repository; generated, vendored and installed files are not.
 const ROOTS: &[&str] = &["build.sh", "scripts", "src", "tests", "www"];
