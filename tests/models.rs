@@ -19,6 +19,9 @@ use serde::Deserialize;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+#[cfg(target_arch = "wasm32")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
 /// The reference executor against transformers, both f32: the largest difference over the largest logit.
 const REFERENCE_TOLERANCE: f32 = 1e-4;
 /// The same with keys and values rounded to f16 (relative 2⁻¹¹ each, over two layers).
