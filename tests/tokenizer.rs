@@ -1,5 +1,7 @@
 //! The tokenizer on vocabularies made by hand: rules, refusals, streams.
 
+#![cfg(not(target_arch = "wasm32"))]
+
 use kinglet::gguf::{Array, Metadata, StringArray, Value};
 use kinglet::tokenizer::{EncodeOptions, StreamDecoder, Tokenizer};
 

@@ -1,6 +1,8 @@
 //! The tokenizer against what llama.cpp and the sentencepiece library gave for the same texts and vocabularies
 //! (`tests/golden/tokenizer/`, with the scripts that made them).
 
+#![cfg(not(target_arch = "wasm32"))]
+
 mod common;
 
 use common::gguf_builder::{string, strings};

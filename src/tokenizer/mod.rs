@@ -13,6 +13,8 @@
 
 mod bpe;
 mod merge;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod oracle_tests;
 mod pretokenize;
 mod special;
 mod spm;

@@ -1,6 +1,7 @@
 //! What several test files share. Each of them uses a part.
 #![allow(dead_code, unreachable_pub, reason = "every test binary compiles this and uses a part of it")]
 
+pub mod default_model;
 pub mod generate;
 pub mod gguf_builder;
 pub mod llama_model;
