@@ -4,9 +4,11 @@
 //! code `RangeError` or `TypeError` means the caller's value. One engine lives in one worker.
 
 mod pace;
+mod sha256;
 mod threads;
 mod types;
 
+pub use sha256::Sha256;
 pub use threads::pool_worker;
 
 use serde::Serialize;

@@ -1,0 +1,145 @@
+// A stand-in for the wasm engine and for workers, so that the client, the queue and the answers are tested in node: tokens are the
+// code units of text, and the model says the prompt backwards, again and again.
+
+import { Client, type WorkerLike } from '../src/client.js';
+import type { Engine, GenerateEvent, GenerateRequest } from '../src/abi.js';
+import { Core } from '../src/core.js';
+import { serve, type ScopeLike } from '../src/dispatch.js';
+import { EngineHost } from '../src/engine-host.js';
+import type { EngineRequests, LoadOutput, TemplateRequests } from '../src/protocol.js';
+import { TemplateHost } from '../src/template-host.js';
+import { TemplateRenderer } from '../src/templates.js';
+import type { Info } from '../src/types.js';
+
+export const CONTEXT = 20_000;
+
+/** What the fake does beside its duty. */
+export interface Faults {
+  startThrows?: unknown;
+  trapAtToken?: number;
+  /** The template's worker never answers. */
+  deafTemplates?: boolean;
+}
+
+export class FakeEngine implements Engine {
+  readonly fed: number[] = [];
+  cancels = 0;
+  advances = 0;
+  readonly requests: GenerateRequest[] = [];
+  readonly faults: Faults;
+  #request: GenerateRequest | undefined;
+  #n = 0;
+
+  constructor(faults: Faults = {}) {
+    this.faults = faults;
+  }
+
+  feed(bytes: Uint8Array): { fileBytes: number } | undefined {
+    this.fed.push(...bytes);
+    if (bytes[0] === 0xff) throw { code: 'E_FILE_FORMAT', message: 'not a model', details: { offset: 0 } };
+    return this.fed.length === bytes.length ? { fileBytes: 100 } : undefined;
+  }
+  finish(): void {
+    if (this.fed.length < 10) throw { code: 'E_FILE_FORMAT', message: 'too short', details: { offset: this.fed.length } };
+  }
+  info() {
+    return { architecture: 'fake', name: 'fake', parameters: 1, quantization: 'F32', contextLength: CONTEXT, vocabularySize: 65_536, memory: { weightsBytes: 1 } };
+  }
+  template() {
+    return { chatTemplate: "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}", specialStrings: ['<user>', '<system>'] };
+  }
+  tokenize(text: string, _addSpecial: boolean, _parseSpecial: boolean, joiner = ''): Uint32Array {
+    return Uint32Array.from((joiner ? text.replaceAll(joiner, '') : text).split(''), (unit) => unit.charCodeAt(0));
+  }
+  detokenize(ids: Uint32Array): string {
+    return String.fromCharCode(...ids);
+  }
+  start(request: GenerateRequest): void {
+    if (this.faults.startThrows) throw this.faults.startThrows;
+    this.requests.push(request);
+    this.#request = request;
+    this.#n = -1;
+  }
+  advance(): GenerateEvent[] {
+    this.advances++;
+    const request = this.#request;
+    if (!request) throw { code: 'E_INTERNAL', message: 'nothing to advance', details: {} };
+    const total = request.prompt.length;
+    if (this.#n < 0) {
+      this.#n = 0;
+      const events: GenerateEvent[] = [{ type: 'prefill', processed: total, total, cached: 0 }];
+      if (request.echo) events.push({ type: 'echo', ids: [...request.prompt], texts: Array.from(request.prompt, (id) => String.fromCharCode(id)), logprobs: Array.from(request.prompt, (_, i) => (i === 0 ? null : -i)) });
+      return events;
+    }
+    const most = request.maxTokens ?? CONTEXT - total;
+    if (this.faults.trapAtToken === this.#n) throw new WebAssembly.RuntimeError('unreachable');
+    const choices = Array.from({ length: request.n }, (_, choice) => choice);
+    if (this.#n >= most) {
+      this.#request = undefined;
+      return [...choices.map((choice): GenerateEvent => ({ type: 'done', choice, reason: 'length', text: '.' })),
+        { type: 'end', usage: { promptTokens: total, completionTokens: most * request.n, cachedTokens: 0 } }];
+    }
+    const id = request.prompt[total - 1 - (this.#n++ % total)] ?? 0;
+    return choices.map((choice) => ({ type: 'token', choice, id, text: String.fromCharCode(id), ...(request.logprobs === undefined ? {} : { piece: String.fromCharCode(id), logprob: -0.5, top: Array.from({ length: request.logprobs }, () => ({ id, text: String.fromCharCode(id), logprob: -0.5 })) }) }));
+  }
+  cancel(): void {
+    this.cancels++;
+    this.#request = undefined;
+  }
+  poolAddress(): number {
+    return 0;
+  }
+  free(): void {}
+}
+
+/** Two ends of a channel, one as a Worker, the other as its global scope. */
+export function pair(): { worker: WorkerLike & { terminated: boolean }; scope: ScopeLike } {
+  const { port1, port2 } = new MessageChannel();
+  port1.start();
+  port2.start();
+  const worker = {
+    terminated: false,
+    postMessage: (message: unknown, transfer: Transferable[]) => port1.postMessage(message, transfer),
+    addEventListener: (type: string, listener: (event: never) => void) => port1.addEventListener(type as 'message', listener as (event: unknown) => void),
+    terminate() { this.terminated = true; port1.close(); },
+  };
+  const scope = { postMessage: (message: unknown) => port2.postMessage(message), addEventListener: (type: 'message', listener: (event: MessageEvent) => void) => port2.addEventListener(type, listener as (event: unknown) => void) };
+  return { worker: worker as unknown as WorkerLike & { terminated: boolean }, scope };
+}
+
+export interface Fake {
+  core: Core;
+  engine: FakeEngine;
+  client: Client<EngineRequests>;
+  workers: { terminated: boolean }[];
+  /** How many template workers were started. */
+  n_templates(): number;
+}
+
+/** A loaded fake, through the same client and host as the real one. */
+export async function loadFake(faults: Faults = {}): Promise<Fake> {
+  const engine = new FakeEngine(faults);
+  const ends = pair();
+  const client = new Client<EngineRequests>(ends.worker, () => new Error('did not start'));
+  serve<EngineRequests>(ends.scope, hostOf(engine), { trapsAreFatal: true });
+  const workers = [ends.worker];
+  let n_templates = 0;
+  const templates = new TemplateRenderer(() => {
+    const { worker, scope } = pair();
+    n_templates++;
+    workers.push(worker);
+    if (faults.deafTemplates && n_templates === 1) serve<TemplateRequests>(scope, { render: (_input, call) => { call.emit('rendering'); return new Promise(() => {}); } }, { trapsAreFatal: false });
+    else serve<TemplateRequests>(scope, new TemplateHost(), { trapsAreFatal: false });
+    return { worker, startError: () => new Error('did not start') };
+  });
+  const loaded: LoadOutput = await client.call('load', { source: { kind: 'blob', blob: new Blob([new Uint8Array(100)]) }, build: 'simd', threads: 1, kvType: 'f16' }).result;
+  const info: Info = { ...loaded.info, fileBytes: loaded.fileBytes, chatTemplate: 'file', device: { kind: 'cpu', threads: 1, simd: 'simd128', reason: 'test' }, build: 'test' };
+  return { core: new Core(client, templates, loaded, info), engine, client, workers, n_templates: () => n_templates };
+}
+
+export function hostOf(engine: Engine): EngineHost {
+  return new EngineHost(async () => ({
+    createEngine: () => engine, startPool: async () => {},
+    createSha256: () => ({ update() {}, hex: () => 'a'.repeat(64) }),
+  }));
+}

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { test } from 'node:test';
+import { Client } from '../src/client.js';
+import { serve } from '../src/dispatch.js';
+import { KingletError } from '../src/errors.js';
+import type { EngineRequests, LoadInput } from '../src/protocol.js';
+import type { ProgressEvent } from '../src/types.js';
+import { VERSION } from '../src/version.js';
+import { FakeEngine, hostOf, pair } from './fake.js';
+
+function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
+  const engine = new FakeEngine();
+  const { worker, scope } = pair();
+  const client = new Client<EngineRequests>(worker, () => new Error('did not start'));
+  serve<EngineRequests>(scope, hostOf(engine), { trapsAreFatal: true });
+  const events: ProgressEvent[] = [];
+  const { result } = client.call('load', { source: { kind: 'blob', blob: new Blob([bytes]) }, build: 'simd', threads: 1, kvType: 'f16', ...more }, { onEvent: (event) => events.push(event) });
+  return { engine, events, result };
+}
+const code = (expected: string) => (error: unknown) => error instanceof KingletError && error.code === expected;
+
+test('every byte arrives once, and progress goes from start to ready', async () => {
+  const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => i % 250);
+  const { engine, events, result } = begin(bytes);
+  assert.equal((await result).fileBytes, bytes.length);
+  assert.deepEqual(engine.fed, [...bytes]);
+  const phases = events.map((event) => event.phase);
+  assert.equal(phases[0], 'start');
+  assert.deepEqual(phases.slice(-2), ['finish', 'ready']);
+  assert.equal(events.at(-1)?.loadedBytes, bytes.length);
+  assert.equal(events.at(-1)?.totalBytes, 100); // what the header says counts more than what the transport says
+});
+
+test('typed errors of the file', async () => {
+  await assert.rejects(begin(new Uint8Array([0xff, 1])).result, (error: unknown) => code('E_FILE_FORMAT')(error) && (error as KingletError).details['offset'] === 0);
+  await assert.rejects(begin(new Uint8Array([1])).result, code('E_FILE_FORMAT'));
+  await assert.rejects(begin(new Uint8Array(0)).result, code('E_FILE_FORMAT'));
+});
+
+test('the hash decides', async () => {
+  await begin(new Uint8Array(100), { sha256: 'a'.repeat(64) }).result;
+  await assert.rejects(begin(new Uint8Array(100), { sha256: 'b'.repeat(64) }).result, (error: unknown) => code('E_INTEGRITY')(error) && (error as KingletError).details['actual'] === 'a'.repeat(64));
+});
+
+test('a worker that never starts is given up', async () => {
+  const { worker } = pair();
+  const client = new Client<EngineRequests>(worker, () => new KingletError('E_NETWORK', 'worker.js did not start'), 50);
+  const call = client.call('detokenize', { tokens: new Uint32Array() });
+  await assert.rejects(client.started, code('E_NETWORK'));
+  await assert.rejects(call.result, code('E_NETWORK'));
+  assert.ok(worker.terminated);
+});
+
+test('the version is that of the package', () => {
+  assert.equal(VERSION, (JSON.parse(fs.readFileSync('package.json', 'utf8')) as { version: string }).version);
+});
