@@ -35,7 +35,7 @@ export class FakeEngine implements Engine {
   }
 
   feed(bytes: Uint8Array): { fileBytes: number } | undefined {
-    this.fed.push(...bytes);
+    for (const byte of bytes) this.fed.push(byte);
     if (bytes[0] === 0xff) throw { code: 'E_FILE_FORMAT', message: 'not a model', details: { offset: 0 } };
     return this.fed.length === bytes.length ? { fileBytes: 100 } : undefined;
   }
