@@ -102,7 +102,8 @@ impl Choice {
             None => None,
             Some(n) => {
                 let all = LogProbs::of(logits)?;
-                Some(TokenLogprobs { logprob: all.get(id)?, top: alternatives(&all, n, &self.tokenizer) })
+                let bytes = self.tokenizer.token_bytes(id).unwrap_or_default().to_vec();
+                Some(TokenLogprobs { bytes, logprob: all.get(id)?, top: alternatives(&all, n, &self.tokenizer) })
             }
         };
         let Taken { text, done } = self.take(id)?;
@@ -147,8 +148,8 @@ impl Choice {
 /// The `n` most probable tokens with their texts.
 pub(super) fn alternatives(all: &LogProbs<'_>, n: usize, tokenizer: &Tokenizer) -> Vec<TopLogprob> {
     let with_text = |(id, logprob)| {
-        let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-        TopLogprob { id, text: String::from_utf8_lossy(&bytes).into_owned(), logprob }
+        let bytes = tokenizer.token_bytes(id).unwrap_or_default().to_vec();
+        TopLogprob { id, text: String::from_utf8_lossy(&bytes).into_owned(), bytes, logprob }
     };
     all.top(n).into_iter().map(with_text).collect()
 }

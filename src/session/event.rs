@@ -54,6 +54,8 @@ pub struct Echo {
 /// ln P of a token that was generated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprobs {
+    /// The token's own bytes: not always whole characters.
+    pub bytes: Vec<u8>,
     /// Of the token itself, by the raw logits.
     pub logprob: f64,
     /// The most probable tokens, best first.
@@ -67,6 +69,8 @@ pub struct TopLogprob {
     pub id: u32,
     /// Its text; bytes that are no whole character become U+FFFD.
     pub text: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
     /// ln P
     pub logprob: f64,
 }

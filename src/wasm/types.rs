@@ -159,6 +159,8 @@ pub(super) enum GenerateEvent {
         id: u32,
         text: String,
         #[serde(skip_serializing_if = "Option::is_none")]
+        bytes: Option<Vec<u8>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         logprob: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         top: Option<Vec<Alternative>>,
@@ -177,6 +179,7 @@ pub(super) enum GenerateEvent {
 pub(super) struct Alternative {
     id: u32,
     text: String,
+    bytes: Vec<u8>,
     logprob: f64,
 }
 
@@ -189,8 +192,8 @@ pub(super) struct JsUsage {
 }
 
 impl From<TopLogprob> for Alternative {
-    fn from(TopLogprob { id, text, logprob }: TopLogprob) -> Self {
-        Self { id, text, logprob }
+    fn from(TopLogprob { id, text, bytes, logprob }: TopLogprob) -> Self {
+        Self { id, text, bytes, logprob }
     }
 }
 
@@ -203,8 +206,9 @@ impl From<Event> for GenerateEvent {
                 Self::Echo { ids, texts, logprobs, top: top.into_iter().map(alternatives).collect() }
             }
             Event::Token { choice, id, text, logprobs } => {
-                let (logprob, top) = logprobs.map(|l| (l.logprob, alternatives(l.top))).unzip();
-                Self::Token { choice, id, text, logprob, top }
+                let (bytes, scores) = logprobs.map(|l| (l.bytes, (l.logprob, alternatives(l.top)))).unzip();
+                let (logprob, top) = scores.unzip();
+                Self::Token { choice, id, text, bytes, logprob, top }
             }
             Event::Done { choice, reason, text } => Self::Done { choice, reason: FinishReason::name(reason), text },
             Event::End(Usage { prompt_tokens, completion_tokens, cached_tokens }) => {
