@@ -66,17 +66,18 @@ export interface GenerateRequest {
 export interface Alternative {
   id: number;
   text: string;
+  bytes: Uint8Array | number[];
   logprob: number;
 }
 
 /**
  * What happened in a slice of work, in order. A token's `text` is what can be shown now (nothing while a character or a possible
- * stop string is incomplete); `piece`, there with logprobs, is the token's own text.
+ * stop string is incomplete); `bytes`, there with logprobs, are the token's own, not always whole characters.
  */
 export type GenerateEvent =
   | { type: 'prefill'; processed: number; total: number; cached: number }
   | { type: 'echo'; ids: number[]; texts: string[]; logprobs: (number | null)[]; top?: Alternative[][] }
-  | { type: 'token'; choice: number; id: number; text: string; piece?: string; logprob?: number; top?: Alternative[] }
+  | { type: 'token'; choice: number; id: number; text: string; bytes?: Uint8Array | number[]; logprob?: number; top?: Alternative[] }
   | { type: 'done'; choice: number; reason: 'stop' | 'length'; text: string }
   | { type: 'end'; usage: { promptTokens: number; completionTokens: number; cachedTokens: number } };
 

@@ -82,9 +82,9 @@ export class ChunkStream<T> implements Stream<T> {
   }
 }
 
-const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
-/** UTF-8 of a token's text. */
-export function utf8(text: string): number[] {
-  return [...encoder.encode(text)];
+/** A token's own text; bytes that are no whole character become U+FFFD. */
+export function pieceOf(event: Extract<GenerateEvent, { type: 'token' }>): string {
+  return event.bytes === undefined ? event.text : decoder.decode(Uint8Array.from(event.bytes));
 }

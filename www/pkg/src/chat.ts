@@ -1,7 +1,7 @@
 // chat.completions.create in OpenAI's shape: messages to prompt, events to an answer or to chunks.
 
 import type { GenerateEvent } from './abi.js';
-import { ChunkStream, eventsOf, head, timingsOf, usageOf, utf8 } from './answer.js';
+import { ChunkStream, eventsOf, head, pieceOf, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkChat } from './params.js';
 import type { CallOptions, ChatCompletion, ChatCompletionChunk, ChatLogprobs, ChatParams, FinishReason, Stream } from './types.js';
@@ -72,6 +72,7 @@ async function* chunks(generation: Generation, model: string, includeUsage: bool
 
 function logprobs(event: Extract<GenerateEvent, { type: 'token' }>): ChatLogprobs | null {
   if (event.logprob === undefined) return null;
-  const entry = (token: string, logprob: number) => ({ token, logprob, bytes: utf8(token) });
-  return { content: [{ ...entry(event.piece ?? event.text, event.logprob), top_logprobs: (event.top ?? []).map((other) => entry(other.text, other.logprob)) }] };
+  const entry = (token: string, logprob: number, bytes: Iterable<number>) => ({ token, logprob, bytes: [...bytes] });
+  const top_logprobs = (event.top ?? []).map((other) => entry(other.text, other.logprob, other.bytes));
+  return { content: [{ ...entry(pieceOf(event), event.logprob, event.bytes ?? []), top_logprobs }] };
 }

@@ -1,7 +1,7 @@
 // completions.create in OpenAI's legacy shape: a prompt as text or tokens, with echo and scoring.
 
 import type { Alternative, GenerateEvent } from './abi.js';
-import { ChunkStream, eventsOf, head, timingsOf, usageOf } from './answer.js';
+import { ChunkStream, eventsOf, head, pieceOf, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkCompletion } from './params.js';
 import type { CallOptions, Completion, CompletionChunk, CompletionLogprobs, CompletionParams, FinishReason, Stream } from './types.js';
@@ -59,7 +59,7 @@ function piecesOf(event: GenerateEvent, growing: GrowingChoice[], withLogprobs: 
       return growing.map((_, index) => piece(index, event.texts.join(''), tokens));
     }
     case 'token':
-      return [piece(event.choice, event.text, [{ piece: event.piece ?? event.text, logprob: event.logprob ?? null, top: event.top }], { token_ids: [event.id] })];
+      return [piece(event.choice, event.text, [{ piece: pieceOf(event), logprob: event.logprob ?? null, top: event.top }], { token_ids: [event.id] })];
     case 'done':
       return [{ ...piece(event.choice, event.text, []), logprobs: null, finish_reason: event.reason }];
     default:

@@ -58,7 +58,7 @@ export class EngineHost implements Handlers<EngineRequests> {
     await pool;
     this.#engine = engine;
     progress.report('ready', true);
-    return { info: engine.info(), template: engine.template(), fileBytes: progress.loadedBytes };
+    return { info: withoutNulls(engine.info()), template: withoutNulls(engine.template()), fileBytes: progress.loadedBytes };
   };
 
   tokenize = ({ text, addSpecial, parseSpecial, joiner }: EngineRequests['tokenize']['input']): Uint32Array<ArrayBuffer> =>
@@ -100,6 +100,11 @@ export class EngineHost implements Handlers<EngineRequests> {
     if (!this.#engine) throw new KingletError('E_INTERNAL', 'no model is loaded');
     return this.#engine;
   }
+}
+
+/** The engine writes null for what is absent. */
+function withoutNulls<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null)) as T;
 }
 
 /** Counts bytes and gives out progress events, at most one per PROGRESS_EVERY_MS. */

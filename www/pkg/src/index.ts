@@ -107,7 +107,7 @@ export class Kinglet {
     return Array.from(await this.#core.tokenize(text, { addSpecial: options.addSpecial ?? true, parseSpecial: options.parseSpecial ?? false }));
   }
 
-  /** The text of ids, special tokens left out. */
+  /** The text of ids, special tokens written out. */
   async detokenize(tokens: number[] | Uint32Array): Promise<string> {
     this.#core.checkOpen();
     checkTokens(tokens, 'tokens', this.info.vocabularySize);

@@ -80,7 +80,7 @@ export class FakeEngine implements Engine {
         { type: 'end', usage: { promptTokens: total, completionTokens: most * request.n, cachedTokens: 0 } }];
     }
     const id = request.prompt[total - 1 - (this.#n++ % total)] ?? 0;
-    return choices.map((choice) => ({ type: 'token', choice, id, text: String.fromCharCode(id), ...(request.logprobs === undefined ? {} : { piece: String.fromCharCode(id), logprob: -0.5, top: Array.from({ length: request.logprobs }, () => ({ id, text: String.fromCharCode(id), logprob: -0.5 })) }) }));
+    return choices.map((choice) => ({ type: 'token', choice, id, text: String.fromCharCode(id), ...(request.logprobs === undefined ? {} : { bytes: [...new TextEncoder().encode(String.fromCharCode(id))], logprob: -0.5, top: Array.from({ length: request.logprobs }, () => ({ id, text: String.fromCharCode(id), bytes: [...new TextEncoder().encode(String.fromCharCode(id))], logprob: -0.5 })) }) }));
   }
   cancel(): void {
     this.cancels++;
