@@ -5,116 +5,21 @@ mod common;
 
 use std::sync::Arc;
 
-use common::rng::Rng;
-use kinglet::{
-    kv::{KvFormat, KvGeometry, PageId},
-    plan::{
-        Activation, Attention, Buffer, BufferId, Epilogue, Executor, Lora, MatMul, Norm, NormKind, Op, Part, Plan,
-        Rope, RopeStyle, Row, RowBound, RowInput, Rows, Step,
-        fuse::{Rule, fuse},
-    },
-    quant::Format,
-    reference::Reference,
-    weights::{WeightId, WeightSpec},
+use common::{
+    arena::arena_faults,
+    recorder::{BIAS, GEOMETRY, LAYERS, LORA_A, LORA_B, ROPE, Recorder, norm, part, plain, weight_specs},
+    rng::Rng,
 };
-
-/// Width of every buffer, so that any of them can be q, k or v: two heads of four.
-const WIDTH: usize = 8;
-const LAYERS: usize = 3;
-const GEOMETRY: KvGeometry = KvGeometry { layers: LAYERS, kv_heads: 2, head_size: 4, format: KvFormat::F16 };
-
-const TABLE: WeightId = WeightId(0);
-const VECTOR: WeightId = WeightId(1);
-const BIAS: WeightId = WeightId(2);
-const LORA_A: WeightId = WeightId(3);
-const LORA_B: WeightId = WeightId(4);
-/// The first of four matrices [8, 8].
-const MATRIX: u32 = 5;
-const ROPE: Rope =
-    Rope { style: RopeStyle::Neox, head_size: 4, dims: 4, base: 100.0, frequency_scale: 1.0, factors: None };
-
-fn weight_specs() -> Vec<WeightSpec> {
-    let shapes: [&[usize]; 9] =
-        [&[6, 8], &[8], &[8], &[2, 8], &[8, 2], &[WIDTH, WIDTH], &[WIDTH, WIDTH], &[WIDTH, WIDTH], &[WIDTH, WIDTH]];
-    shapes.map(|shape| WeightSpec { name: format!("{shape:?}"), shape: shape.into(), format: Format::F32 }).into()
-}
-
-/// Records plans without checking anything: the tests say what they want.
-struct Recorder(Plan);
-
-impl Recorder {
-    /// A plan that begins with an embedding, buffer 0.
-    fn new() -> Self {
-        let mut recorder = Self(Plan {
-            name: "test".into(),
-            rows: RowBound::UpTo(4),
-            max_outputs: 4,
-            buffers: vec![],
-            ops: vec![],
-            output: BufferId(0),
-            taps: vec![],
-        });
-        recorder.push(|out| Op::Embed { table: TABLE, scale: 1.0, out });
-        recorder
-    }
-
-    fn push(&mut self, op: impl FnOnce(BufferId) -> Op) -> BufferId {
-        let out = BufferId(self.0.buffers.len() as u32);
-        self.0.buffers.push(Buffer { name: format!("b{}", out.0), rows: Rows::New, width: WIDTH });
-        self.0.ops.push(op(out));
-        out
-    }
-
-    fn norm(&mut self, x: BufferId) -> BufferId {
-        self.push(|out| Op::Norm { x, norm: norm(), out })
-    }
-
-    fn mat_mul(&mut self, x: BufferId, matrix: u32) -> BufferId {
-        self.push(|out| plain(x, None, vec![part(matrix, out)]))
-    }
-
-    fn rope(&mut self, x: BufferId) -> BufferId {
-        self.push(|out| Op::Rope { x, heads: 2, rope: ROPE, out })
-    }
-
-    fn kv_write(&mut self, layer: usize, k: BufferId, v: BufferId) {
-        self.0.ops.push(Op::KvWrite { layer, k, v });
-    }
-
-    fn attention(&mut self, layer: usize, q: BufferId) -> BufferId {
-        self.push(|out| Op::Attention(attention(layer, q, out)))
-    }
-
-    fn glu(&mut self, gate: BufferId, up: BufferId) -> BufferId {
-        self.push(|out| Op::Glu { gate, up, activation: Activation::Silu, out })
-    }
-
-    fn add(&mut self, a: BufferId, b: BufferId) -> BufferId {
-        self.push(|out| Op::Add { a, b, out })
-    }
-
-    /// The plan; its output is the last buffer.
-    fn finish(mut self) -> Plan {
-        self.0.output = BufferId(self.0.buffers.len() as u32 - 1);
-        self.0
-    }
-}
-
-fn norm() -> Norm {
-    Norm { kind: NormKind::Rms, weight: VECTOR, bias: None, eps: 1e-5 }
-}
-
-fn part(matrix: u32, out: BufferId) -> Part {
-    Part { weight: WeightId(MATRIX + matrix), bias: None, lora: None, out }
-}
-
-fn plain(x: BufferId, norm: Option<Norm>, parts: Vec<Part>) -> Op {
-    Op::MatMul(MatMul { x, norm, parts, epilogue: Epilogue::None })
-}
-
-fn attention(layer: usize, q: BufferId, out: BufferId) -> Attention {
-    Attention { layer, heads: 2, kv_heads: 2, head_size: 4, scale: 0.5, window: None, q, out }
-}
+use kinglet::{
+    kv::PageId,
+    plan::{
+        Activation, BufferId, Epilogue, Executor, Lora, MatMul, Op, Plan, Rope, Row, RowInput, Step,
+        fuse::{Rule, fuse},
+        memory::Layout,
+    },
+    reference::Reference,
+    weights::WeightId,
+};
 
 /// Applies one rule; the result must be a plan.
 fn apply(rule: Rule, plan: &Plan) -> Vec<Op> {
@@ -498,6 +403,7 @@ fn random_plans_compute_the_same_bits_with_any_rule() {
         for rules in [Rule::ALL.to_vec(), Rule::ALL.into_iter().rev().collect(), Rule::ALL.repeat(2)] {
             let fused = fuse(plan.clone(), &rules);
             assert!(run(&fused) == expected, "seed {seed}, {rules:?}: {plan:#?}\nbecame {:#?}", fused.ops);
+            assert_eq!(arena_faults(&fused, &Layout::of(&fused)), [] as [String; 0], "seed {seed}, {rules:?}");
         }
     }
     // Glu needs two products in one operation, which only the grouping makes.

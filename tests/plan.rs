@@ -6,6 +6,7 @@
 mod common;
 
 use common::{
+    arena::arena_faults,
     llama_model::{llama_3_2_1b, llama_header, llama_model, smollm2_135m, tinyllama_1_1b},
     tiny_llama::TinyConfig,
 };
@@ -200,27 +201,6 @@ fn keys_per_layer_count_where_all_layers_agree() {
 
 // Memory.
 
-/// Pairs of buffers that are alive at the same time and share room.
-fn collisions(plan: &Plan, layout: &Layout) -> Vec<(usize, usize)> {
-    let lifetimes = Lifetime::of(plan);
-    let range = |i: usize| {
-        let start = layout.offsets[i].expect("a live buffer has a place");
-        start..start + plan.max_rows(BufferId(i as u32)) * plan.buffers[i].width
-    };
-    let live: Vec<usize> = (0..plan.buffers.len()).filter(|i| lifetimes[*i].is_some()).collect();
-    let mut found = vec![];
-    for (n, &a) in live.iter().enumerate() {
-        for &b in &live[n + 1..] {
-            let (x, y) = (range(a), range(b));
-            let share_room = x.start < y.end && y.start < x.end;
-            if share_room && lifetimes[a].unwrap().overlaps(&lifetimes[b].unwrap()) {
-                found.push((a, b));
-            }
-        }
-    }
-    found
-}
-
 #[test]
 fn no_two_live_buffers_share_room() {
     for config in [smollm2_135m(), tinyllama_1_1b(), tiny()] {
@@ -229,7 +209,7 @@ fn no_two_live_buffers_share_room() {
         plans[1].tap("blk.1.ffn_glu").unwrap();
         for plan in &plans {
             let layout = Layout::of(plan);
-            assert_eq!(collisions(plan, &layout), []);
+            assert_eq!(arena_faults(plan, &layout), [] as [String; 0]);
             for (i, (offset, lifetime)) in layout.offsets.iter().zip(Lifetime::of(plan)).enumerate() {
                 assert_eq!(offset.is_some(), lifetime.is_some(), "{}", plan.buffers[i].name);
                 assert_eq!(offset.unwrap_or(0) % ALIGN, 0);
@@ -241,13 +221,19 @@ fn no_two_live_buffers_share_room() {
 }
 
 #[test]
-fn the_collision_check_fails_where_buffers_collide() {
+fn the_replay_finds_what_is_overwritten() {
     let plan = llama_model(&tiny()).plan(RowBound::UpTo(8), 8).unwrap();
-    let mut layout = Layout::of(&plan);
-    let q = plan.find("blk.0.attn_q").unwrap().0 as usize;
-    let k = plan.find("blk.0.attn_k").unwrap().0 as usize;
-    layout.offsets[k] = layout.offsets[q];
-    assert_eq!(collisions(&plan, &layout), [(q.min(k), q.max(k))]);
+    let on = |moved: &str, to: &str| {
+        let mut layout = Layout::of(&plan);
+        layout.arena_len *= 2;
+        let [moved, to] = [moved, to].map(|name| plan.find(name).unwrap().0 as usize);
+        layout.offsets[moved] = layout.offsets[to];
+        arena_faults(&plan, &layout)
+    };
+    // Two outputs of one operation; an output on an input; a later write on the result.
+    assert!(on("blk.0.attn_k", "blk.0.attn_q").iter().any(|f| f == "operation 1: blk.0.attn_q was overwritten"));
+    assert!(on("blk.0.q_rope", "blk.0.attn_q").iter().any(|f| f == "operation 2: blk.0.attn_q was overwritten"));
+    assert_eq!(on("logits", "outputs"), ["operation 14: outputs was overwritten"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The reference executor: its formulas against numbers worked out by hand, and what must hold of every executor: however
-//! a sequence was divided into steps, the same bits.
+//! The reference executor: what must hold of every executor, above all the same bits however a sequence was divided into
+//! steps. Its formulas are held by `formulas.rs`.
 
 mod common;
 
@@ -15,12 +15,11 @@ use kinglet::{
     error::Error,
     kv::{self, KvFormat, KvGeometry, PageId},
     plan::{
-        Activation, Buffer, BufferId, Epilogue, Executor, Lora, MatMul, NormKind, Op, Part, Plan, Rope, RopeStyle, Row,
-        RowBound, RowInput, Rows, Step,
+        Buffer, BufferId, Epilogue, Executor, Lora, MatMul, Op, Part, Plan, Row, RowBound, RowInput, Rows, Step,
         fuse::{Rule, fuse},
     },
     quant::Format,
-    reference::{Reference, ops},
+    reference::Reference,
     weights::{WeightId, WeightSpec},
 };
 
@@ -48,109 +47,6 @@ fn runner(model: &Model) -> StepRunner<Reference> {
 /// Many tokens, so that sequences cross pages.
 fn long_tokens(n: usize) -> Vec<u32> {
     (0..n).map(|i| (i * 37 % 320) as u32).collect()
-}
-
-fn assert_near(actual: &[f32], expected: &[f32]) {
-    let tolerance = 2e-6;
-    let near = actual.len() == expected.len() && actual.iter().zip(expected).all(|(a, e)| (a - e).abs() <= tolerance);
-    assert!(near, "{actual:?}, expected {expected:?}");
-}
-
-// Formulas, by hand.
-
-#[test]
-fn rms_norm_by_hand() {
-    // mean(x²) = (9 + 16) / 2 = 12.5; with ε = 3.5 the root is 4.
-    let mut out = [0.0; 4];
-    ops::norm(NormKind::Rms, &[3.0, 4.0, -4.0, 3.0], &[2.0, 4.0], None, 3.5, &mut out);
-    assert_eq!(out, [1.5, 4.0, -2.0, 3.0]);
-}
-
-#[test]
-fn layer_norm_by_hand() {
-    // mean 3, variance 1; with ε = 3 the root is 2.
-    let mut out = [0.0; 2];
-    ops::norm(NormKind::Layer, &[2.0, 4.0], &[2.0, 6.0], Some(&[10.0, 20.0]), 3.0, &mut out);
-    assert_eq!(out, [9.0, 23.0]);
-}
-
-#[test]
-fn mat_mul_by_hand() {
-    let mut out = [0.0; 6];
-    let weight = [1.0, 0.0, 0.5, 2.0, -1.0, 1.0]; // [3, 2]
-    ops::mat_mul(&[1.0, 2.0, 4.0, -1.0], &weight, 2, &mut out);
-    assert_eq!(out, [1.0, 4.5, 1.0, 4.0, 0.0, -5.0]);
-}
-
-#[test]
-fn mat_mul_sums_in_order() {
-    // In order: (2²⁴ + 1) rounds to 2²⁴, and what is left of 2²⁴ − 2²⁴ is 0. Any other order gives 1.
-    let mut out = [9.0];
-    ops::mat_mul(&[16_777_216.0, 1.0, -16_777_216.0], &[1.0; 3], 3, &mut out);
-    assert_eq!(out, [0.0]);
-}
-
-#[test]
-fn activations_by_hand() {
-    assert_near(&[ops::activate(Activation::Silu, 0.0), ops::activate(Activation::Silu, 1.0)], &[0.0, 0.731_058_6]);
-    assert_near(
-        &[ops::activate(Activation::GeluTanh, 1.0), ops::activate(Activation::GeluTanh, -1.0)],
-        &[0.841_192, -0.158_808],
-    );
-    let mut out = [0.0; 2];
-    ops::glu(Activation::Silu, &[1.0, -1.0], &[2.0, 10.0], &mut out);
-    assert_near(&out, &[1.462_117_2, -2.689_414_2]);
-    // Far from zero nothing overflows into a NaN.
-    assert_eq!(ops::activate(Activation::Silu, -1000.0), -0.0);
-    assert_eq!(ops::activate(Activation::Silu, 1000.0), 1000.0);
-}
-
-fn quarter_turns(style: RopeStyle) -> Rope {
-    // Base 1: every pair turns by the position; the scale makes one position a quarter turn.
-    let frequency_scale = std::f32::consts::FRAC_PI_2;
-    Rope { style, head_size: 6, dims: 4, base: 1.0, frequency_scale, factors: None }
-}
-
-#[test]
-fn rope_by_hand() {
-    // (a, b) → (−b, a) for a quarter turn; what lies past dims stays.
-    let head = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-    let turn = |style, factors, position| {
-        let mut head = head;
-        ops::rope(&quarter_turns(style), factors, position, &mut head);
-        head
-    };
-    assert_near(&turn(RopeStyle::Norm, None, 1), &[-2.0, 1.0, -4.0, 3.0, 5.0, 6.0]);
-    assert_near(&turn(RopeStyle::Neox, None, 1), &[-3.0, -4.0, 1.0, 2.0, 5.0, 6.0]);
-    assert_near(&turn(RopeStyle::Norm, None, 2), &[-1.0, -2.0, -3.0, -4.0, 5.0, 6.0]);
-    // Half the frequency for the second pair: after two positions it has turned once.
-    assert_near(&turn(RopeStyle::Norm, Some(&[1.0, 2.0]), 2), &[-1.0, -2.0, -4.0, 3.0, 5.0, 6.0]);
-    assert_eq!(turn(RopeStyle::Norm, None, 0), head);
-}
-
-#[test]
-fn rope_frequencies_fall_with_the_pair() {
-    // Base 100, four elements: pair 1 turns with 100^(−2/4) = 1/10 of the frequency.
-    let rope = Rope { base: 100.0, frequency_scale: 1.0, ..quarter_turns(RopeStyle::Norm) };
-    let mut head = [1.0, 0.0, 1.0, 0.0, 0.0, 0.0];
-    ops::rope(&rope, None, 3, &mut head);
-    assert_near(&head, &[3.0_f32.cos(), 3.0_f32.sin(), 0.3_f32.cos(), 0.3_f32.sin(), 0.0, 0.0]);
-}
-
-#[test]
-fn attention_by_hand() {
-    // Scores 0 and ln 3: probabilities 1/4 and 3/4.
-    let (keys, values) = ([[0.0, 1.0], [1.0, 0.0]], [[4.0, 0.0], [8.0, -4.0]]);
-    let rows = |m: &'static [[f32; 2]; 2]| -> Vec<&'static [f32]> { m.iter().map(|r| &r[..]).collect() };
-    let (keys, values) = (rows(Box::leak(Box::new(keys))), rows(Box::leak(Box::new(values))));
-    let mut out = [9.0; 2];
-    ops::attend(&[2.0 * 3.0_f32.ln(), 0.0], &keys, &values, 0.5, &mut out);
-    assert_near(&out, &[7.0, -3.0]);
-    // One position: itself, whatever the score.
-    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1e10, &mut out);
-    assert!(out[0].is_nan(), "a score that overflowed is not hidden");
-    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1.0, &mut out);
-    assert_eq!(out, [8.0, -4.0]);
 }
 
 #[test]

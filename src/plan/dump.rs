@@ -1,7 +1,8 @@
 //! A plan as text: for snapshots, bug reports, people.
 //!
 //! ```text
-//! blk.0.attn_q [T, 576], blk.0.attn_k [T, 192] = rms(embd · blk.0.attn_norm.weight F32, ε 1e-5) × (…)
+//! blk.0.attn [T, 576] = attention(blk.0.q_rope, cache layer 0) {9 heads on 3 of 64, scale 0.125}
+//! blk.0.attn_residual [T, 576] = embd + blk.0.attn × blk.0.attn_output.weight Q4_1
 //! blk.2 … blk.29: as blk.1
 //! ```
 

@@ -28,7 +28,7 @@ pub enum RowInput {
 pub struct Row {
     /// Token or embedding.
     pub input: RowInput,
-    /// Position in its sequence; rows of one sequence are consecutive and ascending.
+    /// Position in its sequence; the rows of one sequence stand together, at positions that ascend one by one.
     pub position: u32,
     /// Index into [`Step::sequences`].
     pub sequence: u32,

@@ -3,9 +3,11 @@
 
 pub mod default_model;
 pub mod generate;
+pub mod arena;
 pub mod gguf_builder;
 pub mod llama_model;
 pub mod parse;
+pub mod recorder;
 pub mod rng;
 pub mod runner;
 pub mod step_runner;
