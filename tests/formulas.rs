@@ -1,5 +1,9 @@
 //! The reference executor's formulas against numbers worked out by hand.
 
+// The same tests in wasm32, where `usize` has 32 bits.
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use kinglet::{
     plan::{Activation, NormKind, Rope, RopeStyle},
     reference::ops,

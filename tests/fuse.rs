@@ -1,6 +1,10 @@
 //! Fusion: what each rule makes of the smallest plan that it applies to, where it must keep its hands off, and thousands of
 //! random plans that must compute the same bits and leave the same cache with any rule.
 
+// The same tests in wasm32, where `usize` has 32 bits.
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 mod common;
 
 use std::sync::Arc;

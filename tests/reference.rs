@@ -1,6 +1,10 @@
 //! The reference executor: what must hold of every executor, above all the same bits however a sequence was divided into
 //! steps. Its formulas are held by `formulas.rs`.
 
+// The same tests in wasm32, where `usize` has 32 bits.
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 mod common;
 
 use std::sync::Arc;
@@ -112,6 +116,14 @@ fn chunks_tokens_and_one_pass_give_the_same_bits() {
     let mut other = tokens.clone();
     other[0] += 1;
     assert!(bits(&runner.feed_new(&other, 150))[149] != at_once[149], "the first token reaches the last");
+}
+
+/// The value was computed on x86-64; this test runs in wasm32, too.
+#[test]
+fn every_platform_gives_the_same_bits() {
+    let logits = bits(&runner(&tiny()).feed_new(&long_tokens(70), 70));
+    let fnv = |hash: u64, bits: &u32| (hash ^ u64::from(*bits)).wrapping_mul(0x100_0000_01b3);
+    assert_eq!(logits.iter().flatten().fold(0xcbf2_9ce4_8422_2325, fnv), 0x85cf_47c1_cc9b_af40);
 }
 
 #[test]
