@@ -1,2 +1,15 @@
 //! What several test files share. Each of them uses a part.
 #![allow(dead_code, unreachable_pub, reason = "every test binary compiles this and uses a part of it")]
+
+pub mod arena;
+pub mod default_model;
+pub mod generate;
+pub mod gguf_builder;
+pub mod llama_model;
+pub mod parse;
+pub mod recorder;
+pub mod rng;
+pub mod runner;
+pub mod step_runner;
+pub mod teacher_forced;
+pub mod tiny_llama;
