@@ -1,7 +1,7 @@
 //! The tokenizer against Hugging Face's `tokenizers`, with the default model's own vocabulary and random Unicode.
 //!
 //! The oracle is built from the same GGUF file. How texts are cut into words is compared with it, for every pre-tokenizer,
-//! in `src/tokenizer/oracle_tests.rs`: a vocabulary hides differences where it has no merges across them.
+//! in `tests/unit/pretokenize.rs`: a vocabulary hides differences where it has no merges across them.
 
 #![cfg(not(target_arch = "wasm32"))]
 

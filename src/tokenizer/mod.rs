@@ -14,6 +14,7 @@
 mod bpe;
 mod merge;
 #[cfg(all(test, not(target_arch = "wasm32")))]
+#[path = "../../tests/unit/pretokenize.rs"]
 mod oracle_tests;
 mod pretokenize;
 mod special;

@@ -5,7 +5,8 @@
 //!
 //! What a file may not do, each an error that names the key: no pieces; arrays of different lengths; a piece over
 //! [`MAX_PIECE_BYTES`]; a piece twice (llama.cpp aborts there); an unknown type; a byte piece that is not `<0xXX>`; a special
-//! id beyond the vocabulary. An empty piece is allowed (padding): it stands for no text.
+//! id in use beyond the vocabulary (an unused one, such as that of padding, is not looked at). An empty piece is allowed: it
+//! stands for no text.
 
 use super::table::{Table, hash_bytes};
 use crate::error::{Error, Result, try_vec};

@@ -1,4 +1,5 @@
 //! The words of every pre-tokenizer against Hugging Face's `tokenizers` with the regular expressions of tokenizer.json.
+//! Compiled into the library's own tests, because words are not part of its interface.
 
 use super::pretokenize::PreTokenizer;
 use proptest::prelude::*;
@@ -8,7 +9,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, SplitDelimiterBehavior};
 use tokenizers::{PreTokenizer as _, PreTokenizerWrapper};
 
-#[path = "../../tests/common/texts.rs"]
+#[path = "../common/texts.rs"]
 mod texts;
 
 const LLAMA_3: &str = concat!(
