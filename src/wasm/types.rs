@@ -26,7 +26,8 @@ pub(super) fn from_js<T: DeserializeOwned>(value: JsValue) -> Result<T, JsValue>
 
 /// Writes a plain object; `None` is null.
 pub(super) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsValue> {
-    let serializer = serde_wasm_bindgen::Serializer::new().serialize_missing_as_null(true);
+    let serializer =
+        serde_wasm_bindgen::Serializer::new().serialize_missing_as_null(true).serialize_maps_as_objects(true);
     value.serialize(&serializer).map_err(Into::into)
 }
 
