@@ -1,6 +1,6 @@
 //! The classes of characters that pre-tokenizers tell apart: `\p{L}`, `\p{N}`, `\s` and the rest. Called by `pretokenize`.
 //!
-//! A table of our own, 5.5 KB (2.7 KB gzip), because no crate has just these: std knows `\s` and `\p{N}` but not `\p{L}` (its
+//! A table of our own, 6.4 KB (3 KB gzip), because no crate has just these: std knows `\s` and `\p{N}` but not `\p{L}` (its
 //! `is_alphabetic` takes in marks), and its Unicode version changes with the compiler, which would change token ids.
 
 use super::unicode_table::RUNS;
