@@ -33,7 +33,7 @@ pub struct Info {
     pub trained_context_length: usize,
     /// Tokens of the vocabulary.
     pub vocabulary_size: usize,
-    /// Bytes: the estimate while loading, what is held afterwards.
+    /// Bytes: the estimate while loading, what is held afterwards; the cache as it is when the context is full.
     pub memory: MemoryReport,
     /// What a careful user would want to know about the file.
     pub notices: Vec<String>,

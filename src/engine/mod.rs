@@ -123,7 +123,8 @@ impl Loader {
             return Err(Error::internal("the parser ended without a header"));
         };
         engine.info.file_bytes = summary.file_bytes;
-        engine.info.memory = engine.session.memory();
+        // The cache as it will be when the context is full; it grows with use.
+        engine.info.memory = MemoryReport { kv_bytes: engine.info.memory.kv_bytes, ..engine.session.memory() };
         if summary.trailing_bytes > 0 {
             let n = summary.trailing_bytes;
             engine.info.notices.push(format!("{n} bytes behind the last tensor are no part of the model"));
