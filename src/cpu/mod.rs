@@ -34,14 +34,14 @@ use crate::{
     plan::{BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Rope, Row, Rows, Step, memory::Layout},
     quant::{
         self, Format,
-        repack::{Half8, Matrix, Single8},
+        repack::{Half8, Matrix, PANEL_ROWS, Single8},
     },
     weights::{WeightId, WeightSpec},
 };
 
 /// Runs plans on the CPU.
 pub struct Cpu {
-    pool: Pool,
+    pool: Arc<Pool>,
     flavour: Flavour,
     geometry: KvGeometry,
     weights: Vec<Option<Weight>>,
@@ -98,13 +98,13 @@ struct Running {
 
 impl Cpu {
     /// An executor without weights, pages or plans, with the kernels that this build is made for.
-    pub fn new(geometry: KvGeometry, pool: Pool) -> Result<Self> {
+    pub fn new(geometry: KvGeometry, pool: impl Into<Arc<Pool>>) -> Result<Self> {
         Self::with_flavour(geometry, pool, Flavour::BUILD)
     }
 
     /// [`Cpu::new`] with a choice of kernels; either gives the same bits.
-    pub fn with_flavour(geometry: KvGeometry, pool: Pool, flavour: Flavour) -> Result<Self> {
-        let sizes = Sizes::default();
+    pub fn with_flavour(geometry: KvGeometry, pool: impl Into<Arc<Pool>>, flavour: Flavour) -> Result<Self> {
+        let (pool, sizes) = (pool.into(), Sizes::default());
         Ok(Self {
             flavour,
             geometry,
@@ -122,6 +122,15 @@ impl Cpu {
             sizes,
             pool,
         })
+    }
+
+    /// Bytes that a weight will take, known before it comes; `u64::MAX` for a row of broken blocks, which is refused later.
+    pub fn weight_bytes(spec: &WeightSpec) -> u64 {
+        let Ok(row_bytes) = spec.format.row_bytes(spec.row_len()) else { return u64::MAX };
+        match spec.shape.len() {
+            2 => (spec.n_rows().next_multiple_of(PANEL_ROWS) as u64).saturating_mul(row_bytes as u64),
+            _ => row_bytes as u64 + 4 * spec.row_len() as u64,
+        }
     }
 
     /// The threads.

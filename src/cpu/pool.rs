@@ -135,7 +135,7 @@ impl Pool {
         if !self.leaked.swap(true, Ordering::Relaxed) {
             std::mem::forget(Arc::clone(&self.shared));
         }
-        Arc::as_ptr(&self.shared).addr()
+        Arc::as_ptr(&self.shared).expose_provenance()
     }
 
     /// Runs `f` once on every thread of the team and returns when all have left it. A panic on any thread goes on in the

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::{
     arch::Model,
+    cpu::{Cpu, pool::Pool},
     error::{Error, Result},
     gguf::{Event, Header, Parser},
     kv::{KvFormat, KvGeometry},
@@ -33,6 +34,8 @@ const OVERHEAD_BYTES: u64 = 64 << 20;
 /// What runs the plans.
 #[derive(Debug, Clone)]
 pub enum Device {
+    /// SIMD kernels on the threads of this pool.
+    Cpu(Arc<Pool>),
     /// The specification in plain loops: for tests.
     Reference,
 }
@@ -197,12 +200,14 @@ fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
 
 fn executor(device: &Device, geometry: KvGeometry) -> Result<Box<dyn Executor>> {
     match device {
+        Device::Cpu(pool) => Ok(Box::new(Cpu::new(geometry, pool.clone())?)),
         Device::Reference => Ok(Box::new(Reference::new(geometry))),
     }
 }
 
 fn estimate(plans: &Plans, model: &Model, geometry: &KvGeometry, n_ctx: usize, device: &Device) -> MemoryReport {
     let weight_bytes = |spec: &WeightSpec| match device {
+        Device::Cpu(_) => Cpu::weight_bytes(spec),
         Device::Reference => spec.shape.iter().fold(4, |n: u64, d| n.saturating_mul(*d as u64)),
     };
     let plans: Vec<_> = plans.iter().map(AsRef::as_ref).collect();

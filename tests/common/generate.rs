@@ -1,15 +1,19 @@
 //! Loads a file through the engine and runs requests to their end, as the worker does.
 
 use kinglet::{
+    cpu::pool::Pool,
     engine::{Device, Engine, Loader, Options},
     error::Result,
     kv::KvFormat,
     session::{Echo, Event, FinishReason, Request, Session, Usage},
 };
 
+use std::sync::Arc;
+
 /// Every way to run a model that must give the same bits from call to call.
 pub fn devices() -> Vec<Device> {
-    vec![Device::Reference]
+    let cpu = |threads| Device::Cpu(Arc::new(Pool::new(threads)));
+    vec![Device::Reference, cpu(1), cpu(2)]
 }
 
 /// Options for a device with f32 keys and values.
