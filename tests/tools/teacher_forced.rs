@@ -1,5 +1,5 @@
 //! How near an executor's log-probabilities are to those of HF transformers' f32 model, beside llama.cpp's:
-//! `cargo run --example teacher_forced -- <SmolLM2-135M-Instruct.Q4_1.gguf> [reference]`. A measurement for `build.sh soak`: fails
+//! `cargo run --example teacher_forced -- <SmolLM2-135M-Instruct.Q4_1.gguf> [cpu | reference]`. A measurement for `build.sh soak`: fails
 //! where the bounds of `common::teacher_forced` are not met.
 
 #[path = "../common/mod.rs"]
@@ -11,16 +11,27 @@ use common::{
     runner::{MAX_ROWS, Runner, argmax, log_sum_exp},
     teacher_forced::{Judgement, Other, Prompt, TeacherForced},
 };
-use kinglet::{error::Result, kv::KvFormat, plan::Executor, reference::Reference};
+use kinglet::{
+    cpu::{Cpu, pool::Pool},
+    error::Result,
+    kv::KvFormat,
+    plan::Executor,
+    reference::Reference,
+};
 
 const CONTEXT_TOKENS: usize = 256;
 
 fn main() -> std::result::Result<ExitCode, Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let path = args.next().ok_or("usage: teacher_forced <model.gguf> [reference]")?;
-    let executor = args.next().unwrap_or("reference".into());
+    let path = args.next().ok_or("usage: teacher_forced <model.gguf> [cpu | reference]")?;
+    let executor = args.next().unwrap_or("cpu".into());
     let (file, golden) = (File::open(path)?, TeacherForced::golden());
     let others = match executor.as_str() {
+        "cpu" => {
+            let runner =
+                Runner::load(file, KvFormat::F16, CONTEXT_TOKENS, |geometry| Cpu::new(geometry, Pool::new(2)))?;
+            follow_all(runner, &golden)?
+        }
         "reference" => {
             let runner = Runner::load(file, KvFormat::F16, CONTEXT_TOKENS, |geometry| Ok(Reference::new(geometry)))?;
             follow_all(runner, &golden)?
