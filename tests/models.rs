@@ -9,6 +9,7 @@ use common::{
     teacher_forced::{Other, TeacherForced},
 };
 use kinglet::{
+    cpu::{Cpu, pool::Pool},
     error::Result,
     kv::KvFormat,
     plan::Executor,
@@ -24,6 +25,8 @@ wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
 /// The reference executor against transformers, both f32: the largest difference over the largest logit.
 const REFERENCE_TOLERANCE: f32 = 1e-4;
+/// The CPU executor against transformers: the same weights, other orders of summation and other e^x, sin and cos.
+const CPU_TOLERANCE: f32 = 1e-4;
 /// The same with keys and values rounded to f16 (relative 2⁻¹¹ each, over two layers).
 const F16_CACHE_TOLERANCE: f32 = 5e-3;
 
@@ -68,6 +71,10 @@ fn golden(name: &'static str, file: &'static [u8], json: &str) -> Golden {
 
 fn reference(golden: &Golden, format: KvFormat) -> Runner<Reference> {
     Runner::load(golden.file, format, golden.tokens.len(), |geometry| Ok(Reference::new(geometry))).expect("it loads")
+}
+
+fn cpu(file: &[u8], format: KvFormat, threads: usize) -> Runner<Cpu> {
+    Runner::load(file, format, 512, |geometry| Cpu::new(geometry, Pool::new(threads))).expect("it loads")
 }
 
 /// The largest difference, as a part of the largest golden logit.
@@ -124,6 +131,28 @@ fn a_cache_in_f16_stays_near() -> Result<()> {
 }
 
 #[test]
+fn the_cpu_gives_the_logits_of_transformers() -> Result<()> {
+    for golden in goldens() {
+        let exact = difference(&cpu(golden.file, KvFormat::F32, 1).append(&golden.tokens, MAX_ROWS)?, &golden.logits);
+        println!("{}: {exact:.1e} of the largest logit", golden.name);
+        assert!(exact <= CPU_TOLERANCE, "{}: {exact} of the largest logit", golden.name);
+        let d = difference(&cpu(golden.file, KvFormat::F16, 1).append(&golden.tokens, MAX_ROWS)?, &golden.logits);
+        assert!(d > exact && d <= F16_CACHE_TOLERANCE, "{}: {d} of the largest logit", golden.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn any_split_gives_the_same_bits_on_the_cpu() -> Result<()> {
+    for golden in goldens() {
+        for format in [KvFormat::F32, KvFormat::F16] {
+            assert_any_split_is_the_same(&golden, || cpu(golden.file, format, 1))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn any_split_gives_the_same_bits_on_the_reference() -> Result<()> {
     for golden in goldens() {
         for format in [KvFormat::F32, KvFormat::F16] {
@@ -157,6 +186,14 @@ fn the_documented_story_word_for_word_on_the_reference() -> Result<()> {
     for format in [KvFormat::F32, KvFormat::F16] {
         let runner = Runner::load(STORIES, format, 512, |geometry| Ok(Reference::new(geometry)))?;
         assert_eq!(tell_story(runner)?, STORY.trim_end());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_documented_story_word_for_word_on_the_cpu() -> Result<()> {
+    for format in [KvFormat::F32, KvFormat::F16] {
+        assert_eq!(tell_story(cpu(STORIES, format, 1))?, STORY.trim_end());
     }
     Ok(())
 }
