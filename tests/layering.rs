@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 /// Files in which `unsafe` may stand, and why each needs it.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("src/cpu/simd.rs", "SIMD intrinsics and the loads and stores beside them"),
-    ("src/cpu/pool.rs", "threads share the buffers of one operation"),
+    ("src/cpu/pool.rs", "a job borrows from the caller's stack while the workers run it"),
+    ("src/cpu/shared.rs", "slices of memory that threads share"),
+    ("src/cpu/run.rs", "threads write to disjoint parts of the buffers of one operation"),
     ("src/wasm/threads.rs", "entry of a pool thread, from an address"),
 ];
 

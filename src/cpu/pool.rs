@@ -155,13 +155,17 @@ impl Pool {
         shared.arrived.store(0, Ordering::Relaxed);
         if n_workers > 0 {
             shared.remaining.store(n_workers, Ordering::Relaxed);
-            let left = shared.left.value();
             shared.posted.change();
             let result = catch_unwind(AssertUnwindSafe(|| f(&Team { shared, index: 0, n_threads: n_workers + 1 })));
             if result.is_err() {
                 shared.poison();
             }
-            if shared.remaining.load(Ordering::Acquire) > 0 {
+            // In a loop: the last worker of the job before may change `left` as late as now.
+            loop {
+                let left = shared.left.value();
+                if shared.remaining.load(Ordering::Acquire) == 0 {
+                    break;
+                }
                 shared.left.wait(left);
             }
             shared.team().job = None;

@@ -3,6 +3,7 @@
 
 pub mod arena;
 pub mod default_model;
+pub mod cases;
 pub mod generate;
 pub mod gguf_builder;
 pub mod llama_model;
