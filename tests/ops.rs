@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::cases::{self, Case, EXACT, HASH_START, QUANTIZED, ROUNDED, Results, SUMMED};
+use common::{
+    case::{Case, EXACT, HASH_START, QUANTIZED, ROUNDED, Results, SUMMED, hash},
+    cases,
+};
 use kinglet::{
     cpu::{Cpu, Flavour, pool::Pool},
     error::Error,
@@ -72,7 +75,7 @@ fn the_bits_are_the_same_on_every_platform() {
     let mut complaints = vec![];
     for (name, group, expected) in cases::golden() {
         for flavour in [Flavour::Plain, Flavour::Relaxed] {
-            let actual = group.iter().fold(HASH_START, |h, c| cases::hash(&run_cpu(c, 1, usize::MAX, flavour), h));
+            let actual = group.iter().fold(HASH_START, |h, c| hash(&run_cpu(c, 1, usize::MAX, flavour), h));
             if actual != expected {
                 complaints.push(format!("{name}, {flavour:?}: {actual:#018x}, expected {expected:#018x}"));
             }
@@ -101,7 +104,7 @@ fn the_checks_see_what_they_should() {
         let mut damaged = results.clone();
         damaged[buffer].1[4] += 0.25;
         assert!(case.check(&damaged, &results).is_err(), "damage to {} goes unseen", results[buffer].0);
-        assert_ne!(cases::hash(&damaged, HASH_START), cases::hash(&results, HASH_START));
+        assert_ne!(hash(&damaged, HASH_START), hash(&results, HASH_START));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Matrix kernels: one panel (8 rows) times one row of activations, and times a tile of up to four rows with the panel
-//! unpacked once. Both give the same bits for a row: the integer part is exact and the f32 part is
+//! Matrix kernels: one panel (8 rows) times one row of activations here, and times tiles of up to four rows with the panel
+//! unpacked once in [`super::tiles`]. Both give the same bits for a row: the integer part is exact and the f32 part is
 //! `acc += Σq · (d_w · d_a)` (`acc += m · Σa` after it for Q4_1), block after block from the first.
 //!
 //! Three integer forms with equal results: `madd` (8-bit dot into 16-bit sums: relaxed SIMD), `dot` (16-bit dot on nibbles or
@@ -7,6 +7,9 @@
 
 use super::activations::{Act8, Act16};
 use super::simd::{F32x4, I8x16, I16x8, I32x4, U8x16};
+use super::tiles::{
+    Dot, DotMin, Float, MaddMin, MaddOffset, Unpacked, nibbles_to_bytes, tiles, unpack_bytes, unpack_nibbles,
+};
 use crate::quant::repack::{Half8, Panels, Q40x8, Q41x8, Q80x8, Single8};
 
 /// Products of the 8 rows of a panel.
@@ -55,58 +58,6 @@ pub(crate) struct Acts<'a> {
     pub(crate) act16: &'a [Act16],
 }
 
-/// Blocks of a panel that are unpacked at a time: 20 KiB of scratch.
-const CHUNK_BLOCKS: usize = 64;
-/// Weights of a float panel that are unpacked at a time: 16 KiB of scratch.
-const CHUNK_FLOATS: usize = 512;
-
-/// Per-thread room for unpacked panels.
-pub(crate) struct Unpacked {
-    nibbles: Vec<Nibbles8>,
-    bytes: Vec<Bytes8>,
-    floats: Vec<Single8>,
-}
-
-impl Unpacked {
-    pub(crate) fn new() -> crate::error::Result<Self> {
-        let what = "scratch for matrix products";
-        let mut unpacked = Self {
-            nibbles: crate::error::try_vec(CHUNK_BLOCKS, what)?,
-            bytes: crate::error::try_vec(CHUNK_BLOCKS, what)?,
-            floats: crate::error::try_vec(CHUNK_FLOATS, what)?,
-        };
-        unpacked
-            .nibbles
-            .resize(CHUNK_BLOCKS, Nibbles8 { d: Single8([0.0; 8]), m: Single8([0.0; 8]), q: [[0; 16]; 16] });
-        unpacked.bytes.resize(CHUNK_BLOCKS, Bytes8 { d: Single8([0.0; 8]), m: Single8([0.0; 8]), q: [[0; 16]; 16] });
-        unpacked.floats.resize(CHUNK_FLOATS, Single8([0.0; 8]));
-        Ok(unpacked)
-    }
-
-    /// Bytes of one thread's room.
-    pub(crate) fn memory_bytes() -> usize {
-        CHUNK_BLOCKS * (size_of::<Nibbles8>() + size_of::<Bytes8>()) + CHUNK_FLOATS * size_of::<Single8>()
-    }
-}
-
-/// A block of nibbles, one per byte: `q[2g + h]` the low ones, `q[8 + 2g + h]` the high ones.
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
-struct Nibbles8 {
-    d: Single8,
-    m: Single8,
-    q: [[u8; 16]; 16],
-}
-
-/// A block of bytes in Q8_0's order.
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
-struct Bytes8 {
-    d: Single8,
-    m: Single8,
-    q: [[i8; 16]; 16],
-}
-
 /// Panel `panel` (of `panel_len` blocks) times the rows of activations: `acc[t]` (T entries) gets the products.
 pub(crate) fn panel_product(
     panels: &Panels,
@@ -133,20 +84,20 @@ pub(crate) fn panel_product(
 
 /// Eight f32 as two vectors.
 #[inline(always)]
-fn single(w: &Single8) -> Lanes8 {
+pub(super) fn single(w: &Single8) -> Lanes8 {
     let (quads, _) = w.0.as_chunks::<4>();
     [F32x4::load(&quads[0]), F32x4::load(&quads[1])]
 }
 
 #[inline(always)]
-fn store(w: Lanes8, out: &mut Single8) {
+pub(super) fn store(w: Lanes8, out: &mut Single8) {
     let (quads, _) = out.0.as_chunks_mut::<4>();
     w[0].store(&mut quads[0]);
     w[1].store(&mut quads[1]);
 }
 
 /// A set of eight scales.
-trait Scales: Copy {
+pub(super) trait Scales: Copy {
     /// Times `Self::factor(d, d_112)` it is the product of the scales, in the same bits for either kind.
     fn scaled(&self) -> Lanes8;
     fn factor(d: f32, d_112: f32) -> f32;
@@ -185,7 +136,7 @@ impl Scales for Single8 {
 }
 
 /// A block of nibbles.
-trait Nibbles {
+pub(super) trait Nibbles {
     type S: Scales;
     /// Whether 8 is taken from each nibble.
     const OFFSET: bool;
@@ -229,11 +180,11 @@ impl<S: Scales> Nibbles for Q41x8<S> {
     }
 }
 
-const ZERO: fn() -> Lanes8 = || [F32x4::splat(0.0); 2];
+pub(super) const ZERO: fn() -> Lanes8 = || [F32x4::splat(0.0); 2];
 
 /// `acc += s · (d_w · d_a)` per row.
 #[inline(always)]
-fn accumulate(acc: &mut Lanes8, s: [I32x4; 2], d_w: Lanes8, d_a: f32) {
+pub(super) fn accumulate(acc: &mut Lanes8, s: [I32x4; 2], d_w: Lanes8, d_a: f32) {
     let d_a = F32x4::splat(d_a);
     for h in 0..2 {
         acc[h] = acc[h].add(s[h].to_f32().mul(d_w[h].mul(d_a)));
@@ -242,7 +193,7 @@ fn accumulate(acc: &mut Lanes8, s: [I32x4; 2], d_w: Lanes8, d_a: f32) {
 
 /// `acc += m · Σa` per row.
 #[inline(always)]
-fn accumulate_min(acc: &mut Lanes8, m: Lanes8, sum: f32) {
+pub(super) fn accumulate_min(acc: &mut Lanes8, m: Lanes8, sum: f32) {
     let sum = F32x4::splat(sum);
     for h in 0..2 {
         acc[h] = acc[h].add(m[h].mul(sum));
@@ -362,187 +313,5 @@ fn float_product<B: Copy>(
             }
         }
         acc => tiles::<_, _, _, Float>(panel, |w, out| store(widen(w), out), &mut unpacked.floats, acts, acc),
-    }
-}
-
-/// A kernel for T rows of activations (blocks of A) and unpacked blocks U: adds to `acc`.
-trait Tile<U, A> {
-    fn run<const T: usize>(blocks: &[U], acts: [&[A]; T], acc: &mut [Lanes8; T]);
-}
-
-/// Unpacks a panel, a chunk of K at a time, and runs tiles of 4, 2 and 1 rows over each chunk.
-fn tiles<B, U, A, K: Tile<U, A>>(
-    panel: &[B],
-    unpack: impl Fn(&B, &mut U),
-    scratch: &mut [U],
-    acts: &[A],
-    acc: &mut [Lanes8],
-) {
-    acc.fill(ZERO());
-    let mut start = 0;
-    for chunk in panel.chunks(scratch.len()) {
-        chunk.iter().zip(scratch.iter_mut()).for_each(|(b, u)| unpack(b, u));
-        let blocks = &scratch[..chunk.len()];
-        let row = |t: usize| &acts[t * panel.len() + start..][..chunk.len()];
-        let mut t = 0;
-        let (fours, rest) = acc.as_chunks_mut::<4>();
-        for four in fours {
-            K::run(blocks, [row(t), row(t + 1), row(t + 2), row(t + 3)], four);
-            t += 4;
-        }
-        let (twos, rest) = rest.as_chunks_mut::<2>();
-        for two in twos {
-            K::run(blocks, [row(t), row(t + 1)], two);
-            t += 2;
-        }
-        let (ones, _) = rest.as_chunks_mut::<1>();
-        for one in ones {
-            K::run(blocks, [row(t)], one);
-            t += 1;
-        }
-        start += chunk.len();
-    }
-}
-
-fn unpack_nibbles<B: Nibbles>(b: &B, out: &mut Nibbles8) {
-    store(b.d().value(), &mut out.d);
-    if let Some(m) = b.m() {
-        store(m.value(), &mut out.m);
-    }
-    let (low, high) = out.q.split_at_mut(8);
-    for ((q, low), high) in b.q().iter().zip(low).zip(high) {
-        let w = U8x16::load(q);
-        w.low_nibbles().store(low);
-        w.high_nibbles().store(high);
-    }
-}
-
-/// Nibbles to Q8_0's order of bytes, Q4_0's offset taken off.
-fn nibbles_to_bytes<B: Nibbles>(b: &B, out: &mut Bytes8) {
-    store(b.d().value(), &mut out.d);
-    if let Some(m) = b.m() {
-        store(m.value(), &mut out.m);
-    }
-    let offset = if B::OFFSET { 8 } else { 0 };
-    // Pair p of weights 16·high + 4g + i, +2, with p = 8·high + 2g + i, comes from bytes i and i + 2 of each row in q[2g + h].
-    for (p, pairs) in out.q.iter_mut().enumerate() {
-        let (g, i, shift) = (p % 8 / 2, p % 2, p / 8 * 4);
-        for r in 0..8 {
-            let row = &b.q()[2 * g + r / 4][4 * (r % 4)..][..4];
-            pairs[2 * r] = ((row[i] >> shift) & 15) as i8 - offset;
-            pairs[2 * r + 1] = ((row[i + 2] >> shift) & 15) as i8 - offset;
-        }
-    }
-}
-
-fn unpack_bytes<S: Scales>(b: &Q80x8<S>, out: &mut Bytes8) {
-    store(b.d.value(), &mut out.d);
-    out.q = b.q;
-}
-
-/// Tiles by 8-bit dot products: Q4_0.
-struct MaddOffset;
-/// Tiles by 8-bit dot products: Q4_1.
-struct MaddMin;
-/// Tiles by 16-bit dot products: Q8_0, Q4_0.
-struct Dot;
-/// Tiles by 16-bit dot products: Q4_1.
-struct DotMin;
-/// Tiles of f32.
-struct Float;
-
-impl Tile<Nibbles8, Act8> for MaddOffset {
-    #[inline(never)]
-    fn run<const T: usize>(blocks: &[Nibbles8], acts: [&[Act8]; T], acc: &mut [Lanes8; T]) {
-        madd_tile::<T, true>(blocks, acts, acc);
-    }
-}
-
-impl Tile<Nibbles8, Act8> for MaddMin {
-    #[inline(never)]
-    fn run<const T: usize>(blocks: &[Nibbles8], acts: [&[Act8]; T], acc: &mut [Lanes8; T]) {
-        madd_tile::<T, false>(blocks, acts, acc);
-    }
-}
-
-impl Tile<Bytes8, Act16> for Dot {
-    #[inline(never)]
-    fn run<const T: usize>(blocks: &[Bytes8], acts: [&[Act16]; T], acc: &mut [Lanes8; T]) {
-        dot_tile::<T, false>(blocks, acts, acc);
-    }
-}
-
-impl Tile<Bytes8, Act16> for DotMin {
-    #[inline(never)]
-    fn run<const T: usize>(blocks: &[Bytes8], acts: [&[Act16]; T], acc: &mut [Lanes8; T]) {
-        dot_tile::<T, true>(blocks, acts, acc);
-    }
-}
-
-impl Tile<Single8, f32> for Float {
-    #[inline(never)]
-    fn run<const T: usize>(blocks: &[Single8], acts: [&[f32]; T], acc: &mut [Lanes8; T]) {
-        let acts = acts.map(|a| &a[..blocks.len()]);
-        let mut sums = *acc;
-        for (i, w) in blocks.iter().enumerate() {
-            let w = single(w);
-            for t in 0..T {
-                let a = F32x4::splat(acts[t][i]);
-                sums[t] = [sums[t][0].add(w[0].mul(a)), sums[t][1].add(w[1].mul(a))];
-            }
-        }
-        *acc = sums;
-    }
-}
-
-/// Eight 16-bit accumulators, two vectors of weights, one splat of activations: what fits 15 registers.
-#[inline(always)]
-fn madd_tile<const T: usize, const OFFSET: bool>(blocks: &[Nibbles8], acts: [&[Act8]; T], acc: &mut [Lanes8; T]) {
-    let ones = I16x8::splat(1);
-    let acts = acts.map(|a| &a[..blocks.len()]);
-    for (i, b) in blocks.iter().enumerate() {
-        let mut s = [[I16x8::splat(0); 2]; T];
-        if OFFSET {
-            for t in 0..T {
-                s[t] = [I16x8::splat_pair(acts[t][i].init); 2];
-            }
-        }
-        for g in 0..8 {
-            let w = [U8x16::load(&b.q[2 * g]), U8x16::load(&b.q[2 * g + 1])];
-            for t in 0..T {
-                let a = I8x16::splat4(acts[t][i].q[g]);
-                s[t] = [s[t][0].add(a.madd(w[0])), s[t][1].add(a.madd(w[1]))];
-            }
-        }
-        let (d, m) = (single(&b.d), single(&b.m));
-        for t in 0..T {
-            accumulate(&mut acc[t], [s[t][0].dot(ones), s[t][1].dot(ones)], d, acts[t][i].d);
-            if !OFFSET {
-                accumulate_min(&mut acc[t], m, acts[t][i].sum);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn dot_tile<const T: usize, const MIN: bool>(blocks: &[Bytes8], acts: [&[Act16]; T], acc: &mut [Lanes8; T]) {
-    let acts = acts.map(|a| &a[..blocks.len()]);
-    for (i, b) in blocks.iter().enumerate() {
-        let mut s = [[I32x4::splat(0); 2]; T];
-        for p in 0..16 {
-            let (halves, _) = b.q[p].as_chunks::<8>();
-            let w = [I16x8::load_i8(&halves[0]), I16x8::load_i8(&halves[1])];
-            for t in 0..T {
-                let a = I16x8::splat_pair(acts[t][i].q[p]);
-                s[t] = [s[t][0].add(w[0].dot(a)), s[t][1].add(w[1].dot(a))];
-            }
-        }
-        let (d, m) = (single(&b.d), single(&b.m));
-        for t in 0..T {
-            accumulate(&mut acc[t], s[t], d, acts[t][i].d);
-            if MIN {
-                accumulate_min(&mut acc[t], m, acts[t][i].sum);
-            }
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The CPU executor: SIMD kernels on repacked weights, a thread pool. Layer 2, called by the engine.
 //!
-//! * [`matmul`], [`activations`], [`cache`], [`math`], [`rope`]: kernels on slices, written on the vector types of [`simd`].
+//! * [`matmul`], [`tiles`], [`activations`], [`cache`], [`math`], [`rope`]: kernels on slices, written on the vector types of [`simd`].
 //! * [`run`], [`products`]: a plan's operations, split among the threads of a [`pool::Pool`].
 //! * this file: the [`Executor`], which owns weights, cache, buffers and the step.
 //!
@@ -16,6 +16,7 @@ mod rope;
 mod run;
 mod shared;
 mod simd;
+mod tiles;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU32};
 

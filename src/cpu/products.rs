@@ -7,10 +7,11 @@ use super::{
     activations::{self, Act8, Act16},
     cache::Octet,
     math,
-    matmul::{ActKind, Acts, Lanes8, Unpacked, panel_product},
+    matmul::{ActKind, Acts, Lanes8, panel_product},
     pool::Team,
     run::{CHUNKS_PER_THREAD, Context, Scratch, claim},
     simd::F32x4,
+    tiles::Unpacked,
 };
 use crate::{
     plan::{Epilogue, Lora, MatMul, Part},

@@ -21,11 +21,12 @@ use super::{
     activations::{Act8, Act16},
     cache::{AttentionScratch, Group, Octet, Pages},
     math,
-    matmul::{Acts, Flavour, Lanes8, Unpacked},
+    matmul::{Acts, Flavour, Lanes8},
     pool::Team,
     rope::RopeTable,
     shared::Shared,
     simd::F32x4,
+    tiles::Unpacked,
 };
 use crate::{
     error::{Result, try_vec},

@@ -2,8 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary compiles this and uses a part of it")]
 
 pub mod arena;
-pub mod default_model;
+pub mod case;
 pub mod cases;
+pub mod default_model;
 pub mod generate;
 pub mod gguf_builder;
 pub mod llama_model;
