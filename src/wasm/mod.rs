@@ -125,12 +125,12 @@ impl Engine {
     pub fn start(&mut self, request: JsValue) -> JsResult<()> {
         let request: GenerateRequest = from_js(request)?;
         let request = request.checked().map_err(throw)?;
-        self.ready_mut()?.session.start(request).map_err(throw)
+        self.ready_mut()?.0.session.start(request).map_err(throw)
     }
 
     /// Goes on for about `budgetMs` and returns what happened.
     pub fn advance(&mut self, budget_ms: f64) -> JsResult<JsValue> {
-        let Self { pace, state: State::Ready(engine), .. } = self else { return Err(self.ready().err().into()) };
+        let (engine, pace) = self.ready_mut()?;
         let events = pace.run(&mut engine.session, budget_ms).map_err(throw)?;
         let events: Vec<GenerateEvent> = events.into_iter().map(Into::into).collect();
         to_js(&events)
@@ -138,7 +138,7 @@ impl Engine {
 
     /// Gives up the generation in progress; the next one works.
     pub fn cancel(&mut self) -> JsResult<()> {
-        self.ready_mut()?.session.cancel().map_err(throw)
+        self.ready_mut()?.0.session.cancel().map_err(throw)
     }
 
     /// What [`pool_worker`] wants, 0 where there are no threads.
@@ -150,16 +150,16 @@ impl Engine {
     fn ready(&self) -> JsResult<&engine::Engine> {
         match &self.state {
             State::Ready(engine) => Ok(engine),
-            State::Loading(_) => Err(throw(Error::internal("the model is still loading"))),
+            State::Loading(_) => Err(throw(still_loading())),
             State::Failed(error) => Err(throw(error.clone())),
         }
     }
 
-    fn ready_mut(&mut self) -> JsResult<&mut engine::Engine> {
-        self.ready()?;
+    fn ready_mut(&mut self) -> JsResult<(&mut engine::Engine, &mut Pace)> {
         match &mut self.state {
-            State::Ready(engine) => Ok(engine),
-            _ => Err(JsValue::UNDEFINED),
+            State::Ready(engine) => Ok((engine, &mut self.pace)),
+            State::Loading(_) => Err(throw(still_loading())),
+            State::Failed(error) => Err(throw(error.clone())),
         }
     }
 
@@ -168,6 +168,10 @@ impl Engine {
         self.state = State::Failed(error.clone());
         throw(error)
     }
+}
+
+fn still_loading() -> Error {
+    Error::internal("the model is still loading")
 }
 
 /// An error as JavaScript sees it.

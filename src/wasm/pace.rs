@@ -12,7 +12,7 @@ use crate::{
 const MIN_SLICE_MS: f64 = 8.0;
 /// Longest slice, so that messages are looked at in time.
 const MAX_SLICE_MS: f64 = 50.0;
-/// The clock is looked at about this often in a slice.
+/// The clock is looked at at least this often in a slice.
 const LOOKS_PER_SLICE: f64 = 4.0;
 /// A clock may be coarse (0.1 ms in some browsers): shorter spans say nothing.
 const SHORTEST_SPAN_MS: f64 = 0.5;
@@ -32,9 +32,14 @@ impl Pace {
         let start_ms = self.now_ms()?;
         let mut before_ms = start_ms;
         let mut events = vec![];
-        while session.is_busy() && before_ms - start_ms < budget_ms {
+        while session.is_busy() {
+            let left_ms = budget_ms - (before_ms - start_ms);
             let rows = session.step_rows();
-            let n_ops = self.next_ops(rows, budget_ms);
+            let expected_ms = rows.zip(self.unit_ms).map_or(0.0, |(rows, unit_ms)| rows as f64 * unit_ms);
+            if left_ms <= 0.0 || (before_ms > start_ms && expected_ms > left_ms) {
+                break;
+            }
+            let n_ops = self.next_ops(rows, left_ms.min(budget_ms / LOOKS_PER_SLICE));
             events.append(&mut session.advance(n_ops)?);
             let now_ms = self.now_ms()?;
             // Between steps it is not known what comes: then it is known now, unless the step was over at once.
@@ -46,10 +51,10 @@ impl Pace {
         Ok(events)
     }
 
-    /// Operations until the next look at the clock. Carefully one where nothing is known of the step or the machine.
-    fn next_ops(&self, rows: Option<usize>, budget_ms: f64) -> usize {
+    /// Operations that take about `span_ms`. Carefully one where nothing is known of the step or the machine.
+    fn next_ops(&self, rows: Option<usize>, span_ms: f64) -> usize {
         let (Some(rows), Some(unit_ms)) = (rows, self.unit_ms) else { return 1 };
-        (budget_ms / LOOKS_PER_SLICE / (unit_ms * rows as f64)).clamp(1.0, 10_000.0) as usize
+        (span_ms / (unit_ms * rows as f64)).clamp(1.0, 10_000.0) as usize
     }
 
     /// Learns: at once where the machine is slower than thought, by and by where it is faster. A span that the clock can

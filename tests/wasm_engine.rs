@@ -1,0 +1,186 @@
+//! The classes that JavaScript sees, driven as the worker drives them: `www/pkg/src/abi.ts` says what goes in and out.
+#![cfg(target_arch = "wasm32")]
+
+mod common;
+
+use common::tiny_llama::{TinyConfig, tiny_llama};
+use js_sys::{Array, JSON, Object, Reflect, Uint32Array};
+use kinglet::wasm::Engine;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+fn json(text: &str) -> JsValue {
+    JSON::parse(text).unwrap()
+}
+
+fn get(object: &JsValue, key: &str) -> JsValue {
+    Reflect::get(object, &key.into()).unwrap()
+}
+
+fn set(object: &JsValue, key: &str, value: &JsValue) {
+    Reflect::set(object, &key.into(), value).unwrap();
+}
+
+fn text(object: &JsValue, key: &str) -> String {
+    get(object, key).as_string().unwrap_or_else(|| panic!("{key} of {object:?} is no string"))
+}
+
+fn number(object: &JsValue, key: &str) -> f64 {
+    get(object, key).as_f64().unwrap_or_else(|| panic!("{key} of {object:?} is no number"))
+}
+
+fn loaded() -> Engine {
+    let mut engine = Engine::new(json(r#"{"kvType":"f16","threads":2}"#)).unwrap();
+    let mut headers = vec![];
+    for chunk in tiny_llama(&TinyConfig::default(), 1).build().chunks(5000) {
+        headers.push(engine.feed(chunk).unwrap());
+    }
+    let told: Vec<_> = headers.into_iter().filter(|h| !h.is_undefined()).collect();
+    assert_eq!(told.len(), 1, "the header is told once");
+    assert!(number(&told[0], "fileBytes") > 50_000.0);
+    engine.finish().unwrap();
+    engine
+}
+
+fn request() -> JsValue {
+    let request = json(
+        r#"{"stop":[],"n":2,"seed":9007199254740991,"temperature":1,"topK":40,"topP":0.95,"minP":0.05,"repeatPenalty":1.1,
+            "frequencyPenalty":0.1,"presencePenalty":0,"logitBias":[[5,-1.5]],"logprobs":2,"echo":true,"ignoreEos":true,
+            "cachePrompt":true,"maxTokens":5}"#,
+    );
+    set(&request, "prompt", &Uint32Array::from(&[70u32, 71, 72, 73][..]));
+    request
+}
+
+/// Runs to the end; the events as a list.
+fn events(engine: &mut Engine, request: &JsValue) -> Vec<JsValue> {
+    engine.start(request.clone()).unwrap();
+    let mut all = vec![];
+    loop {
+        let events = engine.advance(0.0).unwrap().dyn_into::<Array>().unwrap();
+        all.extend(events.iter());
+        if all.last().is_some_and(|e| text(e, "type") == "end") {
+            return all;
+        }
+    }
+}
+
+fn of_type<'a>(events: &'a [JsValue], kind: &str) -> Vec<&'a JsValue> {
+    events.iter().filter(|e| text(e, "type") == kind).collect()
+}
+
+#[wasm_bindgen_test]
+fn facts_and_templates_are_plain_objects() {
+    let engine = loaded();
+    let info = engine.info().unwrap();
+    assert!(info.is_instance_of::<Object>() && !info.is_instance_of::<js_sys::Map>());
+    assert_eq!(text(&info, "quantization"), "Q8_0");
+    assert_eq!((number(&info, "contextLength"), number(&info, "vocabularySize")), (256.0, 320.0));
+    assert!(number(&get(&info, "memory"), "weightsBytes") > 0.0);
+    assert_eq!((number(&info, "threads"), engine.pool_address()), (1.0, 0), "this build has no shared memory");
+    assert_eq!(text(&info, "simd"), "simd128");
+    let template = engine.template().unwrap();
+    assert_eq!(text(&template, "bosToken"), "<|im_start|>");
+    assert_eq!(get(&template, "specialStrings").unchecked_into::<Array>().length(), 3);
+}
+
+#[wasm_bindgen_test]
+fn text_becomes_tokens_and_text_again() {
+    let engine = loaded();
+    let ids = engine.tokenize("<|im_start|>a né 🙂", true, true, None).unwrap();
+    assert_eq!(ids[0], 1);
+    assert_eq!(engine.detokenize(&ids).unwrap(), "<|im_start|>a né 🙂");
+    let joined = engine.tokenize("<\u{fdd0}|im_start|>a", true, true, Some("\u{fdd0}".into())).unwrap();
+    assert!(!joined.contains(&1), "what a user wrote stays text");
+    assert_eq!(engine.detokenize(&joined).unwrap(), "<|im_start|>a");
+}
+
+#[wasm_bindgen_test]
+fn a_generation_says_what_happened_in_plain_objects() {
+    let mut engine = loaded();
+    let all = events(&mut engine, &request());
+    let echo = of_type(&all, "echo")[0];
+    assert_eq!(get(echo, "ids").unchecked_into::<Array>().length(), 4);
+    let scores = get(echo, "logprobs").unchecked_into::<Array>();
+    assert!(scores.get(0).is_null() && scores.get(1).as_f64().is_some_and(|l| l < 0.0));
+    let tokens = of_type(&all, "token");
+    assert_eq!(tokens.len(), 10);
+    for token in &tokens {
+        assert!(number(token, "logprob") < 0.0);
+        let top = get(token, "top").unchecked_into::<Array>();
+        assert_eq!(top.length(), 2);
+        assert!(number(&top.get(0), "logprob") >= number(&top.get(1), "logprob"));
+    }
+    assert_eq!(of_type(&all, "done").iter().map(|d| text(d, "reason")).collect::<Vec<_>>(), ["length", "length"]);
+    let usage = get(all.last().unwrap(), "usage");
+    assert_eq!((number(&usage, "promptTokens"), number(&usage, "completionTokens")), (4.0, 10.0));
+
+    // Without log-probabilities there are none; resumed, the rest comes.
+    let plain = request();
+    set(&plain, "logprobs", &JsValue::UNDEFINED);
+    set(&plain, "echo", &false.into());
+    let whole = events(&mut engine, &plain);
+    assert!(of_type(&whole, "token").iter().all(|t| get(t, "logprob").is_undefined() && get(t, "top").is_undefined()));
+    let of_choice = |all: &[JsValue], choice: f64| -> Vec<f64> {
+        let tokens = of_type(all, "token").into_iter().filter(|t| number(t, "choice") == choice);
+        tokens.map(|t| number(t, "id")).collect()
+    };
+    let given = Array::new();
+    for choice in [0.0, 1.0] {
+        given.push(&of_choice(&whole, choice)[..2].iter().map(|id| JsValue::from_f64(*id)).collect::<Array>());
+    }
+    set(&plain, "generated", &given);
+    let rest = events(&mut engine, &plain);
+    assert_eq!(of_choice(&rest, 1.0), of_choice(&whole, 1.0)[2..]);
+}
+
+#[wasm_bindgen_test]
+fn what_is_wrong_is_thrown_as_a_plain_object_and_harms_nothing() {
+    let mut engine = loaded();
+    let expected = JSON::stringify(&events(&mut engine, &request()).into_iter().collect::<Array>()).unwrap();
+    let cases = [
+        ("temperature", JsValue::from_f64(f64::NAN), "RangeError"),
+        ("temperature", "warm".into(), "TypeError"),
+        ("topK", (-5).into(), "RangeError"),
+        ("topK", 1.5.into(), "RangeError"),
+        ("seed", (-1).into(), "RangeError"),
+        ("n", 0.into(), "RangeError"),
+        ("maxTokens", (-1).into(), "RangeError"),
+        ("stop", json(r#"[""]"#), "RangeError"),
+        ("prompt", json("[1,320]"), "RangeError"),
+        ("prompt", json("[1,-1]"), "TypeError"),
+        ("prompt", JsValue::UNDEFINED, "TypeError"),
+        ("prompt", Uint32Array::new_with_length(257).into(), "E_CONTEXT_OVERFLOW"),
+    ];
+    for (key, value, code) in cases {
+        let bad = request();
+        set(&bad, key, &value);
+        let thrown = engine.start(bad).unwrap_err();
+        assert_eq!(text(&thrown, "code"), code, "{key}: {}", text(&thrown, "message"));
+        if code == "E_CONTEXT_OVERFLOW" {
+            assert_eq!(number(&get(&thrown, "details"), "requestedTokens"), 257.0);
+        }
+    }
+    engine.start(request()).unwrap();
+    engine.cancel().unwrap();
+    engine.cancel().unwrap();
+    let after = events(&mut engine, &request());
+    let results = |all: &[JsValue]| JSON::stringify(&all.iter().cloned().collect::<Array>()).unwrap();
+    assert_eq!(results(&after), expected, "a scored prompt reuses nothing, so even the counts are the same");
+}
+
+#[wasm_bindgen_test]
+fn a_file_that_is_refused_stays_refused_and_another_engine_works() {
+    for options in [r#"{"kvType":"q8","threads":1}"#, r#"{"threads":1}"#, r#"{"kvType":"f16","threads":0}"#] {
+        assert!(text(&Engine::new(json(options)).err().unwrap(), "code").ends_with("Error"));
+    }
+    let mut engine = Engine::new(json(r#"{"kvType":"f32","threads":1,"contextLength":64}"#)).unwrap();
+    assert_eq!(text(&engine.info().unwrap_err(), "code"), "E_INTERNAL");
+    assert_eq!(text(&engine.feed(b"<html>").unwrap_err(), "code"), "E_FILE_FORMAT");
+    for again in [engine.finish().err(), engine.info().err(), engine.advance(1.0).err(), engine.cancel().err()] {
+        assert_eq!(text(&again.unwrap(), "code"), "E_FILE_FORMAT");
+    }
+    assert!(loaded().start(request()).is_ok());
+}
