@@ -34,7 +34,7 @@ const chat = new Chat(transcript, {
 function showState(state: State): void {
   document.body.dataset.state = state;
   const info = loader.engine?.info;
-  byId('loaded-name', HTMLElement).textContent = info ? `${info.name || info.architecture} · ${info.quantization}` : '';
+  byId('loaded-name', HTMLElement).textContent = info ? `${loader.name} · ${info.quantization}` : '';
   if (info) showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
   if (state !== 'ready') showPanel(false);
   if (state === 'ready') void chat.reset();

@@ -26,7 +26,7 @@ function facts({ device, memory, ...info }: Info): [string, string][] {
     ['Threads', count(device.threads)],
     ['Instructions', device.simd === 'relaxed' ? 'relaxed SIMD' : '128-bit SIMD'],
     ['Isolated page', crossOriginIsolated ? 'yes' : 'no'],
-    ['Model', info.name || info.architecture],
+    ['Name in the file', info.name || 'none'],
     ['Weights', `${parameters(info.parameters)}, ${info.quantization}`],
     ['File', bytes(info.fileBytes)],
     ['Context', `${count(info.contextLength)} tokens`],

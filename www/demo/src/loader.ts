@@ -32,6 +32,8 @@ const announce = byId('announce', HTMLElement);
 
 export class Loader {
   engine: Engine | undefined;
+  /** What the page calls the model; the name inside the file is often a working title. */
+  name = '';
   readonly #changed: (state: State) => void;
   #abort: AbortController | undefined;
 
@@ -66,6 +68,7 @@ export class Loader {
       }
       this.#abort = undefined;
       this.engine = engine;
+      this.name = model.name;
       announce.textContent = `${model.name} is ready.`;
       this.#changed('ready');
       return true;
