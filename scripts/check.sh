@@ -47,8 +47,11 @@ test_e2e() {
     KINGLET_MODELS=$KINGLET_CACHE/models node --test --test-concurrency=1 'tests/e2e/*.test.mjs'
 }
 
+# The TypeScript of the demo page is checked against the built package, so the package is built first.
 lint() {
     setup_build
+    build_all
+    # shellcheck disable=SC2034 # read by part()
     KEEP_GOING=1
     part "lint: rustfmt" cargo fmt --check
     part "lint: clippy, native" cargo clippy --quiet --all-targets -- -D warnings
@@ -59,6 +62,7 @@ lint() {
 }
 
 lint_types() {
+    www/pkg/node_modules/.bin/tsc -p www/pkg/tsconfig.json --noEmit
     www/demo/node_modules/.bin/tsc -p www/demo/tsconfig.json --noEmit
 }
 

@@ -107,7 +107,7 @@ install_with_apt() {
 
 # ensure_npm_packages DIRECTORIES…: `npm ci` where the lock file has changed since the last time.
 ensure_npm_packages() {
-    has node && has npm || die "Node.js 20 or newer with npm is missing: https://nodejs.org"
+    if ! has node || ! has npm; then die "Node.js 20 or newer with npm is missing: https://nodejs.org"; fi
     local major directory
     major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
     [ "$major" -ge 20 ] || die "Node.js is $(node --version), 20 or newer is needed: https://nodejs.org"
