@@ -33,7 +33,7 @@ build_wasm() {
         note "$flavour: unchanged"
     else
         rm -rf "$out"
-        wasm-bindgen --target web --out-dir "$out" --out-name kinglet "$raw"
+        wasm-bindgen --target web --omit-default-module-path --out-dir "$out" --out-name kinglet "$raw"
         optimize "$features" "$out/kinglet_bg.wasm" "$out/optimized.wasm"
         stamp "$stamp" "$raw" scripts/wasm.sh Cargo.lock
     fi

@@ -1,0 +1,3 @@
+import * as kinglet from 'kinglet';
+
+globalThis.kinglet = kinglet;
