@@ -41,6 +41,7 @@ export class Client<M extends RequestMap<M>> {
   #markStarted: { resolve(): void; reject(error: unknown): void } | undefined;
   #nextId = 1;
   #failure: { error: unknown } | undefined;
+  #onFail: (() => void) | undefined;
 
   /** `startError` says what to reject with when the worker's script does not run: the page knows more than the event does. */
   constructor(worker: WorkerLike, startError: () => Error, startLimitMs = START_LIMIT_MS) {
@@ -90,6 +91,11 @@ export class Client<M extends RequestMap<M>> {
     return { result, settled, cancel: (reason) => cancel(reason), acknowledge: (count) => this.#post({ kind: 'ack', id, count }) };
   }
 
+  /** Runs `then` when this has ended. */
+  whenFailed(then: () => void): void {
+    this.#onFail = then;
+  }
+
   /** Ends the worker; everything pending and everything later rejects with `error`. Only the first call counts. */
   fail(error: unknown): void {
     if (this.#failure) return;
@@ -102,6 +108,7 @@ export class Client<M extends RequestMap<M>> {
       pending.settle();
     }
     this.#pending.clear();
+    this.#onFail?.();
   }
 
   #post(message: ToWorker<M>, transfer: Transferable[] = []): void {

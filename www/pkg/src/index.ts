@@ -5,7 +5,7 @@ import { type ChatCompletions, createChat } from './chat.js';
 import { Client } from './client.js';
 import { type Completions, createCompletion } from './completions.js';
 import { Core } from './core.js';
-import { unsupported } from './errors.js';
+import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, detect } from './features.js';
 import { asBag, checkLoad, checkMessages, checkTokens, plainHeaders } from './params.js';
 import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
@@ -20,6 +20,9 @@ export type { ErrorCode, ErrorDetails } from './errors.js';
 export type { ChatCompletions } from './chat.js';
 export type { Completions } from './completions.js';
 export type * from './types.js';
+
+/** What relative URLs are relative to: the page, or the worker that the caller runs in. */
+const BASE = globalThis.document?.baseURI ?? globalThis.location.href;
 
 /** A loaded model. Make one with {@link Kinglet.load}; end it with {@link Kinglet.close}, which gives its memory back. */
 export class Kinglet {
@@ -47,16 +50,19 @@ export class Kinglet {
     checkLoad(options);
     options.signal?.throwIfAborted();
     const choice = choose(detect(), options.threads);
-    const described = describeSource(source, plainHeaders(options.headers), document.baseURI);
+    const described = describeSource(source, plainHeaders(options.headers), BASE);
     const watch = watchStart('worker.js', options.workerUrl);
+    const faults = new BroadcastChannel(`kinglet-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`);
     let client: Client<EngineRequests> | undefined;
     let templates: TemplateRenderer | undefined;
     try {
       const engine = new Client<EngineRequests>(
         spawn(() => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), './worker.js', options.workerUrl), () => watch.error());
       client = engine;
+      faults.onmessage = ({ data }: MessageEvent<PlainError>) => engine.fail(fromPlain(data));
+      engine.whenFailed(() => faults.close());
       templates = startTemplates(options.workerUrl);
-      const loading = engine.call('load', loadInput(described.descriptor, choice, options), {
+      const loading = engine.call('load', loadInput(described.descriptor, choice, options, faults.name), {
         transfer: described.transfer, signal: options.signal,
         onEvent: (event) => {
           try {
@@ -70,6 +76,7 @@ export class Kinglet {
       return new Kinglet(new Core(engine, templates, loaded, infoOf(loaded, choice)));
     } catch (thrown) {
       client?.fail(thrown);
+      faults.close();
       templates?.close(thrown);
       throw thrown;
     } finally {
@@ -144,7 +151,7 @@ function notBuilt(what: string): never {
 }
 
 function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
-  const beside = workerUrl === undefined ? undefined : new URL('./template-worker.js', new URL(workerUrl, document.baseURI));
+  const beside = workerUrl === undefined ? undefined : new URL('./template-worker.js', new URL(workerUrl, BASE));
   return new TemplateRenderer(() => {
     const watch = watchStart('template-worker.js', beside);
     const worker = spawn(() => new Worker(new URL('./template-worker.js', import.meta.url), { type: 'module' }), './template-worker.js', beside);
@@ -152,12 +159,12 @@ function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
   });
 }
 
-function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOptions): LoadInput {
-  const input: LoadInput = { source, build: choice.build, threads: choice.threads, kvType: options.kvType === 'f32' ? 'f32' : 'f16' };
+function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOptions, faultChannel: string): LoadInput {
+  const input: LoadInput = { source, build: choice.build, threads: choice.threads, kvType: options.kvType === 'f32' ? 'f32' : 'f16', faultChannel };
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
   if (typeof options.sha256 === 'string') input.sha256 = options.sha256.toLowerCase();
   if (options.wasmUrl !== undefined) {
-    const url = new URL(options.wasmUrl, document.baseURI);
+    const url = new URL(options.wasmUrl, BASE);
     input.wasmUrl = url.pathname.endsWith('/') ? new URL(`kinglet_${choice.build}.wasm`, url).href : url.href;
   }
   return input;

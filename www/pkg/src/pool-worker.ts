@@ -13,5 +13,9 @@ globalThis.addEventListener('message', ({ data }: MessageEvent<PoolStart>) => {
   } catch (thrown) {
     return reply({ kind: 'error', error: toPlain(thrown) });
   }
-  poolWorker(data.address, data.index);
+  try {
+    poolWorker(data.address, data.index);
+  } catch (trap) {
+    new BroadcastChannel(data.faultChannel).postMessage(toPlain(trap));
+  }
 }, { once: true });

@@ -32,6 +32,8 @@ export interface LoadInput {
   contextLength?: number;
   kvType: 'f16' | 'f32';
   sha256?: string;
+  /** Name of a BroadcastChannel on which a pool thread tells the page that it crashed: the engine's worker then waits for it in vain. */
+  faultChannel: string;
 }
 
 export interface LoadOutput {
@@ -105,6 +107,7 @@ export interface PoolStart {
   memory: WebAssembly.Memory;
   address: number;
   index: number;
+  faultChannel: string;
 }
 /** Pool worker to the engine's worker. */
 export type PoolReply = { kind: 'started' } | { kind: 'error'; error: PlainError };

@@ -25,7 +25,7 @@ export function spawn(literal: () => Worker, file: string, url?: string | URL): 
     if (!retry) throw startError(file, thrown);
   }
   try {
-    return start(url === undefined ? new URL(file, here) : new URL(url, globalThis.document?.baseURI ?? here));
+    return start(url === undefined ? new URL(file, here) : new URL(url, globalThis.document?.baseURI ?? globalThis.location.href));
   } catch (thrown) {
     throw thrown instanceof KingletError ? thrown : startError(file, thrown);
   }

@@ -50,8 +50,9 @@ export class TemplateRenderer {
   }
 
   #end(client: Client<TemplateRequests>, error: KingletError): void {
-    if (this.#client === client) this.#client = this.#start();
     client.fail(error);
+    // Where the page does not let a second worker start, this one's error stays.
+    if (this.#client === client) this.#client = this.#start();
   }
 
   #start(): Client<TemplateRequests> {

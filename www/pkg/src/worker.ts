@@ -24,7 +24,7 @@ async function instantiate(input: LoadInput): Promise<Runtime> {
     createSha256: () => new Sha256(),
     startPool: async (engine, threads) => {
       const address = engine.poolAddress();
-      await Promise.all(Array.from({ length: threads - 1 }, (_, i) => startThread({ module, memory, address, index: i + 1 })));
+      await Promise.all(Array.from({ length: threads - 1 }, (_, i) => startThread({ module, memory, address, index: i + 1, faultChannel: input.faultChannel })));
     },
   };
 }

@@ -132,7 +132,7 @@ export async function loadFake(faults: Faults = {}): Promise<Fake> {
     else serve<TemplateRequests>(scope, new TemplateHost(), { trapsAreFatal: false });
     return { worker, startError: () => new Error('did not start') };
   });
-  const loaded: LoadOutput = await client.call('load', { source: { kind: 'blob', blob: new Blob([new Uint8Array(100)]) }, build: 'simd', threads: 1, kvType: 'f16' }).result;
+  const loaded: LoadOutput = await client.call('load', { source: { kind: 'blob', blob: new Blob([new Uint8Array(100)]) }, build: 'simd', threads: 1, kvType: 'f16', faultChannel: '' }).result;
   const info: Info = { ...loaded.info, fileBytes: loaded.fileBytes, chatTemplate: 'file', device: { kind: 'cpu', threads: 1, simd: 'simd128', reason: 'test' }, build: 'test' };
   return { core: new Core(client, templates, loaded, info), engine, client, workers, n_templates: () => n_templates };
 }

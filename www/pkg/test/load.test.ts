@@ -15,7 +15,7 @@ function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
   const client = new Client<EngineRequests>(worker, () => new Error('did not start'));
   serve<EngineRequests>(scope, hostOf(engine), { trapsAreFatal: true });
   const events: ProgressEvent[] = [];
-  const { result } = client.call('load', { source: { kind: 'blob', blob: new Blob([bytes]) }, build: 'simd', threads: 1, kvType: 'f16', ...more }, { onEvent: (event) => events.push(event) });
+  const { result } = client.call('load', { source: { kind: 'blob', blob: new Blob([bytes]) }, build: 'simd', threads: 1, kvType: 'f16', faultChannel: '', ...more }, { onEvent: (event) => events.push(event) });
   return { engine, events, result };
 }
 const code = (expected: string) => (error: unknown) => error instanceof KingletError && error.code === expected;
