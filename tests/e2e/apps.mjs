@@ -11,7 +11,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 export function installApps() {
   const folder = mkdtempSync(join(tmpdir(), 'kinglet-e2e-'));
   npm(root, 'pack', './www/pkg', '--pack-destination', folder);
-  const tarball = join(folder, readdirSync(folder).find((name) => name.endsWith('.tgz')));
+  const tarball = join(
+    folder,
+    readdirSync(folder).find((name) => name.endsWith('.tgz')),
+  );
   const app = (name) => {
     const to = join(folder, name);
     cpSync(join(root, 'tests/e2e/apps', name), to, { recursive: true });
@@ -27,5 +30,9 @@ export function installApps() {
 }
 
 function npm(cwd, ...args) {
-  execFileSync('npm', [...args], { cwd, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, npm_config_audit: 'false', npm_config_fund: 'false', npm_config_loglevel: 'error' } });
+  execFileSync('npm', [...args], {
+    cwd,
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, npm_config_audit: 'false', npm_config_fund: 'false', npm_config_loglevel: 'error' },
+  });
 }

@@ -31,7 +31,11 @@ after(async () => {
 
 /** Opens the page in a context of its own, runs `visit`, and holds what is watched. `expected`: console errors that belong. */
 async function visiting({ at = site, expected = [], viewport = { width: 1280, height: 800 }, ...options }, visit) {
-  const context = await browser.newContext({ viewport, permissions: ['clipboard-read', 'clipboard-write'], ...options });
+  const context = await browser.newContext({
+    viewport,
+    permissions: ['clipboard-read', 'clipboard-write'],
+    ...options,
+  });
   const page = await context.newPage();
   const problems = [];
   page.on('console', (message) => {
@@ -52,7 +56,10 @@ async function visiting({ at = site, expected = [], viewport = { width: 1280, he
       trace = await browser.stopTracing();
     }
     assert.deepEqual(longTasks(trace), [], 'processor time of tasks of the page over 50 ms');
-    assert.deepEqual(problems.filter((text) => !expected.some((pattern) => pattern.test(text))), []);
+    assert.deepEqual(
+      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
+      [],
+    );
   } finally {
     await context.close();
   }
@@ -64,15 +71,24 @@ function longTasks(trace) {
   const thread = (event) => `${event.pid}/${event.tid}`;
   const isMain = (event) => event.name === 'thread_name' && event.args.name === 'CrRendererMain';
   const mains = new Set(traceEvents.filter(isMain).map(thread));
-  const tasks = traceEvents.filter((event) => event.name === 'ThreadControllerImpl::RunTask' && mains.has(thread(event)));
-  assert.ok(tasks.some((task) => task.tdur > 0), 'the trace has tasks with their processor time');
+  const tasks = traceEvents.filter(
+    (event) => event.name === 'ThreadControllerImpl::RunTask' && mains.has(thread(event)),
+  );
+  assert.ok(
+    tasks.some((task) => task.tdur > 0),
+    'the trace has tasks with their processor time',
+  );
   const long = tasks.filter((task) => task.tdur / 1000 > LONGEST_TASK_MS);
-  return long.map(({ tdur, dur, args }) => `${tdur / 1000} ms (${dur / 1000} by the clock) in ${args.src_func}, ${args.src_file}`);
+  return long.map(
+    ({ tdur, dur, args }) => `${tdur / 1000} ms (${dur / 1000} by the clock) in ${args.src_func}, ${args.src_file}`,
+  );
 }
 
 const ready = (page) => page.waitForSelector('body[data-state=ready]', { timeout: 120_000 });
 const answered = (page, n = 1) =>
-  page.waitForFunction((n) => document.querySelectorAll('.answer:not([aria-busy]) .figures').length >= n, n, { timeout: 120_000 });
+  page.waitForFunction((n) => document.querySelectorAll('.answer:not([aria-busy]) .figures').length >= n, n, {
+    timeout: 120_000,
+  });
 const answerText = (page) => page.locator('.answer .answer-text').last().innerText();
 
 async function limitAnswers(page, tokens) {
@@ -90,13 +106,20 @@ test('loads the default model with progress and says what runs where', () =>
     const seen = await page.evaluateHandle(() => {
       const texts = new Set();
       const target = document.getElementById('progress-text');
-      new MutationObserver(() => texts.add(target.textContent)).observe(target, { childList: true, characterData: true, subtree: true });
+      new MutationObserver(() => texts.add(target.textContent)).observe(target, {
+        childList: true,
+        characterData: true,
+        subtree: true,
+      });
       return texts;
     });
     await page.click('#load-default');
     await ready(page);
     const texts = await seen.evaluate((set) => [...set]);
-    assert.ok(texts.some((text) => /MB of 98\.\d MB · \d+ % · .*\/s/.test(text)), `progress said: ${texts.join(' | ')}`);
+    assert.ok(
+      texts.some((text) => /MB of 98\.\d MB · \d+ % · .*\/s/.test(text)),
+      `progress said: ${texts.join(' | ')}`,
+    );
     assert.match(await page.innerText('#reason'), /\w+/);
     const facts = await page.innerText('#facts');
     assert.match(facts, /Threads/);
@@ -235,7 +258,11 @@ test('what cannot be loaded is explained, with its code, and the page goes on', 
     await page.press('#model-url', 'Enter');
     await page.waitForSelector('#load-error:visible');
     assert.match(await page.innerText('#load-error'), /could not be fetched.*E_NETWORK/s);
-    await page.setInputFiles('#model-file', { name: 'page.gguf', mimeType: '', buffer: Buffer.from('<!doctype html><p>not a model') });
+    await page.setInputFiles('#model-file', {
+      name: 'page.gguf',
+      mimeType: '',
+      buffer: Buffer.from('<!doctype html><p>not a model'),
+    });
     await page.waitForFunction(() => /E_FILE_FORMAT/.test(document.getElementById('load-error').innerText));
     await page.click('#load-default');
     await ready(page);
@@ -289,7 +316,9 @@ test('the watchers notice: a long task, a console error, a foreign request', asy
   ];
   for (const wrong of wrongs) {
     const visit = async (page) => {
-      await page.evaluate((source) => new Promise((done) => setTimeout(() => done(eval(`(${source})()`)))), String(wrong)).catch(() => undefined);
+      await page
+        .evaluate((source) => new Promise((done) => setTimeout(() => done(eval(`(${source})()`)))), String(wrong))
+        .catch(() => undefined);
       await page.waitForTimeout(200);
     };
     await assert.rejects(visiting({ bypassCSP: true }, visit), assert.AssertionError, String(wrong));

@@ -50,7 +50,11 @@ test('ranges', async () => {
   ];
   for (const [range, status, body, contentRange] of cases) {
     const response = await get('/digits.bin', { range });
-    assert.deepEqual([response.status, await response.text(), response.headers.get('content-range')], [status, body, contentRange], range);
+    assert.deepEqual(
+      [response.status, await response.text(), response.headers.get('content-range')],
+      [status, body, contentRange],
+      range,
+    );
   }
   const etag = (await get('/digits.bin')).headers.get('etag');
   assert.equal((await get('/digits.bin', { range: 'bytes=1-', 'if-range': etag })).status, 206);
@@ -61,9 +65,19 @@ test('ranges', async () => {
 test('nothing outside the folder, nothing but reading', async () => {
   const raw = (path) =>
     new Promise((done, failed) => {
-      request(site.url, { path }, (response) => done(response.resume().statusCode)).on('error', failed).end();
+      request(site.url, { path }, (response) => done(response.resume().statusCode))
+        .on('error', failed)
+        .end();
     });
-  for (const path of ['/none', '/../etc/hostname', '/%2e%2e/%2e%2e/etc/hostname', '/outside', '/%00', '/%', '/..%2f..%2fetc/hostname']) {
+  for (const path of [
+    '/none',
+    '/../etc/hostname',
+    '/%2e%2e/%2e%2e/etc/hostname',
+    '/outside',
+    '/%00',
+    '/%',
+    '/..%2f..%2fetc/hostname',
+  ]) {
     assert.equal(await raw(path), 404, path);
   }
   assert.equal((await fetch(site.url, { method: 'POST' })).status, 405);

@@ -4,7 +4,13 @@ import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.wasm': 'application/wasm', '.json': 'application/json' };
+const TYPES = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.wasm': 'application/wasm',
+  '.json': 'application/json',
+};
 
 const ISOLATION = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
 const FOR_ALL = { 'access-control-allow-origin': '*', 'cross-origin-resource-policy': 'cross-origin' };
@@ -20,15 +26,20 @@ export async function openSite({ mounts, isolated = false, policy, headers = {} 
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     requests.push(pathname);
-    for (const [name, value] of Object.entries({ ...FOR_ALL, ...(isolated ? ISOLATION : {}), ...headers })) response.setHeader(name, value);
+    for (const [name, value] of Object.entries({ ...FOR_ALL, ...(isolated ? ISOLATION : {}), ...headers }))
+      response.setHeader(name, value);
     if (policy) response.setHeader('content-security-policy', policy);
     const prefix = prefixes.find((candidate) => pathname.startsWith(candidate));
     const file = prefix && join(mounts[prefix], pathname.slice(prefix.length) || 'index.html');
     for (const [pattern, answer] of answers) if (pathname.endsWith(pattern)) return answer(response, file, request);
     const size = fileSize(file);
     if (pathname === '/favicon.ico') return response.writeHead(204).end();
-    if (size === undefined) return response.writeHead(404, { 'content-type': 'text/html' }).end('<!doctype html><title>404</title>');
-    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'content-length': size });
+    if (size === undefined)
+      return response.writeHead(404, { 'content-type': 'text/html' }).end('<!doctype html><title>404</title>');
+    response.writeHead(200, {
+      'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
+      'content-length': size,
+    });
     createReadStream(file).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -36,10 +47,11 @@ export async function openSite({ mounts, isolated = false, policy, headers = {} 
     url: `http://127.0.0.1:${server.address().port}`,
     requests,
     answers,
-    close: () => new Promise((resolve) => {
-      server.close(resolve);
-      server.closeAllConnections();
-    }),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
   };
 }
 

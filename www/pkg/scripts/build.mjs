@@ -18,7 +18,10 @@ function vendorTemplates() {
   const jinja = inRoot('node_modules/@huggingface/jinja');
   const { version } = JSON.parse(fs.readFileSync(path.join(jinja, 'package.json'), 'utf8'));
   const source = fs.readFileSync(path.join(jinja, 'dist/index.js'), 'utf8');
-  fs.writeFileSync(inRoot('src/vendor/jinja.js'), `// @huggingface/jinja ${version}, unchanged; MIT licence, see jinja.LICENSE.\n${source}`);
+  fs.writeFileSync(
+    inRoot('src/vendor/jinja.js'),
+    `// @huggingface/jinja ${version}, unchanged; MIT licence, see jinja.LICENSE.\n${source}`,
+  );
   copy(path.join(jinja, 'LICENSE'), inRoot('src/vendor/jinja.LICENSE'));
 }
 
@@ -26,11 +29,19 @@ function vendorTemplates() {
 function writeMemorySize() {
   const glue = fs.readFileSync(inRoot('src/generated/kinglet.js'), 'utf8');
   const pages = /new WebAssembly\.Memory\(\{\s*initial:\s*(\d+)/.exec(glue)?.[1];
-  if (!pages) throw new Error('src/generated/kinglet.js does not make a memory: is it the glue of a build with shared memory?');
-  fs.writeFileSync(inRoot('src/generated/memory.ts'), `// Written by scripts/build.mjs from the glue.\n\n/** Pages of 64 KiB that the module asks for at least. */\nexport const INITIAL_MEMORY_PAGES = ${pages};\n`);
+  if (!pages)
+    throw new Error('src/generated/kinglet.js does not make a memory: is it the glue of a build with shared memory?');
+  fs.writeFileSync(
+    inRoot('src/generated/memory.ts'),
+    `// Written by scripts/build.mjs from the glue.\n\n/** Pages of 64 KiB that the module asks for at least. */\nexport const INITIAL_MEMORY_PAGES = ${pages};\n`,
+  );
 }
 
-const tsc = (...options) => execFileSync(process.execPath, [inRoot('node_modules/typescript/bin/tsc'), ...options], { cwd: root, stdio: 'inherit' });
+const tsc = (...options) =>
+  execFileSync(process.execPath, [inRoot('node_modules/typescript/bin/tsc'), ...options], {
+    cwd: root,
+    stdio: 'inherit',
+  });
 
 vendorTemplates();
 if (process.argv[2] === 'test') {
@@ -38,11 +49,13 @@ if (process.argv[2] === 'test') {
   tsc('-p', 'test/tsconfig.json');
   copy(inRoot('src/vendor/jinja.js'), inRoot('test/build/src/vendor/jinja.js'));
 } else {
-  if (!fs.existsSync(inRoot('src/generated/kinglet.js'))) throw new Error('src/generated/kinglet.js is missing: ./build.sh build makes it');
+  if (!fs.existsSync(inRoot('src/generated/kinglet.js')))
+    throw new Error('src/generated/kinglet.js is missing: ./build.sh build makes it');
   writeMemorySize();
   for (const name of fs.existsSync(inRoot('dist')) ? fs.readdirSync(inRoot('dist')) : []) {
     if (!name.endsWith('.wasm')) fs.rmSync(inRoot('dist', name), { recursive: true });
   }
   tsc('-p', 'tsconfig.json');
-  for (const name of ['generated/kinglet.js', 'vendor/jinja.js', 'vendor/jinja.LICENSE']) copy(inRoot('src', name), inRoot('dist', name));
+  for (const name of ['generated/kinglet.js', 'vendor/jinja.js', 'vendor/jinja.LICENSE'])
+    copy(inRoot('src', name), inRoot('dist', name));
 }

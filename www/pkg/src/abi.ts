@@ -77,7 +77,15 @@ export interface Alternative {
 export type GenerateEvent =
   | { type: 'prefill'; processed: number; total: number; cached: number }
   | { type: 'echo'; ids: number[]; texts: string[]; logprobs: (number | null)[]; top?: Alternative[][] }
-  | { type: 'token'; choice: number; id: number; text: string; bytes?: Uint8Array | number[]; logprob?: number; top?: Alternative[] }
+  | {
+      type: 'token';
+      choice: number;
+      id: number;
+      text: string;
+      bytes?: Uint8Array | number[];
+      logprob?: number;
+      top?: Alternative[];
+    }
   | { type: 'done'; choice: number; reason: 'stop' | 'length'; text: string }
   | { type: 'end'; usage: { promptTokens: number; completionTokens: number; cachedTokens: number } };
 

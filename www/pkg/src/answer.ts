@@ -17,7 +17,9 @@ export interface Head<O extends string> {
 }
 
 export function head<O extends string>(prefix: string, object: O, model: string): Head<O> {
-  const random = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const random = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  ).join('');
   return { id: `${prefix}-${random}`, object, created: Math.floor(Date.now() / 1000), model };
 }
 
@@ -31,7 +33,12 @@ export function usageOf({ usage }: EndEvent): Usage {
 }
 
 export function timingsOf(output: GenerateOutput): Timings {
-  return { prompt_n: output.promptN, prompt_ms: output.promptMs, predicted_n: output.predictedN, predicted_ms: output.predictedMs };
+  return {
+    prompt_n: output.promptN,
+    prompt_ms: output.promptMs,
+    predicted_n: output.predictedN,
+    predicted_ms: output.predictedMs,
+  };
 }
 
 /** Every event in order, the last one (`end`) returned instead. */
@@ -71,14 +78,17 @@ export class ChunkStream<T> implements Stream<T> {
   }
 
   toReadableStream(): ReadableStream<T> {
-    return new ReadableStream<T>({
-      pull: async (controller) => {
-        const { done, value } = await this.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
+    return new ReadableStream<T>(
+      {
+        pull: async (controller) => {
+          const { done, value } = await this.next();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        },
+        cancel: async () => void (await this.return()),
       },
-      cancel: async () => void (await this.return()),
-    }, { highWaterMark: 0 });
+      { highWaterMark: 0 },
+    );
   }
 }
 

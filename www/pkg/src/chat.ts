@@ -4,7 +4,15 @@ import type { GenerateEvent } from './abi.js';
 import { ChunkStream, eventsOf, head, pieceOf, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkChat } from './params.js';
-import type { CallOptions, ChatCompletion, ChatCompletionChunk, ChatLogprobs, ChatParams, FinishReason, Stream } from './types.js';
+import type {
+  CallOptions,
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatLogprobs,
+  ChatParams,
+  FinishReason,
+  Stream,
+} from './types.js';
 
 export interface ChatCompletions {
   create(params: ChatParams & { stream: true }, options?: CallOptions): Promise<Stream<ChatCompletionChunk>>;
@@ -12,25 +20,39 @@ export interface ChatCompletions {
   create(params: ChatParams, options?: CallOptions): Promise<ChatCompletion | Stream<ChatCompletionChunk>>;
 }
 
-export async function createChat(core: Core, params: ChatParams, { signal }: CallOptions = {}): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
+export async function createChat(
+  core: Core,
+  params: ChatParams,
+  { signal }: CallOptions = {},
+): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
   core.checkOpen();
   const { request, stream, includeUsage } = checkChat(params, core.info.vocabularySize);
   // The caller may change the messages while the call waits: what was asked is what they said at the call.
   const messages = structuredClone(params.messages);
   const generation = await core.generate(request, () => core.chatPrompt(messages, signal), { stream, signal });
-  return stream ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage)) : whole(generation, core.info.name);
+  return stream
+    ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage))
+    : whole(generation, core.info.name);
 }
 
 async function whole(generation: Generation, model: string): Promise<ChatCompletion> {
   const withLogprobs = generation.request.logprobs !== undefined;
   const choices = generation.generated.map((token_ids, index) => ({
-    index, message: { role: 'assistant' as const, content: '' }, finish_reason: 'stop' as FinishReason,
-    logprobs: withLogprobs ? ({ content: [] } as ChatLogprobs) : null, token_ids,
+    index,
+    message: { role: 'assistant' as const, content: '' },
+    finish_reason: 'stop' as FinishReason,
+    logprobs: withLogprobs ? ({ content: [] } as ChatLogprobs) : null,
+    token_ids,
   }));
   const events = eventsOf(generation);
   for (let step = await events.next(); ; step = await events.next()) {
     if (step.done) {
-      return { ...head('chatcmpl', 'chat.completion', model), choices, usage: usageOf(step.value), timings: timingsOf(generation.output) };
+      return {
+        ...head('chatcmpl', 'chat.completion', model),
+        choices,
+        usage: usageOf(step.value),
+        timings: timingsOf(generation.output),
+      };
     }
     const event = step.value;
     if (event.type !== 'token' && event.type !== 'done') continue;
@@ -42,12 +64,28 @@ async function whole(generation: Generation, model: string): Promise<ChatComplet
   }
 }
 
-async function* chunks(generation: Generation, model: string, includeUsage: boolean): AsyncGenerator<ChatCompletionChunk, undefined> {
+async function* chunks(
+  generation: Generation,
+  model: string,
+  includeUsage: boolean,
+): AsyncGenerator<ChatCompletionChunk, undefined> {
   type Choice = ChatCompletionChunk['choices'][number];
   const top = head('chatcmpl', 'chat.completion.chunk', model);
-  const chunk = (choices: Choice[]): ChatCompletionChunk => ({ ...top, choices, ...(includeUsage ? { usage: null } : {}) });
-  const choice = (index: number, delta: Choice['delta'], rest: Partial<Choice> = {}): Choice => ({ index, delta, finish_reason: null, logprobs: null, token_ids: [], ...rest });
-  for (let index = 0; index < generation.request.n; index++) yield chunk([choice(index, { role: 'assistant', content: '' })]);
+  const chunk = (choices: Choice[]): ChatCompletionChunk => ({
+    ...top,
+    choices,
+    ...(includeUsage ? { usage: null } : {}),
+  });
+  const choice = (index: number, delta: Choice['delta'], rest: Partial<Choice> = {}): Choice => ({
+    index,
+    delta,
+    finish_reason: null,
+    logprobs: null,
+    token_ids: [],
+    ...rest,
+  });
+  for (let index = 0; index < generation.request.n; index++)
+    yield chunk([choice(index, { role: 'assistant', content: '' })]);
 
   let n_open = generation.request.n;
   let last: ChatCompletionChunk | undefined;
@@ -60,9 +98,14 @@ async function* chunks(generation: Generation, model: string, includeUsage: bool
       return undefined;
     }
     const event = step.value;
-    if (event.type === 'token') yield chunk([choice(event.choice, { content: event.text }, { logprobs: logprobs(event), token_ids: [event.id] })]);
+    if (event.type === 'token')
+      yield chunk([
+        choice(event.choice, { content: event.text }, { logprobs: logprobs(event), token_ids: [event.id] }),
+      ]);
     if (event.type === 'done') {
-      const ended = chunk([choice(event.choice, event.text === '' ? {} : { content: event.text }, { finish_reason: event.reason })]);
+      const ended = chunk([
+        choice(event.choice, event.text === '' ? {} : { content: event.text }, { finish_reason: event.reason }),
+      ]);
       // The last one waits for the timings, which are known with the end.
       if (--n_open > 0) yield ended;
       else last = ended;

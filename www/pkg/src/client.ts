@@ -51,14 +51,23 @@ export class Client<M extends RequestMap<M>> {
     });
     this.#started.catch(() => {});
     const timer = setTimeout(() => this.fail(startError()), startLimitMs);
-    this.#started.then(() => clearTimeout(timer), () => clearTimeout(timer));
+    this.#started.then(
+      () => clearTimeout(timer),
+      () => clearTimeout(timer),
+    );
     worker.addEventListener('message', ({ data }) => this.#receive(data as FromWorker<M>));
     worker.addEventListener('error', (event) => {
       event.preventDefault?.();
       const message = (event as Partial<ErrorEvent>).message;
-      this.fail(this.#markStarted ? startError() : new KingletError('E_INTERNAL', `the worker crashed${message ? `: ${message}` : ''}`));
+      this.fail(
+        this.#markStarted
+          ? startError()
+          : new KingletError('E_INTERNAL', `the worker crashed${message ? `: ${message}` : ''}`),
+      );
     });
-    worker.addEventListener('messageerror', () => this.fail(new KingletError('E_INTERNAL', 'a message from the worker could not be read')));
+    worker.addEventListener('messageerror', () =>
+      this.fail(new KingletError('E_INTERNAL', 'a message from the worker could not be read')),
+    );
   }
 
   /** Resolves when the worker's script runs. */
@@ -66,17 +75,31 @@ export class Client<M extends RequestMap<M>> {
     return this.#started;
   }
 
-  call<K extends keyof M & string>(name: K, input: M[K]['input'], options: {
-    transfer?: Transferable[]; onEvent?: (event: M[K]['event']) => void; signal?: AbortSignal | undefined;
-  } = {}): Call<M[K]['output']> {
+  call<K extends keyof M & string>(
+    name: K,
+    input: M[K]['input'],
+    options: {
+      transfer?: Transferable[];
+      onEvent?: (event: M[K]['event']) => void;
+      signal?: AbortSignal | undefined;
+    } = {},
+  ): Call<M[K]['output']> {
     const id = this.#nextId++;
     const { signal } = options;
     let settle = (): void => {};
-    const settled = new Promise<void>((resolve) => { settle = resolve; });
+    const settled = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
     let cancel: (reason: unknown) => void = () => {};
     const result = new Promise<M[K]['output']>((resolve, reject) => {
-      if (this.#failure) { settle(); return reject(this.#failure.error); }
-      if (signal?.aborted) { settle(); return reject(signal.reason); }
+      if (this.#failure) {
+        settle();
+        return reject(this.#failure.error);
+      }
+      if (signal?.aborted) {
+        settle();
+        return reject(signal.reason);
+      }
       cancel = (reason) => {
         if (!this.#pending.has(id)) return;
         reject(reason);
@@ -88,7 +111,12 @@ export class Client<M extends RequestMap<M>> {
       this.#pending.set(id, { resolve, reject, settle, onEvent: options.onEvent });
       this.#post({ kind: 'request', id, name, input } as ToWorker<M>, options.transfer);
     });
-    return { result, settled, cancel: (reason) => cancel(reason), acknowledge: (count) => this.#post({ kind: 'ack', id, count }) };
+    return {
+      result,
+      settled,
+      cancel: (reason) => cancel(reason),
+      acknowledge: (count) => this.#post({ kind: 'ack', id, count }),
+    };
   }
 
   /** Runs `then` when this has ended. */

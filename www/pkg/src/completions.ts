@@ -4,7 +4,15 @@ import type { Alternative, GenerateEvent } from './abi.js';
 import { ChunkStream, eventsOf, head, pieceOf, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkCompletion } from './params.js';
-import type { CallOptions, Completion, CompletionChunk, CompletionLogprobs, CompletionParams, FinishReason, Stream } from './types.js';
+import type {
+  CallOptions,
+  Completion,
+  CompletionChunk,
+  CompletionLogprobs,
+  CompletionParams,
+  FinishReason,
+  Stream,
+} from './types.js';
 
 export interface Completions {
   create(params: CompletionParams & { stream: true }, options?: CallOptions): Promise<Stream<CompletionChunk>>;
@@ -12,12 +20,18 @@ export interface Completions {
   create(params: CompletionParams, options?: CallOptions): Promise<Completion | Stream<CompletionChunk>>;
 }
 
-export async function createCompletion(core: Core, params: CompletionParams, { signal }: CallOptions = {}): Promise<Completion | Stream<CompletionChunk>> {
+export async function createCompletion(
+  core: Core,
+  params: CompletionParams,
+  { signal }: CallOptions = {},
+): Promise<Completion | Stream<CompletionChunk>> {
   core.checkOpen();
   const { request, stream, includeUsage } = checkCompletion(params, core.info.vocabularySize);
   const prompt = typeof params.prompt === 'string' ? params.prompt : Uint32Array.from(params.prompt);
   const generation = await core.generate(request, () => core.textPrompt(prompt, signal), { stream, signal });
-  return stream ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage)) : whole(generation, core.info.name);
+  return stream
+    ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage))
+    : whole(generation, core.info.name);
 }
 
 /** One choice as it grows. `text` counts for the offsets of the next tokens. */
@@ -26,14 +40,20 @@ class GrowingChoice {
   #n_chars = 0;
 
   /** Takes tokens and gives their logprobs in the legacy form; `text` grows by what they show. */
-  take(shown: string, tokens: { piece: string; logprob: number | null; top: Alternative[] | undefined }[], withLogprobs: boolean): CompletionLogprobs | null {
+  take(
+    shown: string,
+    tokens: { piece: string; logprob: number | null; top: Alternative[] | undefined }[],
+    withLogprobs: boolean,
+  ): CompletionLogprobs | null {
     this.text += shown;
     if (!withLogprobs) return null;
     const result: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
     for (const { piece, logprob, top } of tokens) {
       result.tokens.push(piece);
       result.token_logprobs.push(logprob);
-      result.top_logprobs.push(top && logprob !== null ? Object.fromEntries(top.map((other) => [other.text, other.logprob])) : null);
+      result.top_logprobs.push(
+        top && logprob !== null ? Object.fromEntries(top.map((other) => [other.text, other.logprob])) : null,
+      );
       result.text_offset.push(this.#n_chars);
       this.#n_chars += piece.length;
     }
@@ -51,15 +71,34 @@ interface Piece {
 
 /** What an event adds to which choices. */
 function piecesOf(event: GenerateEvent, growing: GrowingChoice[], withLogprobs: boolean): Piece[] {
-  const piece = (index: number, text: string, tokens: Parameters<GrowingChoice['take']>[1], rest: Partial<Piece> = {}): Piece =>
-    ({ index, text, logprobs: growing[index]?.take(text, tokens, withLogprobs) ?? null, token_ids: [], finish_reason: null, ...rest });
+  const piece = (
+    index: number,
+    text: string,
+    tokens: Parameters<GrowingChoice['take']>[1],
+    rest: Partial<Piece> = {},
+  ): Piece => ({
+    index,
+    text,
+    logprobs: growing[index]?.take(text, tokens, withLogprobs) ?? null,
+    token_ids: [],
+    finish_reason: null,
+    ...rest,
+  });
   switch (event.type) {
     case 'echo': {
-      const tokens = event.texts.map((text, i) => ({ piece: text, logprob: event.logprobs[i] ?? null, top: event.top?.[i] }));
+      const tokens = event.texts.map((text, i) => ({
+        piece: text,
+        logprob: event.logprobs[i] ?? null,
+        top: event.top?.[i],
+      }));
       return growing.map((_, index) => piece(index, event.texts.join(''), tokens));
     }
     case 'token':
-      return [piece(event.choice, event.text, [{ piece: pieceOf(event), logprob: event.logprob ?? null, top: event.top }], { token_ids: [event.id] })];
+      return [
+        piece(event.choice, event.text, [{ piece: pieceOf(event), logprob: event.logprob ?? null, top: event.top }], {
+          token_ids: [event.id],
+        }),
+      ];
     case 'done':
       return [{ ...piece(event.choice, event.text, []), logprobs: null, finish_reason: event.reason }];
     default:
@@ -71,11 +110,22 @@ async function whole(generation: Generation, model: string): Promise<Completion>
   const withLogprobs = generation.request.logprobs !== undefined;
   const growing = generation.generated.map(() => new GrowingChoice());
   const empty = (): CompletionLogprobs => ({ tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] });
-  const choices = generation.generated.map((token_ids, index) => ({ index, text: '', finish_reason: 'stop' as FinishReason, logprobs: withLogprobs ? empty() : null, token_ids }));
+  const choices = generation.generated.map((token_ids, index) => ({
+    index,
+    text: '',
+    finish_reason: 'stop' as FinishReason,
+    logprobs: withLogprobs ? empty() : null,
+    token_ids,
+  }));
   const events = eventsOf(generation);
   for (let step = await events.next(); ; step = await events.next()) {
     if (step.done) {
-      return { ...head('cmpl', 'text_completion', model), choices, usage: usageOf(step.value), timings: timingsOf(generation.output) };
+      return {
+        ...head('cmpl', 'text_completion', model),
+        choices,
+        usage: usageOf(step.value),
+        timings: timingsOf(generation.output),
+      };
     }
     for (const piece of piecesOf(step.value, growing, withLogprobs)) {
       const choice = choices[piece.index];
@@ -94,7 +144,11 @@ function append(to: CompletionLogprobs, more: CompletionLogprobs): void {
   to.text_offset.push(...more.text_offset);
 }
 
-async function* chunks(generation: Generation, model: string, includeUsage: boolean): AsyncGenerator<CompletionChunk, undefined> {
+async function* chunks(
+  generation: Generation,
+  model: string,
+  includeUsage: boolean,
+): AsyncGenerator<CompletionChunk, undefined> {
   const withLogprobs = generation.request.logprobs !== undefined;
   const growing = generation.generated.map(() => new GrowingChoice());
   const top = head('cmpl', 'text_completion', model);

@@ -44,7 +44,11 @@ export class Core {
     this.#templates.close(reason);
   }
 
-  async tokenize(text: string, options: { addSpecial: boolean; parseSpecial: boolean; joiner?: string }, signal?: AbortSignal): Promise<Uint32Array> {
+  async tokenize(
+    text: string,
+    options: { addSpecial: boolean; parseSpecial: boolean; joiner?: string },
+    signal?: AbortSignal,
+  ): Promise<Uint32Array> {
     return this.#client.call('tokenize', { text, ...options }, { signal }).result;
   }
 
@@ -55,25 +59,42 @@ export class Core {
   /** The conversation as text; strings of messages are broken by `joiner` where they hold a special token. */
   async render(messages: ChatMessage[], options: TemplateOptions): Promise<{ text: string; joiner: string }> {
     const template = this.#template.chatTemplate ?? CHATML;
-    const data = { ...options.variables, tools: options.tools ?? null, add_generation_prompt: options.addGenerationPrompt ?? true };
+    const data = {
+      ...options.variables,
+      tools: options.tools ?? null,
+      add_generation_prompt: options.addGenerationPrompt ?? true,
+    };
     const plain = messages.map((message) => plainMessage(message, template));
-    return this.#templates.render({
-      template, messages: plain, data, specialStrings: this.#template.specialStrings,
-      tokens: { bos_token: this.#template.bosToken ?? '', eos_token: this.#template.eosToken ?? '' },
-      maxOutputChars: TEMPLATE_OUTPUT_CHARS + 4 * JSON.stringify([plain, data]).length,
-    }, options.signal);
+    return this.#templates.render(
+      {
+        template,
+        messages: plain,
+        data,
+        specialStrings: this.#template.specialStrings,
+        tokens: { bos_token: this.#template.bosToken ?? '', eos_token: this.#template.eosToken ?? '' },
+        maxOutputChars: TEMPLATE_OUTPUT_CHARS + 4 * JSON.stringify([plain, data]).length,
+      },
+      options.signal,
+    );
   }
 
   /** The ids of a conversation: special tokens come from the template only. */
   async chatPrompt(messages: ChatMessage[], signal: AbortSignal | undefined): Promise<Uint32Array> {
     const { text, joiner } = await this.render(messages, signal ? { signal } : {});
     // A template writes BOS itself where the model wants it; the default one cannot know.
-    return this.tokenize(text, { addSpecial: this.#template.chatTemplate === undefined, parseSpecial: true, joiner }, signal);
+    return this.tokenize(
+      text,
+      { addSpecial: this.#template.chatTemplate === undefined, parseSpecial: true, joiner },
+      signal,
+    );
   }
 
   /** The ids of a plain prompt; an empty one begins with BOS. */
   async textPrompt(prompt: string | number[] | Uint32Array, signal: AbortSignal | undefined): Promise<Uint32Array> {
-    const ids = typeof prompt === 'string' ? await this.tokenize(prompt, { addSpecial: true, parseSpecial: false }, signal) : Uint32Array.from(prompt);
+    const ids =
+      typeof prompt === 'string'
+        ? await this.tokenize(prompt, { addSpecial: true, parseSpecial: false }, signal)
+        : Uint32Array.from(prompt);
     if (ids.length > 0) return ids;
     const { bosToken } = this.#template;
     if (!bosToken) throw new RangeError('the prompt is empty, and this model has no BOS token to begin with');
@@ -81,16 +102,33 @@ export class Core {
   }
 
   /** Takes the next place in the queue at once; `prepare` makes the prompt while earlier calls still run. */
-  async generate(request: Omit<GenerateRequest, 'prompt'>, prepare: () => Promise<Uint32Array>, { stream, signal }: { stream: boolean; signal: AbortSignal | undefined }): Promise<Generation> {
+  async generate(
+    request: Omit<GenerateRequest, 'prompt'>,
+    prepare: () => Promise<Uint32Array>,
+    { stream, signal }: { stream: boolean; signal: AbortSignal | undefined },
+  ): Promise<Generation> {
     signal?.throwIfAborted();
     const turn = this.#takeTurn();
     try {
       const prompt = await prepare();
       if (prompt.length > this.info.contextLength) throw overflow(prompt.length, this.info.contextLength);
-      const begin = (onEvent: (events: GenerateEvent[]) => void): Call<GenerateOutput> => this.#client.call('generate', {
-        request: { ...request, prompt }, sliceMs: stream ? STREAM_SLICE_MS : WHOLE_SLICE_MS, windowTokens: stream ? STREAM_WINDOW_TOKENS : 0,
-      }, { onEvent });
-      return new Generation({ prompt, request, turn, begin, signals: signal ? [signal, this.#closing.signal] : [this.#closing.signal] });
+      const begin = (onEvent: (events: GenerateEvent[]) => void): Call<GenerateOutput> =>
+        this.#client.call(
+          'generate',
+          {
+            request: { ...request, prompt },
+            sliceMs: stream ? STREAM_SLICE_MS : WHOLE_SLICE_MS,
+            windowTokens: stream ? STREAM_WINDOW_TOKENS : 0,
+          },
+          { onEvent },
+        );
+      return new Generation({
+        prompt,
+        request,
+        turn,
+        begin,
+        signals: signal ? [signal, this.#closing.signal] : [this.#closing.signal],
+      });
     } catch (thrown) {
       turn.done();
       throw signal?.aborted ? signal.reason : thrown;
@@ -100,7 +138,9 @@ export class Core {
   #takeTurn(): Turn {
     const ready = this.#lastTurn;
     let done = (): void => {};
-    const mine = new Promise<void>((resolve) => { done = resolve; });
+    const mine = new Promise<void>((resolve) => {
+      done = resolve;
+    });
     this.#lastTurn = ready.then(() => mine);
     return { ready, done };
   }
@@ -124,8 +164,17 @@ export class Generation {
   #wake: () => void = () => {};
   readonly #stopListening: () => void;
 
-  constructor({ prompt, request, turn, begin, signals }: {
-    prompt: Uint32Array; request: Omit<GenerateRequest, 'prompt'>; turn: Turn; signals: AbortSignal[];
+  constructor({
+    prompt,
+    request,
+    turn,
+    begin,
+    signals,
+  }: {
+    prompt: Uint32Array;
+    request: Omit<GenerateRequest, 'prompt'>;
+    turn: Turn;
+    signals: AbortSignal[];
     begin: (onEvent: (events: GenerateEvent[]) => void) => Call<GenerateOutput>;
   }) {
     this.prompt = prompt;
@@ -152,7 +201,9 @@ export class Generation {
         return event;
       }
       if (this.#ended) return undefined;
-      await new Promise<void>((resolve) => { this.#wake = resolve; });
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     }
   }
 
@@ -174,7 +225,10 @@ export class Generation {
     await turn.ready;
     if (!this.#ended) {
       this.#call = begin((events) => this.#receive(events));
-      this.#call.result.then((output) => this.#end({ output }), (error: unknown) => this.#end({ error }));
+      this.#call.result.then(
+        (output) => this.#end({ output }),
+        (error: unknown) => this.#end({ error }),
+      );
       await this.#call.settled;
     }
     turn.done();
@@ -196,7 +250,11 @@ export class Generation {
 }
 
 function overflow(requestedTokens: number, availableTokens: number): KingletError {
-  return new KingletError('E_CONTEXT_OVERFLOW', `the prompt of ${requestedTokens} tokens does not fit the context of ${availableTokens}`, { details: { requestedTokens, availableTokens } });
+  return new KingletError(
+    'E_CONTEXT_OVERFLOW',
+    `the prompt of ${requestedTokens} tokens does not fit the context of ${availableTokens}`,
+    { details: { requestedTokens, availableTokens } },
+  );
 }
 
 /** A message as templates expect it: parts of text joined, and `developer`, which few templates know, called `system`. */

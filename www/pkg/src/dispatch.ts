@@ -48,7 +48,11 @@ class RunningCall<E> implements CallContext<E> {
  * Answers messages that arrive at `scope`. A handler that throws a typed error fails its call; with `trapsAreFatal`, anything
  * else that is thrown means that the wasm instance cannot be trusted any more, and the whole worker is given up.
  */
-export function serve<M extends RequestMap<M>>(scope: ScopeLike, handlers: Handlers<M>, { trapsAreFatal }: { trapsAreFatal: boolean }): void {
+export function serve<M extends RequestMap<M>>(
+  scope: ScopeLike,
+  handlers: Handlers<M>,
+  { trapsAreFatal }: { trapsAreFatal: boolean },
+): void {
   const running = new Map<number, RunningCall<M[keyof M]['event']>>();
   const post = (message: FromWorker<M>): void => scope.postMessage(message);
 
@@ -59,7 +63,11 @@ export function serve<M extends RequestMap<M>>(scope: ScopeLike, handlers: Handl
     try {
       post({ kind: 'result', id, output: await handlers[name](input, call) });
     } catch (thrown) {
-      post(trapsAreFatal && !isTyped(thrown) ? { kind: 'fatal', error: toPlain(thrown) } : { kind: 'error', id, error: toPlain(thrown) });
+      post(
+        trapsAreFatal && !isTyped(thrown)
+          ? { kind: 'fatal', error: toPlain(thrown) }
+          : { kind: 'error', id, error: toPlain(thrown) },
+      );
     } finally {
       running.delete(id);
     }

@@ -35,7 +35,11 @@ export class EngineHost implements Handlers<EngineRequests> {
     const opening = openSource(input.source);
     opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
     const runtime = await this.#instantiate(input);
-    const engine = runtime.createEngine({ kvType: input.kvType, threads: input.threads, ...(input.contextLength === undefined ? {} : { contextLength: input.contextLength }) });
+    const engine = runtime.createEngine({
+      kvType: input.kvType,
+      threads: input.threads,
+      ...(input.contextLength === undefined ? {} : { contextLength: input.contextLength }),
+    });
     const pool = input.threads > 1 ? runtime.startPool(engine, input.threads) : Promise.resolve();
     pool.catch(() => {}); // awaited below
     const hash = input.sha256 === undefined ? undefined : runtime.createSha256();
@@ -52,16 +56,27 @@ export class EngineHost implements Handlers<EngineRequests> {
     progress.report('finish', true);
     const actual = hash?.hex();
     if (actual !== input.sha256) {
-      throw new KingletError('E_INTEGRITY', `the file's SHA-256 is ${actual}, not ${input.sha256}`, { details: { expected: input.sha256, actual } });
+      throw new KingletError('E_INTEGRITY', `the file's SHA-256 is ${actual}, not ${input.sha256}`, {
+        details: { expected: input.sha256, actual },
+      });
     }
     engine.finish();
     await pool;
     this.#engine = engine;
     progress.report('ready', true);
-    return { info: withoutNulls(engine.info()), template: withoutNulls(engine.template()), fileBytes: progress.loadedBytes };
+    return {
+      info: withoutNulls(engine.info()),
+      template: withoutNulls(engine.template()),
+      fileBytes: progress.loadedBytes,
+    };
   };
 
-  tokenize = ({ text, addSpecial, parseSpecial, joiner }: EngineRequests['tokenize']['input']): Uint32Array<ArrayBuffer> =>
+  tokenize = ({
+    text,
+    addSpecial,
+    parseSpecial,
+    joiner,
+  }: EngineRequests['tokenize']['input']): Uint32Array<ArrayBuffer> =>
     this.#loaded().tokenize(text, addSpecial, parseSpecial, joiner) as Uint32Array<ArrayBuffer>;
 
   detokenize = ({ tokens }: { tokens: Uint32Array }): string => this.#loaded().detokenize(tokens);
@@ -77,7 +92,8 @@ export class EngineHost implements Handlers<EngineRequests> {
       engine.start(input.request);
       running = true;
       while (running) {
-        while (input.windowTokens > 0 && n_given - call.acknowledged >= input.windowTokens && !call.cancelled) await call.changed();
+        while (input.windowTokens > 0 && n_given - call.acknowledged >= input.windowTokens && !call.cancelled)
+          await call.changed();
         if (call.cancelled) throw new KingletError('E_INTERNAL', 'cancelled'); // nobody listens: the page has rejected the call
         const events = engine.advance(clock.hasFirstToken ? input.sliceMs : 0);
         clock.note(events);
@@ -124,7 +140,12 @@ class Progress {
     if (!always && now - this.#lastMs < PROGRESS_EVERY_MS) return;
     this.#lastMs = now;
     const bytesPerSecond = now > this.#startMs ? (this.loadedBytes / (now - this.#startMs)) * 1000 : 0;
-    this.#emit({ phase, loadedBytes: this.loadedBytes, bytesPerSecond, ...(this.totalBytes === undefined ? {} : { totalBytes: this.totalBytes }) });
+    this.#emit({
+      phase,
+      loadedBytes: this.loadedBytes,
+      bytesPerSecond,
+      ...(this.totalBytes === undefined ? {} : { totalBytes: this.totalBytes }),
+    });
   }
 }
 

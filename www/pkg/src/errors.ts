@@ -4,9 +4,26 @@
 
 /** Every code a {@link KingletError} can carry. Stable: codes are added, never renamed. */
 export type ErrorCode =
-  | 'E_FILE_FORMAT' | 'E_FILE_LIMIT' | 'E_UNSUPPORTED_ARCH' | 'E_UNSUPPORTED_QUANT' | 'E_INTEGRITY' | 'E_NETWORK' | 'E_RANGE'
-  | 'E_QUOTA' | 'E_MEMORY' | 'E_GPU_UNAVAILABLE' | 'E_GPU_LOST' | 'E_GPU_WRONG' | 'E_TEMPLATE' | 'E_SCHEMA'
-  | 'E_CONTEXT_OVERFLOW' | 'E_UNSUPPORTED_FEATURE' | 'E_UNSUPPORTED_TASK' | 'E_CSP' | 'E_BUSY' | 'E_INTERNAL';
+  | 'E_FILE_FORMAT'
+  | 'E_FILE_LIMIT'
+  | 'E_UNSUPPORTED_ARCH'
+  | 'E_UNSUPPORTED_QUANT'
+  | 'E_INTEGRITY'
+  | 'E_NETWORK'
+  | 'E_RANGE'
+  | 'E_QUOTA'
+  | 'E_MEMORY'
+  | 'E_GPU_UNAVAILABLE'
+  | 'E_GPU_LOST'
+  | 'E_GPU_WRONG'
+  | 'E_TEMPLATE'
+  | 'E_SCHEMA'
+  | 'E_CONTEXT_OVERFLOW'
+  | 'E_UNSUPPORTED_FEATURE'
+  | 'E_UNSUPPORTED_TASK'
+  | 'E_CSP'
+  | 'E_BUSY'
+  | 'E_INTERNAL';
 
 /** Numbers and names behind an error's message, such as `{ requestedTokens, availableTokens }` or `{ url, status }`. */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
@@ -48,7 +65,11 @@ export function toPlain(thrown: unknown): PlainError {
     return plain;
   }
   if (isCoded(thrown)) return { code: thrown.code, message: thrown.message, details: plainDetails(thrown.details) };
-  return { code: 'E_INTERNAL', message: `the engine's worker failed: ${describe(thrown)}`, cause: thrown instanceof Error ? (thrown.stack ?? '') : '' };
+  return {
+    code: 'E_INTERNAL',
+    message: `the engine's worker failed: ${describe(thrown)}`,
+    cause: thrown instanceof Error ? (thrown.stack ?? '') : '',
+  };
 }
 
 /** The error to give to a caller for one that came from a worker. */
@@ -69,7 +90,11 @@ export function describe(thrown: unknown): string {
 export function isCoded(thrown: unknown): thrown is { code: string; message: string; details?: unknown } {
   if (typeof thrown !== 'object' || thrown === null || thrown instanceof DOMException) return false;
   const { code, message } = thrown as { code?: unknown; message?: unknown };
-  return typeof message === 'string' && typeof code === 'string' && (/^E_[A-Z_]+$/.test(code) || code === 'RangeError' || code === 'TypeError');
+  return (
+    typeof message === 'string' &&
+    typeof code === 'string' &&
+    (/^E_[A-Z_]+$/.test(code) || code === 'RangeError' || code === 'TypeError')
+  );
 }
 
 /** Whether this is an error that was raised on purpose, in Rust or here. */

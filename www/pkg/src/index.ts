@@ -36,8 +36,12 @@ export class Kinglet {
 
   private constructor(core: Core) {
     this.#core = core;
-    this.chat = { completions: { create: ((params, options) => createChat(core, params, options)) as ChatCompletions['create'] } };
-    this.completions = { create: ((params, options) => createCompletion(core, params, options)) as Completions['create'] };
+    this.chat = {
+      completions: { create: ((params, options) => createChat(core, params, options)) as ChatCompletions['create'] },
+    };
+    this.completions = {
+      create: ((params, options) => createCompletion(core, params, options)) as Completions['create'],
+    };
     this.embeddings = { create: async () => notBuilt('embeddings') };
   }
 
@@ -57,13 +61,20 @@ export class Kinglet {
     let templates: TemplateRenderer | undefined;
     try {
       const engine = new Client<EngineRequests>(
-        spawn(() => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), './worker.js', options.workerUrl), () => watch.error());
+        spawn(
+          () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }),
+          './worker.js',
+          options.workerUrl,
+        ),
+        () => watch.error(),
+      );
       client = engine;
       faults.onmessage = ({ data }: MessageEvent<PlainError>) => engine.fail(fromPlain(data));
       engine.whenFailed(() => faults.close());
       templates = startTemplates(options.workerUrl);
       const loading = engine.call('load', loadInput(described.descriptor, choice, options, faults.name), {
-        transfer: described.transfer, signal: options.signal,
+        transfer: described.transfer,
+        signal: options.signal,
         onEvent: (event) => {
           try {
             options.onProgress?.(event);
@@ -109,9 +120,15 @@ export class Kinglet {
     if (typeof text !== 'string') throw new TypeError('text must be a string');
     const bag = asBag(options, 'options', new Set(['addSpecial', 'parseSpecial']));
     for (const name of ['addSpecial', 'parseSpecial']) {
-      if (bag[name] !== undefined && typeof bag[name] !== 'boolean') throw new TypeError(`${name} must be true or false`);
+      if (bag[name] !== undefined && typeof bag[name] !== 'boolean')
+        throw new TypeError(`${name} must be true or false`);
     }
-    return Array.from(await this.#core.tokenize(text, { addSpecial: options.addSpecial ?? true, parseSpecial: options.parseSpecial ?? false }));
+    return Array.from(
+      await this.#core.tokenize(text, {
+        addSpecial: options.addSpecial ?? true,
+        parseSpecial: options.parseSpecial ?? false,
+      }),
+    );
   }
 
   /** The text of ids, special tokens written out. */
@@ -154,13 +171,23 @@ function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
   const beside = workerUrl === undefined ? undefined : new URL('./template-worker.js', new URL(workerUrl, BASE));
   return new TemplateRenderer(() => {
     const watch = watchStart('template-worker.js', beside);
-    const worker = spawn(() => new Worker(new URL('./template-worker.js', import.meta.url), { type: 'module' }), './template-worker.js', beside);
+    const worker = spawn(
+      () => new Worker(new URL('./template-worker.js', import.meta.url), { type: 'module' }),
+      './template-worker.js',
+      beside,
+    );
     return { worker, startError: () => watch.error() };
   });
 }
 
 function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOptions, faultChannel: string): LoadInput {
-  const input: LoadInput = { source, build: choice.build, threads: choice.threads, kvType: options.kvType === 'f32' ? 'f32' : 'f16', faultChannel };
+  const input: LoadInput = {
+    source,
+    build: choice.build,
+    threads: choice.threads,
+    kvType: options.kvType === 'f32' ? 'f32' : 'f16',
+    faultChannel,
+  };
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
   if (typeof options.sha256 === 'string') input.sha256 = options.sha256.toLowerCase();
   if (options.wasmUrl !== undefined) {
@@ -181,7 +208,9 @@ function infoOf({ info, template, fileBytes }: LoadOutput, choice: Choice): Info
     vocabularySize: info.vocabularySize,
     chatTemplate: template.chatTemplate === undefined ? 'chatml' : 'file',
     device: {
-      kind: 'cpu', threads: choice.threads, simd: choice.build === 'relaxed' ? 'relaxed' : 'simd128',
+      kind: 'cpu',
+      threads: choice.threads,
+      simd: choice.build === 'relaxed' ? 'relaxed' : 'simd128',
       reason: `CPU: this build of kinglet has no WebGPU path yet; ${choice.reason}`,
     },
     memory: info.memory,

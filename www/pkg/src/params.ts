@@ -23,23 +23,58 @@ export interface Checked {
 
 type Bag = Record<string, unknown>;
 
-const COMMON = ['max_tokens', 'max_completion_tokens', 'temperature', 'top_p', 'top_k', 'min_p', 'repeat_penalty', 'frequency_penalty', 'presence_penalty',
-  'logit_bias', 'seed', 'stop', 'n', 'stream', 'stream_options', 'ignore_eos', 'cache_prompt', 'speculation', 'logprobs'];
+const COMMON = [
+  'max_tokens',
+  'max_completion_tokens',
+  'temperature',
+  'top_p',
+  'top_k',
+  'min_p',
+  'repeat_penalty',
+  'frequency_penalty',
+  'presence_penalty',
+  'logit_bias',
+  'seed',
+  'stop',
+  'n',
+  'stream',
+  'stream_options',
+  'ignore_eos',
+  'cache_prompt',
+  'speculation',
+  'logprobs',
+];
 const CHAT = new Set([...COMMON, 'messages', 'top_logprobs', 'response_format', 'tools', 'tool_choice']);
 const COMPLETION = new Set([...COMMON, 'prompt', 'echo']);
-const LOAD = new Set(['device', 'threads', 'contextLength', 'kvType', 'cache', 'quantize', 'speculation', 'sha256', 'headers', 'signal', 'onProgress', 'wasmUrl', 'workerUrl']);
+const LOAD = new Set([
+  'device',
+  'threads',
+  'contextLength',
+  'kvType',
+  'cache',
+  'quantize',
+  'speculation',
+  'sha256',
+  'headers',
+  'signal',
+  'onProgress',
+  'wasmUrl',
+  'workerUrl',
+]);
 
 /** Checks the parameters of `chat.completions.create`, the messages among them. */
 export function checkChat(params: ChatParams, vocabularySize: number): Checked {
   const bag = asBag(params, 'params', CHAT);
   checkMessages(bag['messages']);
   const format = bag['response_format'];
-  if (format != null && (format as Bag)['type'] !== 'text') throw unsupported(`response_format ${JSON.stringify((format as Bag)['type'])} is not built yet: only "text"`);
+  if (format != null && (format as Bag)['type'] !== 'text')
+    throw unsupported(`response_format ${JSON.stringify((format as Bag)['type'])} is not built yet: only "text"`);
   const tools = bag['tools'];
   if (tools != null && !Array.isArray(tools)) throw new TypeError('tools must be a list');
   if (Array.isArray(tools) && tools.length > 0) throw unsupported('tools are not built yet');
   const choice = bag['tool_choice'];
-  if (choice != null && choice !== 'none') throw unsupported(`tool_choice ${JSON.stringify(choice)} is not built yet: only "none"`);
+  if (choice != null && choice !== 'none')
+    throw unsupported(`tool_choice ${JSON.stringify(choice)} is not built yet: only "none"`);
   const wanted = boolean(bag, 'logprobs') ?? false;
   const top = integer(bag, 'top_logprobs', 0, MAX_LOGPROBS);
   if (top !== undefined && !wanted) throw new RangeError('top_logprobs needs logprobs: true');
@@ -57,7 +92,11 @@ export function checkCompletion(params: CompletionParams, vocabularySize: number
   return common(bag, vocabularySize, { maxTokens, logprobs, echo });
 }
 
-function common(bag: Bag, vocabularySize: number, own: { maxTokens: number | undefined; logprobs: number | undefined; echo: boolean }): Checked {
+function common(
+  bag: Bag,
+  vocabularySize: number,
+  own: { maxTokens: number | undefined; logprobs: number | undefined; echo: boolean },
+): Checked {
   const stream = boolean(bag, 'stream') ?? false;
   oneOf(bag, 'speculation', ['auto', 'off']);
   const request: Checked['request'] = {
@@ -88,16 +127,25 @@ export function checkLoad(options: LoadOptions): LoadOptions {
   integer(bag, 'threads', 1, MAX_THREADS);
   integer(bag, 'contextLength', 1, MAX_INT);
   const kvType = oneOf(bag, 'kvType', ['f16', 'q8_0', 'f32']);
-  if (bag['cache'] !== undefined && typeof bag['cache'] !== 'boolean' && bag['cache'] !== 'revalidate') throw new TypeError("cache must be true, false or 'revalidate'");
+  if (bag['cache'] !== undefined && typeof bag['cache'] !== 'boolean' && bag['cache'] !== 'revalidate')
+    throw new TypeError("cache must be true, false or 'revalidate'");
   oneOf(bag, 'speculation', ['auto', 'off']);
   const sha256 = bag['sha256'];
-  if (sha256 !== undefined && typeof sha256 === 'object') throw unsupported('a sha256 per file belongs to models of several files, which are not built yet');
-  if (sha256 !== undefined && !(typeof sha256 === 'string' && /^[0-9a-f]{64}$/i.test(sha256))) throw new TypeError('sha256 must be 64 hexadecimal digits');
-  if (bag['signal'] !== undefined && !(bag['signal'] instanceof AbortSignal)) throw new TypeError('signal must be an AbortSignal');
-  if (bag['onProgress'] !== undefined && typeof bag['onProgress'] !== 'function') throw new TypeError('onProgress must be a function');
+  if (sha256 !== undefined && typeof sha256 === 'object')
+    throw unsupported('a sha256 per file belongs to models of several files, which are not built yet');
+  if (sha256 !== undefined && !(typeof sha256 === 'string' && /^[0-9a-f]{64}$/i.test(sha256)))
+    throw new TypeError('sha256 must be 64 hexadecimal digits');
+  if (bag['signal'] !== undefined && !(bag['signal'] instanceof AbortSignal))
+    throw new TypeError('signal must be an AbortSignal');
+  if (bag['onProgress'] !== undefined && typeof bag['onProgress'] !== 'function')
+    throw new TypeError('onProgress must be a function');
   if (bag['quantize'] !== undefined) throw unsupported('quantize is not built yet');
   if (kvType === 'q8_0') throw unsupported("kvType 'q8_0' is not built yet: 'f16' or 'f32'");
-  if (device === 'webgpu') throw new KingletError('E_GPU_UNAVAILABLE', "device 'webgpu': this build of kinglet has no WebGPU path yet; use 'auto' or 'cpu'");
+  if (device === 'webgpu')
+    throw new KingletError(
+      'E_GPU_UNAVAILABLE',
+      "device 'webgpu': this build of kinglet has no WebGPU path yet; use 'auto' or 'cpu'",
+    );
   return options;
 }
 
@@ -109,11 +157,14 @@ export function checkMessages(messages: unknown): asserts messages is ChatMessag
     if (typeof message !== 'object' || message === null) throw new TypeError(`messages[${i}] must be an object`);
     const { role, content, tool_calls } = message as Bag;
     if (typeof role !== 'string') throw new TypeError(`messages[${i}].role must be a string`);
-    if (!ROLES.includes(role)) throw new RangeError(`messages[${i}].role is ${JSON.stringify(role)}, not one of ${ROLES.join(', ')}`);
+    if (!ROLES.includes(role))
+      throw new RangeError(`messages[${i}].role is ${JSON.stringify(role)}, not one of ${ROLES.join(', ')}`);
     if (Array.isArray(content)) checkParts(content, i);
     else if (content == null) {
-      if (role !== 'assistant' || !Array.isArray(tool_calls)) throw new TypeError(`messages[${i}].content must be a string or a list of parts`);
-    } else if (typeof content !== 'string') throw new TypeError(`messages[${i}].content must be a string or a list of parts`);
+      if (role !== 'assistant' || !Array.isArray(tool_calls))
+        throw new TypeError(`messages[${i}].content must be a string or a list of parts`);
+    } else if (typeof content !== 'string')
+      throw new TypeError(`messages[${i}].content must be a string or a list of parts`);
   }
 }
 
@@ -121,36 +172,49 @@ function checkParts(parts: unknown[], i: number): void {
   for (const [j, part] of parts.entries()) {
     const { type, text } = (part ?? {}) as Bag;
     if (typeof type !== 'string') throw new TypeError(`messages[${i}].content[${j}].type must be a string`);
-    if (type !== 'text') throw unsupported(`messages[${i}].content[${j}]: parts of type ${JSON.stringify(type)} are not built yet: only "text"`);
+    if (type !== 'text')
+      throw unsupported(
+        `messages[${i}].content[${j}]: parts of type ${JSON.stringify(type)} are not built yet: only "text"`,
+      );
     if (typeof text !== 'string') throw new TypeError(`messages[${i}].content[${j}].text must be a string`);
   }
 }
 
 function checkPrompt(prompt: unknown, vocabularySize: number): void {
   if (typeof prompt === 'string') return;
-  if (!Array.isArray(prompt) && !(prompt instanceof Uint32Array)) throw new TypeError('prompt must be a string or a list of token ids');
-  if (Array.isArray(prompt) && prompt.some((item) => typeof item === 'string' || Array.isArray(item))) throw unsupported('several prompts in one call are not built yet');
+  if (!Array.isArray(prompt) && !(prompt instanceof Uint32Array))
+    throw new TypeError('prompt must be a string or a list of token ids');
+  if (Array.isArray(prompt) && prompt.some((item) => typeof item === 'string' || Array.isArray(item)))
+    throw unsupported('several prompts in one call are not built yet');
   checkTokens(prompt, 'prompt', vocabularySize);
 }
 
 /** Checks that every item is the id of a token. */
 export function checkTokens(tokens: unknown, name: string, vocabularySize: number): void {
-  if (!Array.isArray(tokens) && !(tokens instanceof Uint32Array)) throw new TypeError(`${name} must be a list of token ids`);
-  const wrong = (tokens as number[]).findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabularySize));
-  if (wrong >= 0) throw new RangeError(`${name}[${wrong}] is ${String(tokens[wrong])}, not the id of one of ${vocabularySize} tokens`);
+  if (!Array.isArray(tokens) && !(tokens instanceof Uint32Array))
+    throw new TypeError(`${name} must be a list of token ids`);
+  const wrong = (tokens as number[]).findIndex(
+    (token) => !(Number.isInteger(token) && token >= 0 && token < vocabularySize),
+  );
+  if (wrong >= 0)
+    throw new RangeError(
+      `${name}[${wrong}] is ${String(tokens[wrong])}, not the id of one of ${vocabularySize} tokens`,
+    );
 }
 
 function tokenLimit(bag: Bag, least: number): number | undefined {
   const old = integer(bag, 'max_tokens', least, MAX_INT);
   const name = integer(bag, 'max_completion_tokens', least, MAX_INT);
-  if (old !== undefined && name !== undefined && old !== name) throw new RangeError(`max_tokens is ${old} and max_completion_tokens is ${name}: they mean the same`);
+  if (old !== undefined && name !== undefined && old !== name)
+    throw new RangeError(`max_tokens is ${old} and max_completion_tokens is ${name}: they mean the same`);
   return old ?? name;
 }
 
 function stops(value: unknown): string[] {
   if (value == null) return [];
   const list = typeof value === 'string' ? [value] : value;
-  if (!Array.isArray(list) || list.some((item) => typeof item !== 'string')) throw new TypeError('stop must be a string or a list of strings');
+  if (!Array.isArray(list) || list.some((item) => typeof item !== 'string'))
+    throw new TypeError('stop must be a string or a list of strings');
   if (list.length > MAX_STOPS) throw new RangeError(`stop has ${list.length} strings; at most ${MAX_STOPS}`);
   if (list.includes('')) throw new RangeError('stop must not hold an empty string');
   return list as string[];
@@ -158,10 +222,12 @@ function stops(value: unknown): string[] {
 
 function logitBias(value: unknown, vocabularySize: number): [number, number][] {
   if (value == null) return [];
-  if (typeof value !== 'object' || Array.isArray(value)) throw new TypeError('logit_bias must be an object of token ids');
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw new TypeError('logit_bias must be an object of token ids');
   return Object.entries(value).map(([key, bias]) => {
     const token = /^\d+$/.test(key) ? Number(key) : NaN;
-    if (!(token < vocabularySize)) throw new RangeError(`logit_bias names ${JSON.stringify(key)}, not the id of one of ${vocabularySize} tokens`);
+    if (!(token < vocabularySize))
+      throw new RangeError(`logit_bias names ${JSON.stringify(key)}, not the id of one of ${vocabularySize} tokens`);
     return [token, number({ [`logit_bias[${key}]`]: bias }, `logit_bias[${key}]`, -100, 100) ?? 0];
   });
 }
@@ -177,7 +243,8 @@ function streamOptions(value: unknown, stream: boolean): boolean {
 export function asBag(value: unknown, name: string, known: ReadonlySet<string>): Bag {
   if (typeof value !== 'object' || value === null) throw new TypeError(`${name} must be an object`);
   for (const [key, item] of Object.entries(value)) {
-    if (!known.has(key) && item !== undefined) throw unsupported(`${name}: ${JSON.stringify(key)} is unknown or not built yet`, { parameter: key });
+    if (!known.has(key) && item !== undefined)
+      throw unsupported(`${name}: ${JSON.stringify(key)} is unknown or not built yet`, { parameter: key });
   }
   return value as Bag;
 }
@@ -207,7 +274,8 @@ function oneOf(bag: Bag, name: string, values: readonly string[]): string | unde
   const value = bag[name];
   if (value == null) return undefined;
   if (typeof value !== 'string') throw new TypeError(`${name} must be one of ${values.join(', ')}`);
-  if (!values.includes(value)) throw new RangeError(`${name} is ${JSON.stringify(value)}, not one of ${values.join(', ')}`);
+  if (!values.includes(value))
+    throw new RangeError(`${name} is ${JSON.stringify(value)}, not one of ${values.join(', ')}`);
   return value;
 }
 
@@ -220,6 +288,9 @@ function randomSeed(): number {
 /** Headers in any form that fetch takes, as a plain object. */
 export function plainHeaders(headers: LoadOptions['headers']): Record<string, string> {
   const plain: Record<string, string> = {};
-  if (headers !== undefined) new Headers(headers).forEach((value, name) => { plain[name] = value; });
+  if (headers !== undefined)
+    new Headers(headers).forEach((value, name) => {
+      plain[name] = value;
+    });
   return plain;
 }

@@ -4,18 +4,23 @@ import { toPlain } from './errors.js';
 import { initSync, poolWorker } from './generated/kinglet.js';
 import type { PoolReply, PoolStart } from './protocol.js';
 
-const reply = (message: PoolReply): void => (globalThis as unknown as { postMessage(message: PoolReply): void }).postMessage(message);
+const reply = (message: PoolReply): void =>
+  (globalThis as unknown as { postMessage(message: PoolReply): void }).postMessage(message);
 
-globalThis.addEventListener('message', ({ data }: MessageEvent<PoolStart>) => {
-  try {
-    initSync({ module: data.module, memory: data.memory });
-    reply({ kind: 'started' });
-  } catch (thrown) {
-    return reply({ kind: 'error', error: toPlain(thrown) });
-  }
-  try {
-    poolWorker(data.address, data.index);
-  } catch (trap) {
-    new BroadcastChannel(data.faultChannel).postMessage(toPlain(trap));
-  }
-}, { once: true });
+globalThis.addEventListener(
+  'message',
+  ({ data }: MessageEvent<PoolStart>) => {
+    try {
+      initSync({ module: data.module, memory: data.memory });
+      reply({ kind: 'started' });
+    } catch (thrown) {
+      return reply({ kind: 'error', error: toPlain(thrown) });
+    }
+    try {
+      poolWorker(data.address, data.index);
+    } catch (trap) {
+      new BroadcastChannel(data.faultChannel).postMessage(toPlain(trap));
+    }
+  },
+  { once: true },
+);

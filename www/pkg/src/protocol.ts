@@ -12,7 +12,11 @@ export type RequestMap<M> = { [K in keyof M]: { input: unknown; output: unknown;
 /** What the engine's worker answers. */
 export interface EngineRequests {
   load: { input: LoadInput; output: LoadOutput; event: ProgressEvent };
-  tokenize: { input: { text: string; addSpecial: boolean; parseSpecial: boolean; joiner?: string }; output: Uint32Array<ArrayBuffer>; event: never };
+  tokenize: {
+    input: { text: string; addSpecial: boolean; parseSpecial: boolean; joiner?: string };
+    output: Uint32Array<ArrayBuffer>;
+    event: never;
+  };
   detokenize: { input: { tokens: Uint32Array }; output: string; event: never };
   generate: { input: GenerateInput; output: GenerateOutput; event: GenerateEvent[] };
 }
@@ -85,7 +89,8 @@ export type SourceDescriptor =
 /** On a source's port, worker to page. */
 export type SourcePull = { kind: 'pull' } | { kind: 'cancel' };
 /** On a source's port, page to worker. */
-export type SourcePush = { kind: 'chunk'; bytes: Uint8Array<ArrayBuffer> } | { kind: 'end' } | { kind: 'error'; error: PlainError };
+export type SourcePush =
+  { kind: 'chunk'; bytes: Uint8Array<ArrayBuffer> } | { kind: 'end' } | { kind: 'error'; error: PlainError };
 
 /** Page to worker. */
 export type ToWorker<M extends RequestMap<M>> =

@@ -11,7 +11,9 @@
 /** Code points that Unicode reserves for use inside a program; a text may still hold some, so one that it lacks is taken. */
 const NONCHARACTERS: readonly string[] = [
   ...Array.from({ length: 32 }, (_, i) => String.fromCodePoint(0xfdd0 + i)),
-  ...Array.from({ length: 17 }, (_, plane) => [0xfffe, 0xffff].map((low) => String.fromCodePoint(plane * 0x10000 + low))).flat(),
+  ...Array.from({ length: 17 }, (_, plane) =>
+    [0xfffe, 0xffff].map((low) => String.fromCodePoint(plane * 0x10000 + low)),
+  ).flat(),
 ];
 
 /** Breaks the special strings in one text. */
@@ -22,11 +24,19 @@ export function chooseJoiner(texts: Iterable<string>): string {
   const free = new Set(NONCHARACTERS);
   for (const text of texts) {
     // One pass finds nearly every text free of all of them.
-    if (!/[\ufdd0-\ufdef\ufffe\uffff]|[\ud83f\ud87f\ud8bf\ud8ff\ud93f\ud97f\ud9bf\ud9ff\uda3f\uda7f\udabf\udaff\udb3f\udb7f\udbbf\udbff][\udffe\udfff]/.test(text)) continue;
+    if (
+      !/[\ufdd0-\ufdef\ufffe\uffff]|[\ud83f\ud87f\ud8bf\ud8ff\ud93f\ud97f\ud9bf\ud9ff\uda3f\uda7f\udabf\udaff\udb3f\udb7f\udbbf\udbff][\udffe\udfff]/.test(
+        text,
+      )
+    )
+      continue;
     for (const candidate of free) if (text.includes(candidate)) free.delete(candidate);
   }
   const [joiner] = free;
-  if (joiner === undefined) throw new RangeError('the messages contain every Unicode noncharacter: none is left to keep their text apart from special tokens');
+  if (joiner === undefined)
+    throw new RangeError(
+      'the messages contain every Unicode noncharacter: none is left to keep their text apart from special tokens',
+    );
   return joiner;
 }
 
@@ -45,8 +55,10 @@ export function createBreaker(specials: readonly string[], joiner: string): Brea
     }
   }
   const longest = Math.max(...strings.map((special) => special.length)) - 1;
-  const endsIn = (text: string): boolean => range(Math.min(longest, text.length)).some((n) => prefixes.has(text.slice(text.length - n)));
-  const beginsIn = (text: string): boolean => range(Math.min(longest, text.length)).some((n) => suffixes.has(text.slice(0, n)));
+  const endsIn = (text: string): boolean =>
+    range(Math.min(longest, text.length)).some((n) => prefixes.has(text.slice(text.length - n)));
+  const beginsIn = (text: string): boolean =>
+    range(Math.min(longest, text.length)).some((n) => suffixes.has(text.slice(0, n)));
   return (text) => {
     if (text === '') return text;
     const broken = text.replace(inside, (start: string) => start + joiner);
@@ -70,10 +82,18 @@ export function* stringsOf(value: unknown): Generator<string> {
  * A copy of a JSON-like value with `change` applied to every string, keys of objects among them, save the values that `keep`
  * names by their path of keys (places in lists are not part of it).
  */
-export function mapStrings(value: unknown, change: Breaker, keep: (path: readonly string[]) => boolean = () => false, path: readonly string[] = []): unknown {
+export function mapStrings(
+  value: unknown,
+  change: Breaker,
+  keep: (path: readonly string[]) => boolean = () => false,
+  path: readonly string[] = [],
+): unknown {
   if (typeof value === 'string') return keep(path) ? value : change(value);
   if (Array.isArray(value)) return value.map((item) => mapStrings(item, change, keep, path));
-  if (isObject(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [change(key), mapStrings(item, change, keep, [...path, key])]));
+  if (isObject(value))
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [change(key), mapStrings(item, change, keep, [...path, key])]),
+    );
   return value;
 }
 

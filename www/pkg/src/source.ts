@@ -37,8 +37,11 @@ export function describeSource(source: unknown, headers: Record<string, string>,
   }
   const bytes = asBytes(source);
   if (bytes) return pump(pieces(bytes), bytes.byteLength);
-  if (typeof source === 'object' && source !== null && 'files' in source) throw unsupported('models of several files ({ files }) are not built yet');
-  throw new TypeError('source must be a URL, a Blob or File, an ArrayBuffer, a Uint8Array or a ReadableStream of bytes');
+  if (typeof source === 'object' && source !== null && 'files' in source)
+    throw unsupported('models of several files ({ files }) are not built yet');
+  throw new TypeError(
+    'source must be a URL, a Blob or File, an ArrayBuffer, a Uint8Array or a ReadableStream of bytes',
+  );
 }
 
 function resolveUrl(source: string | URL, base: string): string {
@@ -48,19 +51,26 @@ function resolveUrl(source: string | URL, base: string): string {
   } catch (cause) {
     throw new TypeError(`source ${JSON.stringify(String(source))} is not a URL`, { cause });
   }
-  if (!/^(https?|blob|data|file):$/.test(url.protocol)) throw new TypeError(`source ${url.href}: ${url.protocol} URLs cannot be fetched`);
-  if (url.pathname.endsWith('/') && /^https?:$/.test(url.protocol)) throw unsupported(`source ${url.href} is a folder: models of several files are not built yet`);
+  if (!/^(https?|blob|data|file):$/.test(url.protocol))
+    throw new TypeError(`source ${url.href}: ${url.protocol} URLs cannot be fetched`);
+  if (url.pathname.endsWith('/') && /^https?:$/.test(url.protocol))
+    throw unsupported(`source ${url.href} is a folder: models of several files are not built yet`);
   return url.href;
 }
 
 function asBytes(source: unknown): Uint8Array | undefined {
   if (source instanceof Uint8Array) return source;
-  if (source instanceof ArrayBuffer || (typeof SharedArrayBuffer !== 'undefined' && source instanceof SharedArrayBuffer)) return new Uint8Array(source);
+  if (
+    source instanceof ArrayBuffer ||
+    (typeof SharedArrayBuffer !== 'undefined' && source instanceof SharedArrayBuffer)
+  )
+    return new Uint8Array(source);
   return undefined;
 }
 
 function* pieces(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer>> {
-  for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.slice(at, at + PIECE_BYTES) as Uint8Array<ArrayBuffer>;
+  for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES)
+    yield bytes.slice(at, at + PIECE_BYTES) as Uint8Array<ArrayBuffer>;
 }
 
 async function* readStream(stream: ReadableStream<unknown>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
@@ -79,7 +89,10 @@ async function* readStream(stream: ReadableStream<unknown>): AsyncGenerator<Uint
 }
 
 /** Hands over one chunk per pull, until the other side cancels or there is none left. */
-function pump(chunks: Iterable<Uint8Array<ArrayBuffer>> | AsyncIterable<Uint8Array<ArrayBuffer>>, totalBytes?: number): Described {
+function pump(
+  chunks: Iterable<Uint8Array<ArrayBuffer>> | AsyncIterable<Uint8Array<ArrayBuffer>>,
+  totalBytes?: number,
+): Described {
   const { port1, port2 } = new MessageChannel();
   const iterator = Symbol.asyncIterator in chunks ? chunks[Symbol.asyncIterator]() : chunks[Symbol.iterator]();
   const dispose = (): void => {
@@ -94,7 +107,13 @@ function pump(chunks: Iterable<Uint8Array<ArrayBuffer>> | AsyncIterable<Uint8Arr
       if (done) push({ kind: 'end' });
       else push({ kind: 'chunk', bytes: value }, [value.buffer]);
     } catch (thrown) {
-      push({ kind: 'error', error: thrown instanceof TypeError ? { code: 'TypeError', message: thrown.message } : toPlain(networkError('the source stream failed', thrown)) });
+      push({
+        kind: 'error',
+        error:
+          thrown instanceof TypeError
+            ? { code: 'TypeError', message: thrown.message }
+            : toPlain(networkError('the source stream failed', thrown)),
+      });
     }
   };
   const descriptor: SourceDescriptor = { kind: 'port', port: port2 };
@@ -106,9 +125,15 @@ function pump(chunks: Iterable<Uint8Array<ArrayBuffer>> | AsyncIterable<Uint8Arr
 export async function openSource(source: SourceDescriptor): Promise<OpenSource> {
   switch (source.kind) {
     case 'blob':
-      return { totalBytes: source.blob.size, chunks: readAll(source.blob.stream(), { what: 'the file', totalBytes: source.blob.size }) };
+      return {
+        totalBytes: source.blob.size,
+        chunks: readAll(source.blob.stream(), { what: 'the file', totalBytes: source.blob.size }),
+      };
     case 'port':
-      return { ...(source.totalBytes === undefined ? {} : { totalBytes: source.totalBytes }), chunks: pullAll(source.port) };
+      return {
+        ...(source.totalBytes === undefined ? {} : { totalBytes: source.totalBytes }),
+        chunks: pullAll(source.port),
+      };
     case 'url':
       return openUrl(source.url, source.headers);
   }
@@ -119,27 +144,48 @@ async function openUrl(url: string, headers: Record<string, string>): Promise<Op
   try {
     response = await fetch(url, { headers });
   } catch (cause) {
-    throw networkError(`${url} could not be fetched (no connection, no such host, or the server does not allow this page by CORS)`, cause, { url });
+    throw networkError(
+      `${url} could not be fetched (no connection, no such host, or the server does not allow this page by CORS)`,
+      cause,
+      { url },
+    );
   }
   if (!response.ok) {
     void response.body?.cancel().catch(() => {});
-    throw networkError(`${url}: the server answered ${response.status} ${response.statusText}`.trim(), undefined, { url, status: response.status });
+    throw networkError(`${url}: the server answered ${response.status} ${response.statusText}`.trim(), undefined, {
+      url,
+      status: response.status,
+    });
   }
-  if (response.status === 204 || !response.body) throw networkError(`${url}: the server answered ${response.status} without a body`, undefined, { url, status: response.status });
+  if (response.status === 204 || !response.body)
+    throw networkError(`${url}: the server answered ${response.status} without a body`, undefined, {
+      url,
+      status: response.status,
+    });
   // Content-Length counts encoded bytes: it says nothing about a body that was compressed on the way.
-  const length = response.headers.get('content-encoding') ? NaN : Number.parseInt(response.headers.get('content-length') ?? '', 10);
+  const length = response.headers.get('content-encoding')
+    ? NaN
+    : Number.parseInt(response.headers.get('content-length') ?? '', 10);
   const totalBytes = Number.isSafeInteger(length) && length > 0 ? length : undefined;
-  return { ...(totalBytes === undefined ? {} : { totalBytes }), chunks: readAll(response.body, { what: url, ...(totalBytes === undefined ? {} : { totalBytes }) }) };
+  return {
+    ...(totalBytes === undefined ? {} : { totalBytes }),
+    chunks: readAll(response.body, { what: url, ...(totalBytes === undefined ? {} : { totalBytes }) }),
+  };
 }
 
-async function* readAll(stream: ReadableStream<Uint8Array>, expected: { what: string; totalBytes?: number }): AsyncGenerator<Uint8Array> {
+async function* readAll(
+  stream: ReadableStream<Uint8Array>,
+  expected: { what: string; totalBytes?: number },
+): AsyncGenerator<Uint8Array> {
   const reader = stream.getReader();
   let n_bytes = 0;
   let ended = false;
   try {
     for (;;) {
       const { done, value } = await reader.read().catch((cause: unknown) => {
-        throw networkError(`${expected.what}: the connection broke after ${n_bytes} bytes`, cause, { loadedBytes: n_bytes });
+        throw networkError(`${expected.what}: the connection broke after ${n_bytes} bytes`, cause, {
+          loadedBytes: n_bytes,
+        });
       });
       ended = done;
       if (done) break;
@@ -150,7 +196,10 @@ async function* readAll(stream: ReadableStream<Uint8Array>, expected: { what: st
     if (!ended) reader.cancel().catch(() => {});
   }
   if (expected.totalBytes !== undefined && n_bytes < expected.totalBytes) {
-    throw networkError(`${expected.what}: the body ended after ${n_bytes} of ${expected.totalBytes} bytes`, undefined, { loadedBytes: n_bytes, totalBytes: expected.totalBytes });
+    throw networkError(`${expected.what}: the body ended after ${n_bytes} of ${expected.totalBytes} bytes`, undefined, {
+      loadedBytes: n_bytes,
+      totalBytes: expected.totalBytes,
+    });
   }
 }
 
@@ -175,5 +224,8 @@ async function* pullAll(port: MessagePort): AsyncGenerator<Uint8Array> {
 }
 
 function networkError(message: string, cause: unknown, details: Record<string, unknown> = {}): KingletError {
-  return new KingletError('E_NETWORK', cause === undefined ? message : `${message}: ${describe(cause)}`, { cause, details });
+  return new KingletError('E_NETWORK', cause === undefined ? message : `${message}: ${describe(cause)}`, {
+    cause,
+    details,
+  });
 }

@@ -11,7 +11,10 @@ const POLICY = 'kinglet';
 const here: string = import.meta.url;
 
 interface TrustedTypes {
-  createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): unknown };
+  createPolicy(
+    name: string,
+    rules: { createScriptURL(url: string): string },
+  ): { createScriptURL(url: string): unknown };
 }
 
 let policy: { createScriptURL(url: string): unknown } | undefined;
@@ -25,14 +28,17 @@ export function spawn(literal: () => Worker, file: string, url?: string | URL): 
     if (!retry) throw startError(file, thrown);
   }
   try {
-    return start(url === undefined ? new URL(file, here) : new URL(url, globalThis.document?.baseURI ?? globalThis.location.href));
+    return start(
+      url === undefined ? new URL(file, here) : new URL(url, globalThis.document?.baseURI ?? globalThis.location.href),
+    );
   } catch (thrown) {
     throw thrown instanceof KingletError ? thrown : startError(file, thrown);
   }
 }
 
 function start(url: URL): Worker {
-  if (url.origin === globalThis.location.origin || url.protocol === 'blob:') return new Worker(trusted(url.href), { type: 'module' });
+  if (url.origin === globalThis.location.origin || url.protocol === 'blob:')
+    return new Worker(trusted(url.href), { type: 'module' });
   // A worker must be of the page's origin; a module that it imports need not be (the server has to allow it by CORS).
   const shell = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' }));
   const worker = new Worker(trusted(shell), { type: 'module' });
@@ -46,28 +52,45 @@ function trusted(url: string): string {
   try {
     policy ??= trustedTypes.createPolicy(POLICY, { createScriptURL: (text) => text });
   } catch (cause) {
-    throw new KingletError('E_CSP', `Trusted Types: this page's Content-Security-Policy does not allow the policy "${POLICY}" (add it to trusted-types)`, { cause, details: { directive: 'trusted-types' } });
+    throw new KingletError(
+      'E_CSP',
+      `Trusted Types: this page's Content-Security-Policy does not allow the policy "${POLICY}" (add it to trusted-types)`,
+      { cause, details: { directive: 'trusted-types' } },
+    );
   }
   return policy.createScriptURL(url) as string;
 }
 
 function startError(file: string, cause: unknown): KingletError {
-  return new KingletError('E_CSP', `${file} could not be started as a worker: ${describe(cause)}`, { cause, details: { directive: 'worker-src' } });
+  return new KingletError('E_CSP', `${file} could not be started as a worker: ${describe(cause)}`, {
+    cause,
+    details: { directive: 'worker-src' },
+  });
 }
 
 /** Listens for the page's Content-Security-Policy stopping a worker; gives the error for one that did not start. */
 export function watchStart(file: string, url?: string | URL): { error(): KingletError; stop(): void } {
   let directive: string | undefined;
   const onViolation = (event: SecurityPolicyViolationEvent): void => {
-    if (/^(worker-src|child-src|script-src|default-src)/.test(event.effectiveDirective)) directive = event.effectiveDirective;
+    if (/^(worker-src|child-src|script-src|default-src)/.test(event.effectiveDirective))
+      directive = event.effectiveDirective;
   };
   const target = globalThis.document ?? globalThis;
   target.addEventListener?.('securitypolicyviolation', onViolation as EventListener);
   const where = url === undefined ? new URL(file, here).href : String(url);
   return {
     stop: () => target.removeEventListener?.('securitypolicyviolation', onViolation as EventListener),
-    error: () => directive === undefined
-      ? new KingletError('E_NETWORK', `${file} did not start: ${where} is missing, is not JavaScript, or did not arrive in time`, { details: { url: where } })
-      : new KingletError('E_CSP', `${file} was stopped by the page's Content-Security-Policy: ${directive} has to allow it ('self', or blob: for a package from another origin)`, { details: { directive, url: where } }),
+    error: () =>
+      directive === undefined
+        ? new KingletError(
+            'E_NETWORK',
+            `${file} did not start: ${where} is missing, is not JavaScript, or did not arrive in time`,
+            { details: { url: where } },
+          )
+        : new KingletError(
+            'E_CSP',
+            `${file} was stopped by the page's Content-Security-Policy: ${directive} has to allow it ('self', or blob: for a package from another origin)`,
+            { details: { directive, url: where } },
+          ),
   };
 }

@@ -22,10 +22,16 @@ export class TemplateHost implements Handlers<TemplateRequests> {
     const data = { messages: input.messages, ...input.data };
     const joiner = chooseJoiner([template, ...stringsOf(data), ...Object.values(input.tokens)]);
     const breaker = createBreaker(input.specialStrings, joiner);
-    const guarded = Object.fromEntries(Object.entries(data).map(([name, value]) => [name, mapStrings(value, breaker, name === 'messages' ? isRole : undefined)]));
+    const guarded = Object.fromEntries(
+      Object.entries(data).map(([name, value]) => [
+        name,
+        mapStrings(value, breaker, name === 'messages' ? isRole : undefined),
+      ]),
+    );
     call.emit('rendering');
     const text = run(template, { ...input.tokens, ...guarded });
-    if (text.length > input.maxOutputChars) throw failed(`its output of ${text.length} characters is over the limit of ${input.maxOutputChars}`);
+    if (text.length > input.maxOutputChars)
+      throw failed(`its output of ${text.length} characters is over the limit of ${input.maxOutputChars}`);
     return { text, joiner };
   };
 }
@@ -57,7 +63,12 @@ function failed(why: string, cause?: unknown): KingletError {
 class Raised extends Error {}
 
 const GLOBALS: Record<string, unknown> = {
-  true: true, True: true, false: false, False: false, none: null, None: null,
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
   raise_exception: (message: unknown) => {
     throw new Raised(String(message));
   },
@@ -69,7 +80,8 @@ const GLOBALS: Record<string, unknown> = {
 function range(start: number, stop?: number | null, step?: number | null): number[] {
   const [from, to, by] = typeof stop === 'number' ? [start, stop, step ?? 1] : [0, start, 1];
   const n = Math.max(0, Math.ceil((to - from) / by));
-  if (!Number.isFinite(n) || n > MAX_RANGE) throw new RangeError(`range of ${n} items is over the limit of ${MAX_RANGE}`);
+  if (!Number.isFinite(n) || n > MAX_RANGE)
+    throw new RangeError(`range of ${n} items is over the limit of ${MAX_RANGE}`);
   return Array.from({ length: n }, (_, i) => from + i * by);
 }
 
@@ -78,9 +90,20 @@ function strftime(format: string, now: Date): string {
   const two = (n: number): string => String(n).padStart(2, '0');
   const word = (options: Intl.DateTimeFormatOptions): string => now.toLocaleDateString('en-US', options);
   const fields: Record<string, string> = {
-    Y: String(now.getFullYear()), y: two(now.getFullYear() % 100), m: two(now.getMonth() + 1), d: two(now.getDate()), H: two(now.getHours()),
-    I: two(now.getHours() % 12 || 12), M: two(now.getMinutes()), S: two(now.getSeconds()), p: now.getHours() < 12 ? 'AM' : 'PM',
-    B: word({ month: 'long' }), b: word({ month: 'short' }), A: word({ weekday: 'long' }), a: word({ weekday: 'short' }), '%': '%',
+    Y: String(now.getFullYear()),
+    y: two(now.getFullYear() % 100),
+    m: two(now.getMonth() + 1),
+    d: two(now.getDate()),
+    H: two(now.getHours()),
+    I: two(now.getHours() % 12 || 12),
+    M: two(now.getMinutes()),
+    S: two(now.getSeconds()),
+    p: now.getHours() < 12 ? 'AM' : 'PM',
+    B: word({ month: 'long' }),
+    b: word({ month: 'short' }),
+    A: word({ weekday: 'long' }),
+    a: word({ weekday: 'short' }),
+    '%': '%',
   };
   return format.replace(/%(.)/gs, (whole, field: string) => fields[field] ?? whole);
 }

@@ -11,7 +11,8 @@ export const TEMPLATE_LIMIT_MS = 250;
 const PREPARE_LIMIT_MS = 10_000;
 
 /** What is used for a model without a chat template; `info.chatTemplate` then says `'chatml'`. */
-export const CHATML = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+export const CHATML =
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 export class TemplateRenderer {
   readonly #spawn: () => { worker: WorkerLike; startError: () => Error };
@@ -35,7 +36,16 @@ export class TemplateRenderer {
       clearTimeout(timer);
       timer = setTimeout(() => {
         // An answer may have arrived while the page was busy: it comes before this second turn.
-        timer = setTimeout(() => this.#end(client, new KingletError('E_TEMPLATE', `the chat template ran for more than ${ms} ms and was ended`, { details: { limitMs: ms } })), 0);
+        timer = setTimeout(
+          () =>
+            this.#end(
+              client,
+              new KingletError('E_TEMPLATE', `the chat template ran for more than ${ms} ms and was ended`, {
+                details: { limitMs: ms },
+              }),
+            ),
+          0,
+        );
       }, ms);
     };
     limit(PREPARE_LIMIT_MS);

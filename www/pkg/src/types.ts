@@ -207,41 +207,53 @@ interface Answer<O extends string, C> {
   choices: C[];
 }
 
-export type ChatCompletion = Answer<'chat.completion', {
-  index: number;
-  message: { role: 'assistant'; content: string };
-  finish_reason: FinishReason;
-  logprobs: ChatLogprobs | null;
-  /** Extension. */
-  token_ids: number[];
-}> & { usage: Usage; timings: Timings };
+export type ChatCompletion = Answer<
+  'chat.completion',
+  {
+    index: number;
+    message: { role: 'assistant'; content: string };
+    finish_reason: FinishReason;
+    logprobs: ChatLogprobs | null;
+    /** Extension. */
+    token_ids: number[];
+  }
+> & { usage: Usage; timings: Timings };
 
-export type ChatCompletionChunk = Answer<'chat.completion.chunk', {
-  index: number;
-  delta: { role?: 'assistant'; content?: string };
-  finish_reason: FinishReason | null;
-  logprobs: ChatLogprobs | null;
-  /** Extension: tokens that this chunk brings. */
-  token_ids: number[];
-}> & { usage?: Usage | null; timings?: Timings };
+export type ChatCompletionChunk = Answer<
+  'chat.completion.chunk',
+  {
+    index: number;
+    delta: { role?: 'assistant'; content?: string };
+    finish_reason: FinishReason | null;
+    logprobs: ChatLogprobs | null;
+    /** Extension: tokens that this chunk brings. */
+    token_ids: number[];
+  }
+> & { usage?: Usage | null; timings?: Timings };
 
-export type Completion = Answer<'text_completion', {
-  index: number;
-  text: string;
-  finish_reason: FinishReason;
-  logprobs: CompletionLogprobs | null;
-  /** Extension. Generated tokens; an echoed prompt is not among them. */
-  token_ids: number[];
-}> & { usage: Usage; timings: Timings };
+export type Completion = Answer<
+  'text_completion',
+  {
+    index: number;
+    text: string;
+    finish_reason: FinishReason;
+    logprobs: CompletionLogprobs | null;
+    /** Extension. Generated tokens; an echoed prompt is not among them. */
+    token_ids: number[];
+  }
+> & { usage: Usage; timings: Timings };
 
-export type CompletionChunk = Answer<'text_completion', {
-  index: number;
-  text: string;
-  finish_reason: FinishReason | null;
-  logprobs: CompletionLogprobs | null;
-  /** Extension: tokens that this chunk brings. */
-  token_ids: number[];
-}> & { usage?: Usage | null; timings?: Timings };
+export type CompletionChunk = Answer<
+  'text_completion',
+  {
+    index: number;
+    text: string;
+    finish_reason: FinishReason | null;
+    logprobs: CompletionLogprobs | null;
+    /** Extension: tokens that this chunk brings. */
+    token_ids: number[];
+  }
+> & { usage?: Usage | null; timings?: Timings };
 
 /**
  * The chunks of an answer, once. Reading holds the engine back: it stops computing when the reader falls behind. Leaving the

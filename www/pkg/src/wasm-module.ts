@@ -17,14 +17,21 @@ export async function compileWasm(url: string): Promise<WebAssembly.Module> {
   } catch (cause) {
     throw new KingletError('E_NETWORK', `${url} could not be fetched: ${describe(cause)}`, { cause, details: { url } });
   }
-  if (!response.ok) throw new KingletError('E_NETWORK', `${url}: the server answered ${response.status}`, { details: { url, status: response.status } });
+  if (!response.ok)
+    throw new KingletError('E_NETWORK', `${url}: the server answered ${response.status}`, {
+      details: { url, status: response.status },
+    });
   const type = response.headers.get('content-type') ?? '';
   try {
     // Compiling while the bytes arrive needs the right type; a server that does not know it only costs some time.
     if (/^application\/wasm\b/.test(type)) return await WebAssembly.compileStreaming(response);
     return await WebAssembly.compile(await response.arrayBuffer());
   } catch (cause) {
-    throw new KingletError('E_NETWORK', `${url} is not the wasm file (the server calls it "${type}"): ${describe(cause)}`, { cause, details: { url } });
+    throw new KingletError(
+      'E_NETWORK',
+      `${url} is not the wasm file (the server calls it "${type}"): ${describe(cause)}`,
+      { cause, details: { url } },
+    );
   }
 }
 
@@ -33,8 +40,11 @@ function checkPolicy(): void {
   try {
     new WebAssembly.Module(EMPTY_MODULE);
   } catch (cause) {
-    throw new KingletError('E_CSP', "WebAssembly is stopped by the page's Content-Security-Policy: script-src has to allow 'wasm-unsafe-eval'",
-      { cause, details: { directive: 'script-src', missing: "'wasm-unsafe-eval'" } });
+    throw new KingletError(
+      'E_CSP',
+      "WebAssembly is stopped by the page's Content-Security-Policy: script-src has to allow 'wasm-unsafe-eval'",
+      { cause, details: { directive: 'script-src', missing: "'wasm-unsafe-eval'" } },
+    );
   }
 }
 
@@ -49,5 +59,9 @@ export function createMemory(initialPages: number): WebAssembly.Memory {
     }
   }
   const needed = initialPages * 65_536;
-  throw new KingletError('E_MEMORY', `no shared WebAssembly memory of ${needed} bytes could be had: ${describe(refused)}`, { cause: refused, details: { neededBytes: needed } });
+  throw new KingletError(
+    'E_MEMORY',
+    `no shared WebAssembly memory of ${needed} bytes could be had: ${describe(refused)}`,
+    { cause: refused, details: { neededBytes: needed } },
+  );
 }

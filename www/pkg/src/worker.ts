@@ -13,9 +13,11 @@ import { spawn } from './spawn.js';
 import { compileWasm, createMemory } from './wasm-module.js';
 
 async function instantiate(input: LoadInput): Promise<Runtime> {
-  const url = input.wasmUrl ?? (input.build === 'relaxed'
-    ? new URL('./kinglet_relaxed.wasm', import.meta.url).href
-    : new URL('./kinglet_simd.wasm', import.meta.url).href);
+  const url =
+    input.wasmUrl ??
+    (input.build === 'relaxed'
+      ? new URL('./kinglet_relaxed.wasm', import.meta.url).href
+      : new URL('./kinglet_simd.wasm', import.meta.url).href);
   const module = await compileWasm(url);
   const memory = createMemory(INITIAL_MEMORY_PAGES);
   await initialize({ module_or_path: module, memory });
@@ -24,15 +26,28 @@ async function instantiate(input: LoadInput): Promise<Runtime> {
     createSha256: () => new Sha256(),
     startPool: async (engine, threads) => {
       const address = engine.poolAddress();
-      await Promise.all(Array.from({ length: threads - 1 }, (_, i) => startThread({ module, memory, address, index: i + 1, faultChannel: input.faultChannel })));
+      await Promise.all(
+        Array.from({ length: threads - 1 }, (_, i) =>
+          startThread({ module, memory, address, index: i + 1, faultChannel: input.faultChannel }),
+        ),
+      );
     },
   };
 }
 
 function startThread(start: PoolStart): Promise<void> {
-  const worker = spawn(() => new Worker(new URL('./pool-worker.js', import.meta.url), { type: 'module' }), './pool-worker.js');
+  const worker = spawn(
+    () => new Worker(new URL('./pool-worker.js', import.meta.url), { type: 'module' }),
+    './pool-worker.js',
+  );
   return new Promise((resolve, reject) => {
-    const fail = (): void => reject(new KingletError('E_NETWORK', `pool-worker.js did not start: it is missing beside ${import.meta.url}, or did not arrive in time`));
+    const fail = (): void =>
+      reject(
+        new KingletError(
+          'E_NETWORK',
+          `pool-worker.js did not start: it is missing beside ${import.meta.url}, or did not arrive in time`,
+        ),
+      );
     const timer = setTimeout(fail, START_LIMIT_MS);
     worker.addEventListener('error', fail);
     worker.addEventListener('message', ({ data }: MessageEvent<PoolReply>) => {

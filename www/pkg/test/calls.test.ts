@@ -7,16 +7,26 @@ import type { ChatCompletion, ChatCompletionChunk, Completion, CompletionChunk, 
 import { CONTEXT, loadFake } from './fake.js';
 
 const user = (content: string) => [{ role: 'user' as const, content }];
-const code = (expected: string, pattern = /./) => (error: unknown) => error instanceof KingletError && error.code === expected && pattern.test(error.message);
+const code =
+  (expected: string, pattern = /./) =>
+  (error: unknown) =>
+    error instanceof KingletError && error.code === expected && pattern.test(error.message);
 const pause = (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms));
 
 test('a completion in its whole shape', async () => {
   const { core } = await loadFake();
-  const answer = await createCompletion(core, { prompt: 'abc', max_tokens: 4, seed: 7 }) as Completion;
+  const answer = (await createCompletion(core, { prompt: 'abc', max_tokens: 4, seed: 7 })) as Completion;
   assert.match(answer.id, /^cmpl-/);
   assert.equal(answer.object, 'text_completion');
-  assert.deepEqual(answer.choices, [{ index: 0, text: 'cbac.', finish_reason: 'length', logprobs: null, token_ids: [99, 98, 97, 99] }]);
-  assert.deepEqual(answer.usage, { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7, prompt_tokens_details: { cached_tokens: 0 } });
+  assert.deepEqual(answer.choices, [
+    { index: 0, text: 'cbac.', finish_reason: 'length', logprobs: null, token_ids: [99, 98, 97, 99] },
+  ]);
+  assert.deepEqual(answer.usage, {
+    prompt_tokens: 3,
+    completion_tokens: 4,
+    total_tokens: 7,
+    prompt_tokens_details: { cached_tokens: 0 },
+  });
   assert.equal(answer.timings.prompt_n, 3);
   assert.equal(answer.timings.predicted_n, 3);
   assert.ok(answer.timings.prompt_ms >= 0 && answer.timings.predicted_ms >= 0);
@@ -24,33 +34,70 @@ test('a completion in its whole shape', async () => {
 
 test('echo, scores and offsets in the legacy form', async () => {
   const { core } = await loadFake();
-  const { choices: [choice] } = await createCompletion(core, { prompt: 'ab', max_tokens: 1, echo: true, logprobs: 1 }) as Completion;
+  const {
+    choices: [choice],
+  } = (await createCompletion(core, { prompt: 'ab', max_tokens: 1, echo: true, logprobs: 1 })) as Completion;
   assert.equal(choice?.text, 'abb.');
-  assert.deepEqual(choice?.logprobs, { tokens: ['a', 'b', 'b'], token_logprobs: [null, -1, -0.5], top_logprobs: [null, null, { b: -0.5 }], text_offset: [0, 1, 2] });
+  assert.deepEqual(choice?.logprobs, {
+    tokens: ['a', 'b', 'b'],
+    token_logprobs: [null, -1, -0.5],
+    top_logprobs: [null, null, { b: -0.5 }],
+    text_offset: [0, 1, 2],
+  });
   assert.deepEqual(choice?.token_ids, [98]);
-  const scored = await createCompletion(core, { prompt: 'ab', max_tokens: 0, echo: true, logprobs: 0 }) as Completion;
+  const scored = (await createCompletion(core, { prompt: 'ab', max_tokens: 0, echo: true, logprobs: 0 })) as Completion;
   assert.deepEqual(scored.choices[0]?.logprobs?.token_logprobs, [null, -1]);
 });
 
 test('a chat answer with logprobs and two choices', async () => {
   const { core, engine } = await loadFake();
-  const answer = await createChat(core, { messages: user('hé'), max_tokens: 1, n: 2, logprobs: true, top_logprobs: 1 }) as ChatCompletion;
+  const answer = (await createChat(core, {
+    messages: user('hé'),
+    max_tokens: 1,
+    n: 2,
+    logprobs: true,
+    top_logprobs: 1,
+  })) as ChatCompletion;
   assert.equal(engine.detokenize(engine.requests[0]?.prompt ?? new Uint32Array()), '<user>hé');
   assert.equal(answer.choices.length, 2);
   const token = { token: 'é', logprob: -0.5, bytes: [0xc3, 0xa9] };
   for (const [index, choice] of answer.choices.entries()) {
-    assert.deepEqual(choice, { index, message: { role: 'assistant', content: 'é.' }, finish_reason: 'length', logprobs: { content: [{ ...token, top_logprobs: [token] }] }, token_ids: [233] });
+    assert.deepEqual(choice, {
+      index,
+      message: { role: 'assistant', content: 'é.' },
+      finish_reason: 'length',
+      logprobs: { content: [{ ...token, top_logprobs: [token] }] },
+      token_ids: [233],
+    });
   }
 });
 
 test('a stream: role first, a chunk per token, timings last, usage where asked for', async () => {
   const { core } = await loadFake();
   const chunks: ChatCompletionChunk[] = [];
-  for await (const chunk of await createChat(core, { messages: user('ab'), max_tokens: 2, stream: true, stream_options: { include_usage: true } }) as Stream<ChatCompletionChunk>) chunks.push(chunk);
-  assert.deepEqual(chunks.map((chunk) => chunk.choices[0]?.delta), [{ role: 'assistant', content: '' }, { content: 'b' }, { content: 'a' }, { content: '.' }, undefined]);
-  assert.deepEqual(chunks.map((chunk) => chunk.choices[0]?.finish_reason), [null, null, null, 'length', undefined]);
-  assert.deepEqual(chunks.map((chunk) => chunk.choices[0]?.token_ids), [[], [98], [97], [], undefined]);
-  assert.deepEqual(chunks.map((chunk) => chunk.usage?.completion_tokens), [undefined, undefined, undefined, undefined, 2]);
+  for await (const chunk of (await createChat(core, {
+    messages: user('ab'),
+    max_tokens: 2,
+    stream: true,
+    stream_options: { include_usage: true },
+  })) as Stream<ChatCompletionChunk>)
+    chunks.push(chunk);
+  assert.deepEqual(
+    chunks.map((chunk) => chunk.choices[0]?.delta),
+    [{ role: 'assistant', content: '' }, { content: 'b' }, { content: 'a' }, { content: '.' }, undefined],
+  );
+  assert.deepEqual(
+    chunks.map((chunk) => chunk.choices[0]?.finish_reason),
+    [null, null, null, 'length', undefined],
+  );
+  assert.deepEqual(
+    chunks.map((chunk) => chunk.choices[0]?.token_ids),
+    [[], [98], [97], [], undefined],
+  );
+  assert.deepEqual(
+    chunks.map((chunk) => chunk.usage?.completion_tokens),
+    [undefined, undefined, undefined, undefined, 2],
+  );
   assert.equal(chunks[3]?.timings?.predicted_n, 1);
   assert.equal(new Set(chunks.map((chunk) => chunk.id)).size, 1);
 });
@@ -58,8 +105,8 @@ test('a stream: role first, a chunk per token, timings last, usage where asked f
 test('a completion stream adds up to the whole answer, as a ReadableStream too', async () => {
   const { core } = await loadFake();
   const params = { prompt: 'abc', max_tokens: 5, echo: true, logprobs: 0 };
-  const whole = await createCompletion(core, params) as Completion;
-  const stream = await createCompletion(core, { ...params, stream: true }) as Stream<CompletionChunk>;
+  const whole = (await createCompletion(core, params)) as Completion;
+  const stream = (await createCompletion(core, { ...params, stream: true })) as Stream<CompletionChunk>;
   let text = '';
   const tokens: string[] = [];
   const reader = stream.toReadableStream().getReader();
@@ -74,11 +121,18 @@ test('a completion stream adds up to the whole answer, as a ReadableStream too',
 test('twenty calls at once run one after the other, in order', async () => {
   const { core, engine } = await loadFake();
   const order: number[] = [];
-  await Promise.all(Array.from({ length: 20 }, async (_, i) => {
-    await (i % 2 ? createChat(core, { messages: user(`${i}`), max_tokens: 2 }) : createCompletion(core, { prompt: `${i}`, max_tokens: 2 }));
-    order.push(i);
-  }));
-  assert.deepEqual(order, Array.from({ length: 20 }, (_, i) => i));
+  await Promise.all(
+    Array.from({ length: 20 }, async (_, i) => {
+      await (i % 2
+        ? createChat(core, { messages: user(`${i}`), max_tokens: 2 })
+        : createCompletion(core, { prompt: `${i}`, max_tokens: 2 }));
+      order.push(i);
+    }),
+  );
+  assert.deepEqual(
+    order,
+    Array.from({ length: 20 }, (_, i) => i),
+  );
   assert.equal(engine.requests.length, 20);
 });
 
@@ -100,12 +154,12 @@ test('abort: before, in the queue, while running, after the end, twice', async (
   running.abort();
   running.abort();
   await assert.rejects(first, (error: unknown) => error instanceof DOMException && error.name === 'AbortError');
-  assert.equal((await third as Completion).choices[0]?.text, 'dri.');
+  assert.equal(((await third) as Completion).choices[0]?.text, 'dri.');
   assert.equal(engine.cancels, 1);
   assert.equal(engine.requests.length, 2);
 
   const late = new AbortController();
-  const done = await createCompletion(core, { prompt: 'ab', max_tokens: 2 }, { signal: late.signal }) as Completion;
+  const done = (await createCompletion(core, { prompt: 'ab', max_tokens: 2 }, { signal: late.signal })) as Completion;
   late.abort();
   assert.equal(done.choices[0]?.text, 'ba.');
   assert.equal(engine.cancels, 1);
@@ -113,7 +167,11 @@ test('abort: before, in the queue, while running, after the end, twice', async (
 
 test('a stream that is not read stops the engine; leaving it frees the engine', async () => {
   const { core, engine } = await loadFake();
-  const stream = await createCompletion(core, { prompt: 'abc', max_tokens: 19_000, stream: true }) as Stream<CompletionChunk>;
+  const stream = (await createCompletion(core, {
+    prompt: 'abc',
+    max_tokens: 19_000,
+    stream: true,
+  })) as Stream<CompletionChunk>;
   await pause(100);
   const n_ahead = engine.advances;
   await pause(100);
@@ -121,7 +179,7 @@ test('a stream that is not read stops the engine; leaving it frees the engine', 
   assert.ok(n_ahead >= 32 && n_ahead < 50, `${n_ahead}`);
   let n_read = 0;
   for await (const _ of stream) if (++n_read === 10) break;
-  const next = await createCompletion(core, { prompt: 'xy', max_tokens: 2 }) as Completion;
+  const next = (await createCompletion(core, { prompt: 'xy', max_tokens: 2 })) as Completion;
   assert.equal(next.choices[0]?.text, 'yx.');
   assert.equal(engine.cancels, 1);
   assert.deepEqual(await stream.next(), { done: true, value: undefined });
@@ -130,7 +188,11 @@ test('a stream that is not read stops the engine; leaving it frees the engine', 
 test('an abort reaches a waiting reader with its reason', async () => {
   const { core } = await loadFake();
   const controller = new AbortController();
-  const stream = await createCompletion(core, { prompt: 'abc', max_tokens: 19_000, stream: true }, { signal: controller.signal }) as Stream<CompletionChunk>;
+  const stream = (await createCompletion(
+    core,
+    { prompt: 'abc', max_tokens: 19_000, stream: true },
+    { signal: controller.signal },
+  )) as Stream<CompletionChunk>;
   const why = new Error('enough');
   setTimeout(() => controller.abort(why), 30);
   await assert.rejects(async () => {
@@ -141,14 +203,21 @@ test('an abort reaches a waiting reader with its reason', async () => {
 test('typed errors of the engine come through, and the next call works', async () => {
   const { core, engine } = await loadFake();
   engine.faults.startThrows = { code: 'E_MEMORY', message: 'too much', details: { neededBytes: 5 } };
-  await assert.rejects(createCompletion(core, { prompt: 'a' }), (error: unknown) => code('E_MEMORY')(error) && (error as KingletError).details['neededBytes'] === 5);
+  await assert.rejects(
+    createCompletion(core, { prompt: 'a' }),
+    (error: unknown) => code('E_MEMORY')(error) && (error as KingletError).details['neededBytes'] === 5,
+  );
   engine.faults.startThrows = { code: 'RangeError', message: 'no such value', details: {} };
   await assert.rejects(createCompletion(core, { prompt: 'a' }), RangeError);
   delete engine.faults.startThrows;
-  await assert.rejects(createCompletion(core, { prompt: 'a'.repeat(CONTEXT + 1) }), (error: unknown) => code('E_CONTEXT_OVERFLOW')(error) && (error as KingletError).details['requestedTokens'] === CONTEXT + 1);
+  await assert.rejects(
+    createCompletion(core, { prompt: 'a'.repeat(CONTEXT + 1) }),
+    (error: unknown) =>
+      code('E_CONTEXT_OVERFLOW')(error) && (error as KingletError).details['requestedTokens'] === CONTEXT + 1,
+  );
   await assert.rejects(createCompletion(core, { prompt: '' }), RangeError);
   await assert.rejects(createChat(core, { messages: user('loop') }), code('E_TEMPLATE', /^no loops$/));
-  assert.equal((await createCompletion(core, { prompt: 'ok', max_tokens: 2 }) as Completion).choices[0]?.text, 'ko.');
+  assert.equal(((await createCompletion(core, { prompt: 'ok', max_tokens: 2 })) as Completion).choices[0]?.text, 'ko.');
 });
 
 test('a trap ends the worker: this call and later ones are E_INTERNAL', async () => {
@@ -156,7 +225,10 @@ test('a trap ends the worker: this call and later ones are E_INTERNAL', async ()
   engine.faults.trapAtToken = 3;
   const queued = createCompletion(core, { prompt: 'b', max_tokens: 2 });
   queued.catch(() => {});
-  const results = await Promise.allSettled([createCompletion(core, { prompt: 'abc', max_tokens: 9 }), core.tokenize('x', { addSpecial: true, parseSpecial: false })]);
+  const results = await Promise.allSettled([
+    createCompletion(core, { prompt: 'abc', max_tokens: 9 }),
+    core.tokenize('x', { addSpecial: true, parseSpecial: false }),
+  ]);
   assert.equal(results[0]?.status, 'rejected');
   await assert.rejects(createCompletion(core, { prompt: 'abc' }), code('E_INTERNAL', /unreachable/));
   assert.ok(workers[0]?.terminated);
@@ -169,9 +241,18 @@ test('close in the middle: pending calls reject, workers end, later calls say so
   while (engine.requests.length === 0) await pause();
   core.close();
   core.close();
-  for (const result of await settled) assert.ok(result.status === 'rejected' && result.reason instanceof DOMException && result.reason.name === 'AbortError' && /closed/.test(result.reason.message));
+  for (const result of await settled)
+    assert.ok(
+      result.status === 'rejected' &&
+        result.reason instanceof DOMException &&
+        result.reason.name === 'AbortError' &&
+        /closed/.test(result.reason.message),
+    );
   assert.ok(workers.every((worker) => worker.terminated));
-  await assert.rejects(createCompletion(core, { prompt: 'a' }), (error: unknown) => error instanceof DOMException && error.name === 'InvalidStateError');
+  await assert.rejects(
+    createCompletion(core, { prompt: 'a' }),
+    (error: unknown) => error instanceof DOMException && error.name === 'InvalidStateError',
+  );
 });
 
 test('a template that never ends is ended, and the next one runs in a new worker', async () => {
@@ -179,7 +260,7 @@ test('a template that never ends is ended, and the next one runs in a new worker
   const before = performance.now();
   await assert.rejects(createChat(core, { messages: user('a') }), code('E_TEMPLATE', /250 ms/));
   assert.ok(performance.now() - before < 1000);
-  const answer = await createChat(core, { messages: user('ab'), max_tokens: 2 }) as ChatCompletion;
+  const answer = (await createChat(core, { messages: user('ab'), max_tokens: 2 })) as ChatCompletion;
   assert.equal(answer.choices[0]?.message.content, 'ba.');
   assert.equal(n_templates(), 2);
 });

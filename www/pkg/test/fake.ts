@@ -40,13 +40,26 @@ export class FakeEngine implements Engine {
     return this.fed.length === bytes.length ? { fileBytes: 100 } : undefined;
   }
   finish(): void {
-    if (this.fed.length < 10) throw { code: 'E_FILE_FORMAT', message: 'too short', details: { offset: this.fed.length } };
+    if (this.fed.length < 10)
+      throw { code: 'E_FILE_FORMAT', message: 'too short', details: { offset: this.fed.length } };
   }
   info() {
-    return { architecture: 'fake', name: 'fake', parameters: 1, quantization: 'F32', contextLength: CONTEXT, vocabularySize: 65_536, memory: { weightsBytes: 1 } };
+    return {
+      architecture: 'fake',
+      name: 'fake',
+      parameters: 1,
+      quantization: 'F32',
+      contextLength: CONTEXT,
+      vocabularySize: 65_536,
+      memory: { weightsBytes: 1 },
+    };
   }
   template() {
-    return { chatTemplate: "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}", specialStrings: ['<user>', '<system>'] };
+    return {
+      chatTemplate:
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",
+      specialStrings: ['<user>', '<system>'],
+    };
   }
   tokenize(text: string, _addSpecial: boolean, _parseSpecial: boolean, joiner = ''): Uint32Array {
     return Uint32Array.from((joiner ? text.replaceAll(joiner, '') : text).split(''), (unit) => unit.charCodeAt(0));
@@ -68,7 +81,13 @@ export class FakeEngine implements Engine {
     if (this.#n < 0) {
       this.#n = 0;
       const events: GenerateEvent[] = [{ type: 'prefill', processed: total, total, cached: 0 }];
-      if (request.echo) events.push({ type: 'echo', ids: [...request.prompt], texts: Array.from(request.prompt, (id) => String.fromCharCode(id)), logprobs: Array.from(request.prompt, (_, i) => (i === 0 ? null : -i)) });
+      if (request.echo)
+        events.push({
+          type: 'echo',
+          ids: [...request.prompt],
+          texts: Array.from(request.prompt, (id) => String.fromCharCode(id)),
+          logprobs: Array.from(request.prompt, (_, i) => (i === 0 ? null : -i)),
+        });
       return events;
     }
     const most = request.maxTokens ?? CONTEXT - total;
@@ -76,11 +95,30 @@ export class FakeEngine implements Engine {
     const choices = Array.from({ length: request.n }, (_, choice) => choice);
     if (this.#n >= most) {
       this.#request = undefined;
-      return [...choices.map((choice): GenerateEvent => ({ type: 'done', choice, reason: 'length', text: '.' })),
-        { type: 'end', usage: { promptTokens: total, completionTokens: most * request.n, cachedTokens: 0 } }];
+      return [
+        ...choices.map((choice): GenerateEvent => ({ type: 'done', choice, reason: 'length', text: '.' })),
+        { type: 'end', usage: { promptTokens: total, completionTokens: most * request.n, cachedTokens: 0 } },
+      ];
     }
     const id = request.prompt[total - 1 - (this.#n++ % total)] ?? 0;
-    return choices.map((choice) => ({ type: 'token', choice, id, text: String.fromCharCode(id), ...(request.logprobs === undefined ? {} : { bytes: [...new TextEncoder().encode(String.fromCharCode(id))], logprob: -0.5, top: Array.from({ length: request.logprobs }, () => ({ id, text: String.fromCharCode(id), bytes: [...new TextEncoder().encode(String.fromCharCode(id))], logprob: -0.5 })) }) }));
+    return choices.map((choice) => ({
+      type: 'token',
+      choice,
+      id,
+      text: String.fromCharCode(id),
+      ...(request.logprobs === undefined
+        ? {}
+        : {
+            bytes: [...new TextEncoder().encode(String.fromCharCode(id))],
+            logprob: -0.5,
+            top: Array.from({ length: request.logprobs }, () => ({
+              id,
+              text: String.fromCharCode(id),
+              bytes: [...new TextEncoder().encode(String.fromCharCode(id))],
+              logprob: -0.5,
+            })),
+          }),
+    }));
   }
   cancel(): void {
     this.cancels++;
@@ -100,10 +138,18 @@ export function pair(): { worker: WorkerLike & { terminated: boolean }; scope: S
   const worker = {
     terminated: false,
     postMessage: (message: unknown, transfer: Transferable[]) => port1.postMessage(message, transfer),
-    addEventListener: (type: string, listener: (event: never) => void) => port1.addEventListener(type as 'message', listener as (event: unknown) => void),
-    terminate() { this.terminated = true; port1.close(); },
+    addEventListener: (type: string, listener: (event: never) => void) =>
+      port1.addEventListener(type as 'message', listener as (event: unknown) => void),
+    terminate() {
+      this.terminated = true;
+      port1.close();
+    },
   };
-  const scope = { postMessage: (message: unknown) => port2.postMessage(message), addEventListener: (type: 'message', listener: (event: MessageEvent) => void) => port2.addEventListener(type, listener as (event: unknown) => void) };
+  const scope = {
+    postMessage: (message: unknown) => port2.postMessage(message),
+    addEventListener: (type: 'message', listener: (event: MessageEvent) => void) =>
+      port2.addEventListener(type, listener as (event: unknown) => void),
+  };
   return { worker: worker as unknown as WorkerLike & { terminated: boolean }, scope };
 }
 
@@ -128,18 +174,41 @@ export async function loadFake(faults: Faults = {}): Promise<Fake> {
     const { worker, scope } = pair();
     n_templates++;
     workers.push(worker);
-    if (faults.deafTemplates && n_templates === 1) serve<TemplateRequests>(scope, { render: (_input, call) => { call.emit('rendering'); return new Promise(() => {}); } }, { trapsAreFatal: false });
+    if (faults.deafTemplates && n_templates === 1)
+      serve<TemplateRequests>(
+        scope,
+        {
+          render: (_input, call) => {
+            call.emit('rendering');
+            return new Promise(() => {});
+          },
+        },
+        { trapsAreFatal: false },
+      );
     else serve<TemplateRequests>(scope, new TemplateHost(), { trapsAreFatal: false });
     return { worker, startError: () => new Error('did not start') };
   });
-  const loaded: LoadOutput = await client.call('load', { source: { kind: 'blob', blob: new Blob([new Uint8Array(100)]) }, build: 'simd', threads: 1, kvType: 'f16', faultChannel: '' }).result;
-  const info: Info = { ...loaded.info, fileBytes: loaded.fileBytes, chatTemplate: 'file', device: { kind: 'cpu', threads: 1, simd: 'simd128', reason: 'test' }, build: 'test' };
+  const loaded: LoadOutput = await client.call('load', {
+    source: { kind: 'blob', blob: new Blob([new Uint8Array(100)]) },
+    build: 'simd',
+    threads: 1,
+    kvType: 'f16',
+    faultChannel: '',
+  }).result;
+  const info: Info = {
+    ...loaded.info,
+    fileBytes: loaded.fileBytes,
+    chatTemplate: 'file',
+    device: { kind: 'cpu', threads: 1, simd: 'simd128', reason: 'test' },
+    build: 'test',
+  };
   return { core: new Core(client, templates, loaded, info), engine, client, workers, n_templates: () => n_templates };
 }
 
 export function hostOf(engine: Engine): EngineHost {
   return new EngineHost(async () => ({
-    createEngine: () => engine, startPool: async () => {},
+    createEngine: () => engine,
+    startPool: async () => {},
     createSha256: () => ({ update() {}, hex: () => 'a'.repeat(64) }),
   }));
 }

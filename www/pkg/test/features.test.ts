@@ -32,5 +32,11 @@ test('threads follow the cores, the wish and the isolation', () => {
 });
 
 test('a browser without SIMD is told so, with versions', () => {
-  assert.throws(() => choose({ ...all, simd: false }), (error: unknown) => error instanceof KingletError && error.code === 'E_UNSUPPORTED_FEATURE' && /SIMD.*Safari 16\.4/.test(error.message));
+  assert.throws(
+    () => choose({ ...all, simd: false }),
+    (error: unknown) =>
+      error instanceof KingletError &&
+      error.code === 'E_UNSUPPORTED_FEATURE' &&
+      /SIMD.*Safari 16\.4/.test(error.message),
+  );
 });

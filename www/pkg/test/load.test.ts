@@ -15,7 +15,18 @@ function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
   const client = new Client<EngineRequests>(worker, () => new Error('did not start'));
   serve<EngineRequests>(scope, hostOf(engine), { trapsAreFatal: true });
   const events: ProgressEvent[] = [];
-  const { result } = client.call('load', { source: { kind: 'blob', blob: new Blob([bytes]) }, build: 'simd', threads: 1, kvType: 'f16', faultChannel: '', ...more }, { onEvent: (event) => events.push(event) });
+  const { result } = client.call(
+    'load',
+    {
+      source: { kind: 'blob', blob: new Blob([bytes]) },
+      build: 'simd',
+      threads: 1,
+      kvType: 'f16',
+      faultChannel: '',
+      ...more,
+    },
+    { onEvent: (event) => events.push(event) },
+  );
   return { engine, events, result };
 }
 const code = (expected: string) => (error: unknown) => error instanceof KingletError && error.code === expected;
@@ -33,14 +44,20 @@ test('every byte arrives once, and progress goes from start to ready', async () 
 });
 
 test('typed errors of the file', async () => {
-  await assert.rejects(begin(new Uint8Array([0xff, 1])).result, (error: unknown) => code('E_FILE_FORMAT')(error) && (error as KingletError).details['offset'] === 0);
+  await assert.rejects(
+    begin(new Uint8Array([0xff, 1])).result,
+    (error: unknown) => code('E_FILE_FORMAT')(error) && (error as KingletError).details['offset'] === 0,
+  );
   await assert.rejects(begin(new Uint8Array([1])).result, code('E_FILE_FORMAT'));
   await assert.rejects(begin(new Uint8Array(0)).result, code('E_FILE_FORMAT'));
 });
 
 test('the hash decides', async () => {
   await begin(new Uint8Array(100), { sha256: 'a'.repeat(64) }).result;
-  await assert.rejects(begin(new Uint8Array(100), { sha256: 'b'.repeat(64) }).result, (error: unknown) => code('E_INTEGRITY')(error) && (error as KingletError).details['actual'] === 'a'.repeat(64));
+  await assert.rejects(
+    begin(new Uint8Array(100), { sha256: 'b'.repeat(64) }).result,
+    (error: unknown) => code('E_INTEGRITY')(error) && (error as KingletError).details['actual'] === 'a'.repeat(64),
+  );
 });
 
 test('a worker that never starts is given up', async () => {

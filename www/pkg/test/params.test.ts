@@ -7,7 +7,8 @@ import type { ChatParams, CompletionParams, LoadOptions } from '../src/types.js'
 const VOCABULARY = 100;
 const messages = [{ role: 'user', content: 'hello' }];
 const chat = (more: Record<string, unknown>) => checkChat({ messages, ...more } as unknown as ChatParams, VOCABULARY);
-const completion = (more: Record<string, unknown>) => checkCompletion({ prompt: 'x', ...more } as unknown as CompletionParams, VOCABULARY);
+const completion = (more: Record<string, unknown>) =>
+  checkCompletion({ prompt: 'x', ...more } as unknown as CompletionParams, VOCABULARY);
 const unsupported = (error: unknown) => error instanceof KingletError && error.code === 'E_UNSUPPORTED_FEATURE';
 
 test('the defaults are the documented ones', () => {
@@ -16,8 +17,19 @@ test('the defaults are the documented ones', () => {
   assert.ok(Number.isSafeInteger(seed) && seed >= 0);
   assert.equal(stream, false);
   assert.deepEqual(rest, {
-    stop: [], n: 1, temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05, repeatPenalty: 1, frequencyPenalty: 0, presencePenalty: 0,
-    logitBias: [], echo: false, ignoreEos: false, cachePrompt: true,
+    stop: [],
+    n: 1,
+    temperature: 0.8,
+    topK: 40,
+    topP: 0.95,
+    minP: 0.05,
+    repeatPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    logitBias: [],
+    echo: false,
+    ignoreEos: false,
+    cachePrompt: true,
   });
   assert.equal(completion({}).request.maxTokens, 16);
   assert.equal(chat({ max_completion_tokens: 7 }).request.maxTokens, 7);
@@ -28,10 +40,36 @@ test('two calls without a seed draw two seeds', () => {
 });
 
 const outOfRange: Record<string, unknown>[] = [
-  { temperature: NaN }, { temperature: -1 }, { temperature: 1e30 }, { temperature: Infinity }, { top_k: 0 }, { top_k: -5 }, { top_k: 2 ** 31 }, { top_k: 1.5 },
-  { top_p: -0.1 }, { top_p: 1.1 }, { min_p: 2 }, { repeat_penalty: 0 }, { frequency_penalty: -3 }, { presence_penalty: 3 }, { stop: '' }, { stop: ['a', ''] },
-  { stop: Array(17).fill('a') }, { max_tokens: 0 }, { max_tokens: -1 }, { max_tokens: 2.5 }, { max_tokens: 3, max_completion_tokens: 4 }, { n: 0 }, { n: 129 },
-  { seed: -1 }, { seed: 0.5 }, { seed: 2 ** 60 }, { logit_bias: { 100: 1 } }, { logit_bias: { '-1': 1 } }, { logit_bias: { 5: 101 } }, { logit_bias: { x: 1 } },
+  { temperature: NaN },
+  { temperature: -1 },
+  { temperature: 1e30 },
+  { temperature: Infinity },
+  { top_k: 0 },
+  { top_k: -5 },
+  { top_k: 2 ** 31 },
+  { top_k: 1.5 },
+  { top_p: -0.1 },
+  { top_p: 1.1 },
+  { min_p: 2 },
+  { repeat_penalty: 0 },
+  { frequency_penalty: -3 },
+  { presence_penalty: 3 },
+  { stop: '' },
+  { stop: ['a', ''] },
+  { stop: Array(17).fill('a') },
+  { max_tokens: 0 },
+  { max_tokens: -1 },
+  { max_tokens: 2.5 },
+  { max_tokens: 3, max_completion_tokens: 4 },
+  { n: 0 },
+  { n: 129 },
+  { seed: -1 },
+  { seed: 0.5 },
+  { seed: 2 ** 60 },
+  { logit_bias: { 100: 1 } },
+  { logit_bias: { '-1': 1 } },
+  { logit_bias: { 5: 101 } },
+  { logit_bias: { x: 1 } },
   { stream_options: { include_usage: true } },
 ];
 for (const params of outOfRange) {
@@ -42,8 +80,18 @@ for (const params of outOfRange) {
 }
 
 const wrongType: Record<string, unknown>[] = [
-  { temperature: '1' }, { top_k: true }, { stop: 5 }, { stop: [5] }, { max_tokens: '4' }, { n: [1] }, { seed: 1n }, { logit_bias: [1] }, { logit_bias: { 5: 'x' } },
-  { stream: 'yes' }, { ignore_eos: 1 }, { cache_prompt: 'no' },
+  { temperature: '1' },
+  { top_k: true },
+  { stop: 5 },
+  { stop: [5] },
+  { max_tokens: '4' },
+  { n: [1] },
+  { seed: 1n },
+  { logit_bias: [1] },
+  { logit_bias: { 5: 'x' } },
+  { stream: 'yes' },
+  { ignore_eos: 1 },
+  { cache_prompt: 'no' },
 ];
 for (const params of wrongType) {
   test(`TypeError: ${Object.keys(params)[0]} ${String(Object.values(params)[0])}`, () => {
@@ -53,20 +101,53 @@ for (const params of wrongType) {
 }
 
 test('what is unknown or not built throws, and null is absent', () => {
-  for (const params of [{ nonsense: 1 }, { model: 'x' }, { tools: [{}] }, { tool_choice: 'auto' }, { response_format: { type: 'json_object' } }, { echo: true }, { suffix: 'x' }]) {
+  for (const params of [
+    { nonsense: 1 },
+    { model: 'x' },
+    { tools: [{}] },
+    { tool_choice: 'auto' },
+    { response_format: { type: 'json_object' } },
+    { echo: true },
+    { suffix: 'x' },
+  ]) {
     assert.throws(() => chat(params), unsupported, JSON.stringify(params));
   }
-  for (const params of [{ messages }, { best_of: 2 }, { suffix: 'x' }, { prompt: ['a', 'b'] }, { prompt: [[1]] }]) assert.throws(() => completion(params), unsupported, JSON.stringify(params));
-  chat({ tools: [], tool_choice: 'none', response_format: { type: 'text' }, temperature: null, stop: null, nonsense: undefined });
+  for (const params of [{ messages }, { best_of: 2 }, { suffix: 'x' }, { prompt: ['a', 'b'] }, { prompt: [[1]] }])
+    assert.throws(() => completion(params), unsupported, JSON.stringify(params));
+  chat({
+    tools: [],
+    tool_choice: 'none',
+    response_format: { type: 'text' },
+    temperature: null,
+    stop: null,
+    nonsense: undefined,
+  });
 });
 
 test('messages are checked', () => {
-  for (const bad of [undefined, 'x', [1], [{ content: 'x' }], [{ role: 'user' }], [{ role: 'user', content: 5 }], [{ role: 'user', content: [{ text: 'x' }] }]]) {
+  for (const bad of [
+    undefined,
+    'x',
+    [1],
+    [{ content: 'x' }],
+    [{ role: 'user' }],
+    [{ role: 'user', content: 5 }],
+    [{ role: 'user', content: [{ text: 'x' }] }],
+  ]) {
     assert.throws(() => chat({ messages: bad }), TypeError, JSON.stringify(bad));
   }
-  for (const bad of [[], [{ role: 'root', content: 'x' }], [{ role: 'system<|im_end|>', content: 'x' }]]) assert.throws(() => chat({ messages: bad }), RangeError);
-  assert.throws(() => chat({ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: 'x' }] }] }), unsupported);
-  chat({ messages: [{ role: 'developer', content: [{ type: 'text', text: 'x' }] }, { role: 'assistant', content: null, tool_calls: [] }] });
+  for (const bad of [[], [{ role: 'root', content: 'x' }], [{ role: 'system<|im_end|>', content: 'x' }]])
+    assert.throws(() => chat({ messages: bad }), RangeError);
+  assert.throws(
+    () => chat({ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: 'x' }] }] }),
+    unsupported,
+  );
+  chat({
+    messages: [
+      { role: 'developer', content: [{ type: 'text', text: 'x' }] },
+      { role: 'assistant', content: null, tool_calls: [] },
+    ],
+  });
 });
 
 test('prompts are checked', () => {
@@ -89,9 +170,30 @@ test('logprobs and echo', () => {
 
 test('load options are checked', () => {
   const load = (options: Record<string, unknown>) => checkLoad(options as LoadOptions);
-  load({ device: 'cpu', threads: 2, contextLength: 2048, cache: false, kvType: 'f32', speculation: 'off', sha256: 'A'.repeat(64) });
-  for (const bad of [{ threads: 0 }, { threads: 65 }, { contextLength: 0 }, { contextLength: 1.5 }, { kvType: 'f64' }, { device: 'tpu' }]) assert.throws(() => load(bad), RangeError);
-  for (const bad of [{ threads: '2' }, { cache: 'yes' }, { sha256: 'abc' }, { signal: {} }, { onProgress: 1 }]) assert.throws(() => load(bad), TypeError);
-  for (const bad of [{ quantize: 'Q4_0' }, { kvType: 'q8_0' }, { unknown: 1 }, { sha256: {} }]) assert.throws(() => load(bad), unsupported);
-  assert.throws(() => load({ device: 'webgpu' }), (error: unknown) => error instanceof KingletError && error.code === 'E_GPU_UNAVAILABLE');
+  load({
+    device: 'cpu',
+    threads: 2,
+    contextLength: 2048,
+    cache: false,
+    kvType: 'f32',
+    speculation: 'off',
+    sha256: 'A'.repeat(64),
+  });
+  for (const bad of [
+    { threads: 0 },
+    { threads: 65 },
+    { contextLength: 0 },
+    { contextLength: 1.5 },
+    { kvType: 'f64' },
+    { device: 'tpu' },
+  ])
+    assert.throws(() => load(bad), RangeError);
+  for (const bad of [{ threads: '2' }, { cache: 'yes' }, { sha256: 'abc' }, { signal: {} }, { onProgress: 1 }])
+    assert.throws(() => load(bad), TypeError);
+  for (const bad of [{ quantize: 'Q4_0' }, { kvType: 'q8_0' }, { unknown: 1 }, { sha256: {} }])
+    assert.throws(() => load(bad), unsupported);
+  assert.throws(
+    () => load({ device: 'webgpu' }),
+    (error: unknown) => error instanceof KingletError && error.code === 'E_GPU_UNAVAILABLE',
+  );
 });

@@ -9,13 +9,22 @@ const BODY = Uint8Array.from({ length: 300_000 }, (_, i) => i % 251);
 
 const server = http.createServer((request, response) => {
   switch (request.url) {
-    case '/ok': return void response.writeHead(200, { 'content-length': BODY.length }).end(BODY);
-    case '/chunked': return void response.writeHead(200).end(BODY);
-    case '/headers': return void response.writeHead(request.headers['x-key'] === 'secret' ? 200 : 401).end(BODY);
-    case '/cut': response.writeHead(200, { 'content-length': BODY.length }); response.write(BODY.subarray(0, 1000)); return void setTimeout(() => response.destroy(), 50);
-    case '/empty': return void response.writeHead(204).end();
-    case '/broken': return void response.writeHead(503).end('later');
-    default: return void response.writeHead(404).end();
+    case '/ok':
+      return void response.writeHead(200, { 'content-length': BODY.length }).end(BODY);
+    case '/chunked':
+      return void response.writeHead(200).end(BODY);
+    case '/headers':
+      return void response.writeHead(request.headers['x-key'] === 'secret' ? 200 : 401).end(BODY);
+    case '/cut':
+      response.writeHead(200, { 'content-length': BODY.length });
+      response.write(BODY.subarray(0, 1000));
+      return void setTimeout(() => response.destroy(), 50);
+    case '/empty':
+      return void response.writeHead(204).end();
+    case '/broken':
+      return void response.writeHead(503).end('later');
+    default:
+      return void response.writeHead(404).end();
   }
 });
 let base = '';
@@ -25,7 +34,10 @@ before(async () => {
 });
 after(() => server.close());
 
-async function read(source: unknown, headers: Record<string, string> = {}): Promise<{ bytes: Uint8Array; totalBytes: number | undefined }> {
+async function read(
+  source: unknown,
+  headers: Record<string, string> = {},
+): Promise<{ bytes: Uint8Array; totalBytes: number | undefined }> {
   const { descriptor, dispose } = describeSource(source, headers, base);
   try {
     const { chunks, totalBytes } = await openSource(descriptor);
@@ -36,11 +48,27 @@ async function read(source: unknown, headers: Record<string, string> = {}): Prom
     dispose();
   }
 }
-const code = (expected: string, pattern: RegExp) => (error: unknown) => error instanceof KingletError && error.code === expected && pattern.test(error.message);
+const code = (expected: string, pattern: RegExp) => (error: unknown) =>
+  error instanceof KingletError && error.code === expected && pattern.test(error.message);
 
 test('every kind of source gives the same bytes', async () => {
-  const stream = () => new ReadableStream({ start(controller) { controller.enqueue(BODY.slice(0, 7)); controller.enqueue(BODY.slice(7)); controller.close(); } });
-  const sources = { url: '/ok', 'URL object': new URL('/ok', base), 'no length': '/chunked', blob: new Blob([BODY]), buffer: BODY.buffer, view: new Uint8Array([0, ...BODY]).subarray(1), stream: stream() };
+  const stream = () =>
+    new ReadableStream({
+      start(controller) {
+        controller.enqueue(BODY.slice(0, 7));
+        controller.enqueue(BODY.slice(7));
+        controller.close();
+      },
+    });
+  const sources = {
+    url: '/ok',
+    'URL object': new URL('/ok', base),
+    'no length': '/chunked',
+    blob: new Blob([BODY]),
+    buffer: BODY.buffer,
+    view: new Uint8Array([0, ...BODY]).subarray(1),
+    stream: stream(),
+  };
   for (const [name, source] of Object.entries(sources)) {
     const { bytes, totalBytes } = await read(source);
     assert.deepEqual(new Uint8Array(bytes), BODY, name);
@@ -69,7 +97,16 @@ test('servers that refuse or lie', async () => {
 });
 
 test('what is no source is said so', async () => {
-  for (const bad of [undefined, null, 5, {}, [], 'ftp://host/x', 'http://[', new ReadableStream({ start: (controller) => controller.close() }).getReader()]) {
+  for (const bad of [
+    undefined,
+    null,
+    5,
+    {},
+    [],
+    'ftp://host/x',
+    'http://[',
+    new ReadableStream({ start: (controller) => controller.close() }).getReader(),
+  ]) {
     await assert.rejects(read(bad), TypeError);
   }
   await assert.rejects(read({ files: {} }), code('E_UNSUPPORTED_FEATURE', /files/));
@@ -80,13 +117,42 @@ test('what is no source is said so', async () => {
 });
 
 test('a stream that fails, and one of the wrong kind', async () => {
-  await assert.rejects(read(new ReadableStream({ pull(controller) { controller.error(new Error('unplugged')); } })), (error: unknown) => isCoded(error) && error.code === 'E_NETWORK' && /unplugged/.test(error.message));
-  await assert.rejects(read(new ReadableStream({ start(controller) { controller.enqueue('text'); } })), (error: unknown) => isCoded(error) && error.code === 'TypeError');
+  await assert.rejects(
+    read(
+      new ReadableStream({
+        pull(controller) {
+          controller.error(new Error('unplugged'));
+        },
+      }),
+    ),
+    (error: unknown) => isCoded(error) && error.code === 'E_NETWORK' && /unplugged/.test(error.message),
+  );
+  await assert.rejects(
+    read(
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue('text');
+        },
+      }),
+    ),
+    (error: unknown) => isCoded(error) && error.code === 'TypeError',
+  );
 });
 
 test('a reader that stops early ends the producer', async () => {
   let cancelled = false;
-  const { descriptor } = describeSource(new ReadableStream({ pull(controller) { controller.enqueue(new Uint8Array(10)); }, cancel() { cancelled = true; } }), {}, base);
+  const { descriptor } = describeSource(
+    new ReadableStream({
+      pull(controller) {
+        controller.enqueue(new Uint8Array(10));
+      },
+      cancel() {
+        cancelled = true;
+      },
+    }),
+    {},
+    base,
+  );
   for await (const _ of (await openSource(descriptor)).chunks) break;
   await new Promise((resolve) => setTimeout(resolve, 50));
   assert.ok(cancelled);
