@@ -7,12 +7,14 @@ mod common;
 use common::{
     runner::{MAX_ROWS, Runner, argmax},
     teacher_forced::{Other, TeacherForced},
+    tiny_llama::{TinyConfig, tiny_llama},
 };
 use kinglet::{
     cpu::{Cpu, pool::Pool},
     error::Result,
     kv::KvFormat,
     plan::Executor,
+    quant::Format,
     reference::Reference,
     tokenizer::{EncodeOptions, Tokenizer},
 };
@@ -195,6 +197,37 @@ fn the_documented_story_word_for_word_on_the_cpu() -> Result<()> {
     for format in [KvFormat::F32, KvFormat::F16] {
         assert_eq!(tell_story(cpu(STORIES, format, 1))?, STORY.trim_end());
     }
+    Ok(())
+}
+
+/// The hash of every bit of the logits of an executor: goldens, a trained model, and every format in a random one.
+fn hash_of_logits<E: Executor>(load: impl Fn(&[u8]) -> Runner<E>) -> Result<u64> {
+    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+    let mut add = |logits: Vec<Vec<f32>>| {
+        for x in logits.into_iter().flatten() {
+            hash = (hash ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01B3);
+        }
+    };
+    for golden in goldens() {
+        add(load(golden.file).append(&golden.tokens, MAX_ROWS)?);
+    }
+    add(load(STORIES).append(&(1..=70).collect::<Vec<_>>(), MAX_ROWS)?);
+    for format in Format::ALL {
+        let config = TinyConfig { format, embd_format: format, ..TinyConfig::default() };
+        add(load(&tiny_llama(&config, 5).build()).append(&(1..=70).collect::<Vec<_>>(), MAX_ROWS)?);
+    }
+    Ok(hash)
+}
+
+/// The same bits natively and in a browser, on any machine. A change that is meant to change results (another order of
+/// summation, another approximation) changes the numbers here and says so.
+#[test]
+fn logits_have_the_same_bits_on_every_machine() -> Result<()> {
+    let reference = |file: &[u8]| {
+        Runner::load(file, KvFormat::F16, 128, |geometry| Ok(Reference::new(geometry))).expect("it loads")
+    };
+    assert_eq!(hash_of_logits(reference)?, 6_359_053_943_220_934_469, "reference");
+    assert_eq!(hash_of_logits(|file| cpu(file, KvFormat::F16, 1))?, 468_201_266_655_930_232, "cpu");
     Ok(())
 }
 
