@@ -6,29 +6,20 @@
 mod common;
 
 use common::{
+    faulty::faulty_session,
     generate::{Answer, devices, go_on, load, options, run},
     runner::{Runner, argmax, log_sum_exp},
     tiny_llama::{IM_END, IM_START, TinyConfig, tiny_llama},
 };
 use kinglet::{
-    arch::Model,
     engine::{Device, Engine},
-    error::{Error, Result},
-    gguf::{Event as GgufEvent, Parser},
-    kv::{KvFormat, KvGeometry, PageId},
-    plan::{BufferId, Executor, MemoryReport, Plan, PlanSlot, Step},
+    error::Error,
+    kv::KvFormat,
     reference::Reference,
     sample::{Sampler, SamplingParams, Scratch},
-    session::{FinishReason, MAX_CHOICES, MAX_TOP_LOGPROBS, Plans, Request, Session},
-    tokenizer::Tokenizer,
-    weights::{WeightId, WeightSpec},
+    session::{Event, FinishReason, MAX_CHOICES, MAX_TOP_LOGPROBS, Request},
 };
-use proptest::prelude::*;
-use std::{
-    cell::Cell,
-    rc::Rc,
-    sync::{Arc, LazyLock},
-};
+use std::sync::LazyLock;
 
 const CONTEXT: usize = 160;
 const ALL_AT_ONCE: usize = 1_000_000;
@@ -268,6 +259,23 @@ fn an_end_token_ends_unless_it_is_ignored() {
     assert_eq!((answer.choices[0].text.as_str(), answer.choices[0].reason), ("", Some(FinishReason::Length)));
 }
 
+/// The text that a page has been given with the first tokens of two choices.
+fn texts_of(device: Device, request: &Request, n_tokens: [usize; 2]) -> [String; 2] {
+    let mut session = engine(device).session;
+    session.start(request.clone()).unwrap();
+    let (mut seen, mut texts) = ([0; 2], [String::new(), String::new()]);
+    for event in session.advance(ALL_AT_ONCE).unwrap() {
+        if let Event::Token { choice, text, .. } = event {
+            seen[choice] += 1;
+            if seen[choice] <= n_tokens[choice] {
+                texts[choice] += &text;
+            }
+        }
+    }
+    assert!(!session.is_busy());
+    texts
+}
+
 #[test]
 fn resumed_anywhere_a_generation_goes_on_as_if_nothing_had_happened() {
     for device in devices() {
@@ -281,27 +289,8 @@ fn resumed_anywhere_a_generation_goes_on_as_if_nothing_had_happened() {
         let whole = fresh(device.clone(), &plain);
         let lengths: Vec<usize> = whole.choices.iter().map(|c| c.tokens.len()).collect();
         for given in [[0, 0], [1, 0], [0, 1], [3, 2], [lengths[0], 1], [2, lengths[1]], [lengths[0], lengths[1]]] {
-            let mut start = Answer::new(2);
             let generated: Vec<Vec<u32>> = (0..2).map(|i| whole.choices[i].tokens[..given[i]].to_vec()).collect();
-            // What the page has: the events up to the tokens given.
-            let mut before = engine(device.clone()).session;
-            before.start(plain.clone()).unwrap();
-            let mut texts = [String::new(), String::new()];
-            'events: loop {
-                let events = before.advance(ALL_AT_ONCE).unwrap();
-                for event in events {
-                    match event {
-                        kinglet::session::Event::Token { choice, text, .. } => {
-                            if start.choices[choice].tokens.len() < given[choice] {
-                                start.choices[choice].tokens.push(0);
-                                texts[choice] += &text;
-                            }
-                        }
-                        kinglet::session::Event::End(_) => break 'events,
-                        _ => {}
-                    }
-                }
-            }
+            let texts = texts_of(device.clone(), &plain, given);
             let resumed = Request { generated: Some(generated.clone()), ..plain.clone() };
             let rest = run(&mut engine(device.clone()).session, &resumed, 13).unwrap();
             for i in 0..2 {
@@ -439,108 +428,16 @@ fn bad_requests_are_refused_by_name_before_any_work() {
     assert_eq!(answer.results(), expected, "and the session is unharmed");
 }
 
-/// An executor that goes wrong at a chosen call, or gives a logit that is not a number.
-struct Faulty {
-    inner: Reference,
-    calls_left: Rc<Cell<Option<usize>>>,
-    nan: Rc<Cell<bool>>,
-    bad_logits: Vec<f32>,
-}
-
-impl Faulty {
-    fn call(&self) -> Result<()> {
-        match self.calls_left.get() {
-            Some(0) => Err(Error::Memory { what: "a test".into(), needed_bytes: 1 }),
-            left => {
-                self.calls_left.set(left.map(|n| n - 1));
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Executor for Faulty {
-    fn create_weight(&mut self, id: WeightId, spec: &WeightSpec) -> Result<()> {
-        self.inner.create_weight(id, spec)
-    }
-    fn write_weight(&mut self, id: WeightId, bytes: &[u8]) -> Result<()> {
-        self.inner.write_weight(id, bytes)
-    }
-    fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
-        self.inner.prepare(plan)
-    }
-    fn kv_reserve(&mut self, n_pages: usize) -> Result<()> {
-        self.call()?;
-        self.inner.kv_reserve(n_pages)
-    }
-    fn kv_copy(&mut self, from: PageId, to: PageId, n_positions: usize) -> Result<()> {
-        self.call()?;
-        self.inner.kv_copy(from, to, n_positions)
-    }
-    fn kv_read(&mut self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        self.inner.kv_read(page, n_positions, bytes)
-    }
-    fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
-        self.inner.kv_write(page, n_positions, bytes)
-    }
-    fn begin(&mut self, slot: PlanSlot, step: &Step<'_>) -> Result<()> {
-        self.call()?;
-        self.inner.begin(slot, step)
-    }
-    fn advance(&mut self, max_ops: usize) -> Result<bool> {
-        self.call()?;
-        self.inner.advance(max_ops)
-    }
-    fn output(&self, o: usize) -> Result<&[f32]> {
-        if self.nan.get() { Ok(&self.bad_logits) } else { self.inner.output(o) }
-    }
-    fn tap(&self, buffer: BufferId) -> Result<&[f32]> {
-        self.inner.tap(buffer)
-    }
-    fn memory(&self) -> MemoryReport {
-        self.inner.memory()
-    }
-}
-
-/// A session on an executor that can be made to fail.
-fn faulty_session() -> (Session, Rc<Cell<Option<usize>>>, Rc<Cell<bool>>) {
-    let (mut parser, mut loaded) = (Parser::new(), None);
-    let (calls_left, nan) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
-    parser
-        .feed(&FILE, &mut |event| {
-            match event {
-                GgufEvent::Header(header) => {
-                    let model = Model::from_header(&header)?;
-                    let inner = Reference::new(KvGeometry { ..model.kv_geometry(KvFormat::F32) });
-                    let bad_logits = vec![f32::NAN; model.hyper.n_vocab];
-                    let (calls_left, nan) = (calls_left.clone(), nan.clone());
-                    let mut executor = Box::new(Faulty { inner, calls_left, nan, bad_logits });
-                    for id in model.used_weights()? {
-                        executor.create_weight(id, model.weights.spec(id))?;
-                    }
-                    let tokenizer = Arc::new(Tokenizer::from_metadata(&header.metadata)?);
-                    loaded = Some(Session::new(executor, &Plans::of(&model)?, tokenizer, CONTEXT)?);
-                }
-                GgufEvent::Data { tensor, bytes } => {
-                    loaded.as_mut().unwrap().executor().write_weight(WeightId(tensor as u32), bytes)?;
-                }
-            }
-            Ok(())
-        })
-        .unwrap();
-    (loaded.unwrap(), calls_left, nan)
-}
-
 #[test]
 fn after_a_fault_of_the_executor_at_any_call_the_next_call_works() {
-    let (mut session, calls_left, nan) = faulty_session();
+    let (mut session, fault) = faulty_session(&FILE, CONTEXT).unwrap();
     let victim = Request { n: 3, ..request(prompt(70, 18), 3) };
     let next = request(prompt(72, 18), 3);
     let undisturbed = fresh(Device::Reference, &next).results();
     for n_calls in 0.. {
-        calls_left.set(Some(n_calls));
+        fault.calls_left.set(Some(n_calls));
         let outcome = run(&mut session, &victim, 4);
-        calls_left.set(None);
+        fault.calls_left.set(None);
         assert!(!session.is_busy());
         match outcome {
             Ok(_) => break,
@@ -549,67 +446,10 @@ fn after_a_fault_of_the_executor_at_any_call_the_next_call_works() {
         assert!(session.cached_tokens().is_empty(), "nothing that was computed is trusted");
         assert_eq!(run(&mut session, &next, ALL_AT_ONCE).unwrap().results(), undisturbed, "fault at call {n_calls}");
     }
-    nan.set(true);
+    fault.nan.set(true);
     let error = run(&mut session, &victim, ALL_AT_ONCE).unwrap_err();
     assert_eq!(error.code(), "E_INTERNAL");
     assert!(error.to_string().contains("NaN"), "{error}");
-    nan.set(false);
+    fault.nan.set(false);
     assert_eq!(run(&mut session, &next, ALL_AT_ONCE).unwrap().results(), undisturbed);
-}
-
-/// A step of a random script.
-#[derive(Debug, Clone)]
-enum Act {
-    Run(Request, usize),
-    Cancel(Request, usize),
-}
-
-fn any_request() -> impl Strategy<Value = Request> {
-    let shape = (1usize..100, 0u32..3, 1usize..8, 1usize..4);
-    let flags = (any::<bool>(), any::<bool>(), 0f32..2.0, proptest::option::of(0usize..3));
-    (shape, flags).prop_map(|((n_prompt, seed, max_tokens, n), (echo, cache_prompt, temperature, logprobs))| Request {
-        n,
-        echo,
-        cache_prompt,
-        logprobs,
-        sampling: SamplingParams { temperature, ..request(vec![], 0).sampling },
-        ..request(prompt(n_prompt, seed), max_tokens)
-    })
-}
-
-fn any_act() -> impl Strategy<Value = Act> {
-    prop_oneof![
-        (any_request(), 1usize..50).prop_map(|(request, max_ops)| Act::Run(request, max_ops)),
-        (any_request(), 0usize..200).prop_map(|(request, n_ops)| Act::Cancel(request, n_ops)),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    /// Whatever a session did before, a request gives what it gives in a fresh one; and memory comes back.
-    #[test]
-    fn a_session_has_no_memory_but_its_cache(script in proptest::collection::vec(any_act(), 1..8)) {
-        for device in devices() {
-            let mut session = engine(device.clone()).session;
-            for act in &script {
-                match act {
-                    Act::Run(request, max_ops) => {
-                        let answer = run(&mut session, request, *max_ops).unwrap();
-                        prop_assert_eq!(answer.results(), fresh(device.clone(), request).results());
-                    }
-                    Act::Cancel(request, n_ops) => {
-                        session.start(request.clone()).unwrap();
-                        session.advance(*n_ops).unwrap();
-                        session.cancel().unwrap();
-                    }
-                }
-                prop_assert!(session.cached_tokens().len() <= CONTEXT);
-                // Every sequence but the cached one is gone: the cache never grows beyond what one step needs at once.
-                let page_bytes = 2 * 2 * 2 * 16 * 64 * 4;
-                let most_pages = (4 * CONTEXT.div_ceil(64)) as u64;
-                prop_assert!(session.memory().kv_bytes <= most_pages * page_bytes);
-            }
-        }
-    }
 }

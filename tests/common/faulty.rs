@@ -1,0 +1,108 @@
+//! An executor that goes wrong when it is told to, and a session on it.
+
+use kinglet::{
+    arch::Model,
+    error::{Error, Result},
+    gguf::{Event, Parser},
+    kv::{KvFormat, PageId},
+    plan::{BufferId, Executor, MemoryReport, Plan, PlanSlot, Step},
+    reference::Reference,
+    session::{Plans, Session},
+    tokenizer::Tokenizer,
+    weights::{WeightId, WeightSpec},
+};
+use std::{cell::Cell, rc::Rc, sync::Arc};
+
+/// What is to go wrong.
+#[derive(Debug, Default)]
+pub struct Fault {
+    /// After this many more calls each call fails.
+    pub calls_left: Cell<Option<usize>>,
+    /// Logits are NaN.
+    pub nan: Cell<bool>,
+}
+
+struct Faulty {
+    inner: Reference,
+    fault: Rc<Fault>,
+    bad_logits: Vec<f32>,
+}
+impl Faulty {
+    fn call(&self) -> Result<()> {
+        match self.fault.calls_left.get() {
+            Some(0) => Err(Error::Memory { what: "a test".into(), needed_bytes: 1 }),
+            left => {
+                self.fault.calls_left.set(left.map(|n| n - 1));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Executor for Faulty {
+    fn create_weight(&mut self, id: WeightId, spec: &WeightSpec) -> Result<()> {
+        self.inner.create_weight(id, spec)
+    }
+    fn write_weight(&mut self, id: WeightId, bytes: &[u8]) -> Result<()> {
+        self.inner.write_weight(id, bytes)
+    }
+    fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
+        self.inner.prepare(plan)
+    }
+    fn kv_reserve(&mut self, n_pages: usize) -> Result<()> {
+        self.call()?;
+        self.inner.kv_reserve(n_pages)
+    }
+    fn kv_copy(&mut self, from: PageId, to: PageId, n_positions: usize) -> Result<()> {
+        self.call()?;
+        self.inner.kv_copy(from, to, n_positions)
+    }
+    fn kv_read(&mut self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        self.inner.kv_read(page, n_positions, bytes)
+    }
+    fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
+        self.inner.kv_write(page, n_positions, bytes)
+    }
+    fn begin(&mut self, slot: PlanSlot, step: &Step<'_>) -> Result<()> {
+        self.call()?;
+        self.inner.begin(slot, step)
+    }
+    fn advance(&mut self, max_ops: usize) -> Result<bool> {
+        self.call()?;
+        self.inner.advance(max_ops)
+    }
+    fn output(&self, o: usize) -> Result<&[f32]> {
+        if self.fault.nan.get() { Ok(&self.bad_logits) } else { self.inner.output(o) }
+    }
+    fn tap(&self, buffer: BufferId) -> Result<&[f32]> {
+        self.inner.tap(buffer)
+    }
+    fn memory(&self) -> MemoryReport {
+        self.inner.memory()
+    }
+}
+
+/// A session on the reference executor, with the handle that makes it fail.
+pub fn faulty_session(file: &[u8], context_tokens: usize) -> Result<(Session, Rc<Fault>)> {
+    let fault = Rc::new(Fault::default());
+    let mut session = None;
+    Parser::new().feed(file, &mut |event| match (event, &mut session) {
+        (Event::Header(header), _) => {
+            let model = Model::from_header(&header)?;
+            let inner = Reference::new(model.kv_geometry(KvFormat::F32));
+            let bad_logits = vec![f32::NAN; model.hyper.n_vocab];
+            let mut executor = Box::new(Faulty { inner, fault: fault.clone(), bad_logits });
+            for id in model.used_weights()? {
+                executor.create_weight(id, model.weights.spec(id))?;
+            }
+            let tokenizer = Arc::new(Tokenizer::from_metadata(&header.metadata)?);
+            session = Some(Session::new(executor, &Plans::of(&model)?, tokenizer, context_tokens)?);
+            Ok(())
+        }
+        (Event::Data { tensor, bytes }, Some(session)) => {
+            session.executor().write_weight(WeightId(tensor as u32), bytes)
+        }
+        (Event::Data { .. }, None) => Err(Error::internal("data before the header")),
+    })?;
+    Ok((session.ok_or_else(|| Error::internal("no header"))?, fault))
+}
