@@ -675,25 +675,51 @@ test('the whole package asks for nothing but itself and the model', async () => 
 });
 
 const DEFAULT_MODEL = 'SmolLM2-135M-Instruct.Q4_1.gguf';
-test(
-  'the default model answers a question',
-  { skip: existsSync(join(MODELS, DEFAULT_MODEL)) ? false : 'the default model is not cached' },
-  async () => {
-    const site = await siteOf({ isolated: true });
-    const got = await visitingSmoothly(site, (page) =>
-      page.evaluate(async (url) => {
+// HF transformers' apply_chat_template for this model and one message.
+const FRANCE = 'What is the capital of France?';
+const FRANCE_IDS = [
+  1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2, 198, 1,
+  4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198,
+];
+const skip = existsSync(join(MODELS, DEFAULT_MODEL)) ? false : 'the default model is not cached';
+test("the default model: HF's ids for a chat, an answer, and a fact", { skip }, async () => {
+  const site = await siteOf({ isolated: true });
+  const got = await visitingSmoothly(site, (page) =>
+    page.evaluate(
+      async ({ url, question }) => {
         const engine = await kinglet.Kinglet.load(url, { threads: 2, contextLength: 512 });
-        const { choices, timings } = await engine.chat.completions.create({
-          messages: [{ role: 'user', content: 'What is the capital of France?' }],
+        const messages = [{ role: 'user', content: question }];
+        const ids = await engine.tokenize(await engine.applyChatTemplate(messages), {
+          parseSpecial: true,
+          addSpecial: false,
+        });
+        let text = '';
+        let usage;
+        for await (const chunk of await engine.chat.completions.create({
+          messages,
           max_tokens: 24,
+          temperature: 0,
+          stream: true,
+          stream_options: { include_usage: true },
+        })) {
+          text += chunk.choices[0]?.delta.content ?? '';
+          usage = chunk.usage ?? usage;
+        }
+        const fact = await engine.completions.create({
+          prompt: 'The capital of France is',
+          max_tokens: 2,
           temperature: 0,
         });
         const { info } = engine;
         await engine.close();
-        return { text: choices[0].message.content, timings, info };
-      }, `/models/${DEFAULT_MODEL}`),
-    );
-    assert.match(got.text, /Paris/);
-    assert.equal(got.info.quantization, 'Q4_1');
-  },
-);
+        return { ids, text, usage, fact: fact.choices[0].text, info };
+      },
+      { url: `/models/${DEFAULT_MODEL}`, question: FRANCE },
+    ),
+  );
+  assert.deepEqual(got.ids, FRANCE_IDS);
+  assert.equal(got.usage.prompt_tokens, FRANCE_IDS.length);
+  assert.ok(got.text.length > 10, got.text);
+  assert.match(got.fact, /^ Paris/);
+  assert.equal(got.info.quantization, 'Q4_1');
+});
