@@ -665,6 +665,41 @@ describe('pages that forbid or lack things', () => {
   });
 });
 
+describe('faults of the engine', () => {
+  const trap = "(() => { throw new WebAssembly.RuntimeError('unreachable'); })()";
+  const faults = [
+    ['a thread of the pool', 'dist/pool-worker.js', /poolWorker\(data\.address, data\.index\)/],
+    ['the worker itself', 'dist/generated/kinglet.js', /wasm\.engine_advance\(/],
+  ];
+  for (const [name, file, where] of faults) {
+    test(`a trap in ${name}: E_INTERNAL, nothing hangs, and a new engine works`, async () => {
+      const site = await siteOf({ isolated: true });
+      site.answers.set(file, (response, path) => {
+        const source = readFileSync(path, 'utf8');
+        assert.match(source, where);
+        response
+          .writeHead(200, { 'content-type': 'text/javascript' })
+          .end(source.replace(where, (found) => `${trap}; ${found}`));
+      });
+      const work = async () => {
+        const first = await caught(async () => {
+          const engine = await kinglet.Kinglet.load('/tiny.gguf', { threads: 2 });
+          globalThis.broken = engine;
+          for (;;) await generate(engine);
+        });
+        return { first, second: globalThis.broken ? await caught(() => generate(globalThis.broken)) : first };
+      };
+      const { first, second } = await visiting(site, (page) => page.evaluate(work));
+      for (const error of [first, second]) {
+        assert.equal(error.code, 'E_INTERNAL');
+        assert.match(error.message, /unreachable/);
+      }
+      site.answers.delete(file);
+      assert.equal((await visiting(site, (page) => page.evaluate(run))).greedy.choices.length, 1);
+    });
+  }
+});
+
 test('the whole package asks for nothing but itself and the model', async () => {
   const site = await siteOf({ isolated: true });
   await visiting(site, (page) => page.evaluate(run));

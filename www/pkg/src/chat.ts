@@ -9,6 +9,7 @@ import type {
   ChatCompletion,
   ChatCompletionChunk,
   ChatLogprobs,
+  ChatMessage,
   ChatParams,
   FinishReason,
   Stream,
@@ -28,11 +29,19 @@ export async function createChat(
   core.checkOpen();
   const { request, stream, includeUsage } = checkChat(params, core.info.vocabularySize);
   // The caller may change the messages while the call waits: what was asked is what they said at the call.
-  const messages = structuredClone(params.messages);
+  const messages = cloneOf(params.messages);
   const generation = await core.generate(request, () => core.chatPrompt(messages, signal), { stream, signal });
   return stream
     ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage))
     : whole(generation, core.info.name);
+}
+
+function cloneOf(messages: ChatMessage[]): ChatMessage[] {
+  try {
+    return structuredClone(messages);
+  } catch (cause) {
+    throw new TypeError('messages must be plain data', { cause });
+  }
 }
 
 async function whole(generation: Generation, model: string): Promise<ChatCompletion> {

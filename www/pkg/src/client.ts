@@ -1,7 +1,7 @@
 // The page's side of a worker: requests with ids in a pending map, events in between, cancelling, errors made anew, and the
 // worker's own life: did it start, did it crash, was it closed. Knows nothing of what the requests mean (protocol.ts does).
 
-import { fromPlain, KingletError } from './errors.js';
+import { describe, fromPlain, KingletError } from './errors.js';
 import type { FromWorker, RequestMap, ToWorker } from './protocol.js';
 
 /** What the client needs of a Worker; tests stand in a message port. */
@@ -109,7 +109,14 @@ export class Client<M extends RequestMap<M>> {
       signal?.addEventListener('abort', onAbort, { once: true });
       void settled.then(() => signal?.removeEventListener('abort', onAbort));
       this.#pending.set(id, { resolve, reject, settle, onEvent: options.onEvent });
-      this.#post({ kind: 'request', id, name, input } as ToWorker<M>, options.transfer);
+      try {
+        this.#post({ kind: 'request', id, name, input } as ToWorker<M>, options.transfer);
+      } catch (cause) {
+        // Functions and the like cannot be posted: the caller gave something that is not data.
+        this.#finish(id, () =>
+          reject(new TypeError(`what was given is not plain data: ${describe(cause)}`, { cause })),
+        );
+      }
     });
     return {
       result,

@@ -273,3 +273,13 @@ test('messages count as they were at the call', async () => {
   await call;
   assert.equal(engine.detokenize(engine.requests[0]?.prompt ?? new Uint32Array()), '<user>before');
 });
+
+test('what is not plain data is a TypeError, and the engine goes on', async () => {
+  const { core, n_templates } = await loadFake();
+  const messages = [{ role: 'user' as const, content: 'x', tool_calls: [() => 1] }];
+  await assert.rejects(createChat(core, { messages }), TypeError);
+  await assert.rejects(core.render(messages, {}), TypeError);
+  const answer = (await createChat(core, { messages: user('ab'), max_tokens: 1 })) as ChatCompletion;
+  assert.equal(answer.choices[0]?.message.content, 'b.');
+  assert.equal(n_templates(), 1);
+});
