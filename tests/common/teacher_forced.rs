@@ -49,9 +49,8 @@ pub struct Judgement {
     pub mean_difference: f64,
     pub largest_difference: f64,
     pub other_best: usize,
-    pub other_best_where_clear: usize,
-    /// The widest gap of the reference at which the best token differs.
-    pub widest_wrong_gap: f64,
+    /// Prompt, position and gap of the clear positions where the best token differs.
+    pub wrong: Vec<(usize, usize, f64)>,
 }
 
 impl TeacherForced {
@@ -63,7 +62,7 @@ impl TeacherForced {
     /// Compares; `others` has one item for each prompt.
     pub fn judge<'a>(&self, others: impl IntoIterator<Item = &'a Other>) -> Judgement {
         let mut judgement = Judgement::default();
-        for (prompt, other) in self.prompts.iter().zip(others) {
+        for (p, (prompt, other)) in self.prompts.iter().zip(others).enumerate() {
             assert_eq!(other.logprob.len(), prompt.tokens.len());
             for i in 0..prompt.tokens.len() {
                 let difference = (prompt.logprob[i] - other.logprob[i]).abs();
@@ -75,8 +74,7 @@ impl TeacherForced {
                 judgement.mean_difference += difference;
                 judgement.largest_difference = judgement.largest_difference.max(difference);
                 judgement.other_best += usize::from(wrong);
-                judgement.other_best_where_clear += usize::from(wrong && clear);
-                judgement.widest_wrong_gap = judgement.widest_wrong_gap.max(if wrong { gap } else { 0.0 });
+                judgement.wrong.extend((wrong && clear).then_some((p, i, gap)));
             }
         }
         judgement.mean_difference /= judgement.positions.max(1) as f64;
@@ -87,6 +85,6 @@ impl TeacherForced {
 impl Judgement {
     /// Whether the engine is as near to the reference as it must be.
     pub fn passes(&self) -> bool {
-        self.positions > 0 && self.mean_difference <= MEAN_DIFFERENCE && self.other_best_where_clear == 0
+        self.positions > 0 && self.mean_difference <= MEAN_DIFFERENCE && self.wrong.is_empty()
     }
 }

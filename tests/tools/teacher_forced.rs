@@ -62,15 +62,14 @@ fn follow<E: Executor>(runner: &mut Runner<E>, prompt: &Prompt) -> Result<Other>
 }
 
 fn print(name: &str, j: &Judgement) {
+    let (positions, clear) = (j.positions, j.clear_positions);
+    println!("{name}: mean |Δ log p| {:.5}, largest {:.4}", j.mean_difference, j.largest_difference);
     println!(
-        "{name}: mean |Δ log p| {:.5}, largest {:.4}; other best token at {} of {} positions, at {} of the {} clear ones \
-         (widest gap {:.3})",
-        j.mean_difference,
-        j.largest_difference,
+        "  other best token at {} of {positions} positions, at {} of the {clear} clear ones",
         j.other_best,
-        j.positions,
-        j.other_best_where_clear,
-        j.clear_positions,
-        j.widest_wrong_gap,
+        j.wrong.len()
     );
+    for (prompt, position, gap) in &j.wrong {
+        println!("  prompt {prompt}, position {position}: the reference's two best logits are {gap:.3} apart");
+    }
 }
