@@ -92,3 +92,26 @@ fn a_pool_that_was_never_used_goes_away() {
         drop(Pool::new(threads));
     }
 }
+
+#[test]
+fn jobs_of_several_callers_follow_each_other() {
+    let pool = Pool::new(2);
+    let inside = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    pool.run(&|team| {
+                        if team.index() == 0 {
+                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two jobs at a time");
+                        }
+                        team.barrier();
+                        if team.index() == 0 {
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    });
+                }
+            });
+        }
+    });
+}

@@ -41,6 +41,8 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct Shared {
     max_threads: u32,
+    /// Held by the caller whose job runs: jobs of several callers follow each other.
+    running: Mutex<()>,
     team: Mutex<TeamState>,
     /// Changes when a job is posted or the pool shuts down.
     posted: Gate,
@@ -87,6 +89,7 @@ impl Pool {
         let max_threads = threads.clamp(1, 64) as u32;
         let shared = Arc::new(Shared {
             max_threads,
+            running: Mutex::new(()),
             team: Mutex::new(TeamState::default()),
             posted: Gate::default(),
             shut_down: AtomicBool::new(false),
@@ -139,9 +142,10 @@ impl Pool {
     }
 
     /// Runs `f` once on every thread of the team and returns when all have left it. A panic on any thread goes on in the
-    /// caller.
+    /// caller. Jobs of several callers run one after the other; a job must not start another on the same pool.
     pub fn run(&self, f: &(dyn Fn(&Team<'_>) + Sync)) {
         let shared = &*self.shared;
+        let _running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: only the lifetime changes; the job is taken back below before `f` can go away.
         let job =
             Job(unsafe { std::mem::transmute::<&(dyn Fn(&Team<'_>) + Sync), &'static (dyn Fn(&Team<'_>) + Sync)>(f) });

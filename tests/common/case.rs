@@ -11,7 +11,7 @@ use kinglet::{
     gguf::{Header, Metadata, TensorInfo},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{
-        Buffer, BufferId, Builder, Executor, Op, Plan, Row, RowBound, RowInput, Rows, Step,
+        Buffer, BufferId, Builder, Executor, Op, Plan, PlanSlot, Row, RowBound, RowInput, Rows, Step,
         fuse::{Rule, fuse},
     },
     quant::Format,
@@ -155,6 +155,21 @@ impl Case {
     pub fn run_in_chunks(&self, executor: &mut impl Executor, rows: usize, chunk_bytes: usize) -> Result<Results> {
         self.load(executor, chunk_bytes)?;
         self.run_steps(executor, rows)
+    }
+
+    /// Gets the plan ready, for [`Case::first_step`].
+    pub fn prepare(&self, executor: &mut impl Executor) -> Result<PlanSlot> {
+        executor.prepare(self.plan.clone())
+    }
+
+    /// Runs the first step, for the bench; it may be run again and again.
+    pub fn first_step(&self, executor: &mut impl Executor, slot: PlanSlot) -> Result<()> {
+        let mut past: Vec<usize> = self.sequences.iter().map(|s| s.start).collect();
+        let rows = self.rows(&self.steps[0], &mut past);
+        let sequences: Vec<&[PageId]> = self.sequences.iter().map(|s| s.pages.as_slice()).collect();
+        executor.begin(slot, &Step { rows: &rows, outputs: &[], sequences: &sequences, embeddings: &[] })?;
+        while !executor.advance(usize::MAX)? {}
+        Ok(())
     }
 
     /// Runs the steps without having loaded the weights.
