@@ -22,7 +22,7 @@ Usage: ./build.sh VERB [ARGUMENTS]
           (./build.sh test native types wasm e2e budgets: only the named parts)
   lint    formatting, clippy (native and wasm32), TypeScript, shell scripts
   bench   decode and prefill speed of the default model in headless Chromium, through the public API
-  soak    what takes too long for `test`
+  soak    a long random use of one engine in Chromium (arguments: steps, seed)
 
 Environment: KINGLET_CACHE (tools and models; default .cache), CHROMEDRIVER, KINGLET_CHROMIUM.
 TEXT

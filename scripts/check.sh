@@ -73,3 +73,19 @@ lint_shell() {
         bash -n build.sh && note "shellcheck is not installed: only the syntax was checked"
     fi
 }
+
+# Both need the browser and the model, and what is built.
+bench() {
+    setup_build
+    setup_test
+    build_all
+    part "bench" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/e2e/bench.mjs
+}
+
+# soak [STEPS] [SEED]
+soak() {
+    setup_build
+    setup_test
+    build_all
+    part "soak" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/e2e/soak.mjs "$@"
+}

@@ -32,17 +32,16 @@ function facts({ device, memory, ...info }: Info): [string, string][] {
     ['Context', `${count(info.contextLength)} tokens`],
     ['Chat template', info.chatTemplate === 'file' ? 'the model’s own' : 'ChatML (the file has none)'],
   ];
-  for (const [name, size] of Object.entries(memory)) rows.push([`Memory: ${spaced(name)}`, bytes(size)]);
+  for (const [name, size] of Object.entries(memory)) rows.push([MEMORY[name] ?? name, bytes(size)]);
   rows.push(['Build', info.build]);
   return rows;
 }
 
-/** `kvCacheBytes` → "kv cache". */
-const spaced = (name: string): string =>
-  name
-    .replace(/Bytes$/, '')
-    .replace(/([a-z])([A-Z])/g, '$1 $2')
-    .toLowerCase();
+const MEMORY: Record<string, string> = {
+  weightsBytes: 'Weights in memory',
+  kvBytes: 'Attention’s memory',
+  buffersBytes: 'Work space',
+};
 
 const sentence = (text: string): string =>
   text ? `${text[0]?.toUpperCase()}${text.slice(1).replace(/\.?$/, '.')}` : '';
