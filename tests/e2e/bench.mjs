@@ -55,7 +55,9 @@ try {
   await page.goto(site.url);
   const rows = [];
   for (const threads of [1, 2, 4, 8].filter((n) => n <= availableParallelism())) rows.push(await row(page, threads));
-  console.log(`Chromium ${browser.version()}, ${cpus()[0]?.model}; ${PROMPT_TOKENS} prompt tokens, ${DECODE_TOKENS} generated`);
+  console.log(
+    `Chromium ${browser.version()}, ${cpus()[0]?.model}; ${PROMPT_TOKENS} prompt tokens, ${DECODE_TOKENS} generated`,
+  );
   console.log(`medians of ${RUNS} calls after one that warms up`);
   console.table(rows);
 } finally {

@@ -219,6 +219,7 @@ test('one and two threads, both builds, every source: the same tokens', async ()
         [bytes.buffer, {}],
         [stream(), {}],
         [new URL('/tiny.gguf', location.href), { wasmUrl: '/node_modules/kinglet/dist/' }],
+        ['/tiny.gguf', { workerUrl: '/node_modules/kinglet/dist/worker.js', kvType: 'f16', contextLength: 128 }],
       ];
       const results = [];
       for (const [source, options] of cases) {
@@ -229,7 +230,7 @@ test('one and two threads, both builds, every source: the same tokens', async ()
       return results;
     }),
   );
-  assert.equal(all.length, 8);
+  assert.equal(all.length, 9);
   for (const tokens of all) assert.deepEqual(tokens, STORED.cases[1].tokens);
 });
 

@@ -23,12 +23,18 @@ async function soak({ model, steps, seed }) {
   };
   const engine = await Kinglet.load(model);
   const known = () =>
-    engine.completions.create({ prompt: 'The capital of France is', max_tokens: 12, temperature: 0 }).then((a) => a.choices[0].token_ids.join());
+    engine.completions
+      .create({ prompt: 'The capital of France is', max_tokens: 12, temperature: 0 })
+      .then((a) => a.choices[0].token_ids.join());
   const first = await known();
-  const words = (n) => Array.from({ length: n }, () => ['bird', 'sings', 'small', 'king', 'the', 'of'][random(6)]).join(' ');
+  const words = (n) =>
+    Array.from({ length: n }, () => ['bird', 'sings', 'small', 'king', 'the', 'of'][random(6)]).join(' ');
   const stopped = async () => {
     const abort = new AbortController();
-    const ended = engine.completions.create({ prompt: words(1 + random(400)), max_tokens: 200 }, { signal: abort.signal });
+    const ended = engine.completions.create(
+      { prompt: words(1 + random(400)), max_tokens: 200 },
+      { signal: abort.signal },
+    );
     setTimeout(() => abort.abort(), random(400));
     await ended.catch((error) => error.name === 'AbortError' || Promise.reject(error));
   };
@@ -44,7 +50,13 @@ async function soak({ model, steps, seed }) {
   const actions = [
     stopped,
     left,
-    () => engine.completions.create({ prompt: `The capital of ${words(3)}`, max_tokens: 1 + random(40), seed: random(1e6), n: 1 + random(3) }),
+    () =>
+      engine.completions.create({
+        prompt: `The capital of ${words(3)}`,
+        max_tokens: 1 + random(40),
+        seed: random(1e6),
+        n: 1 + random(3),
+      }),
     () => refused({ prompt: words(9000) }, 'E_CONTEXT_OVERFLOW'),
     () => refused({ temperature: -1 }, 'RangeError'),
   ];
