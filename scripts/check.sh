@@ -37,9 +37,10 @@ test_types() {
     node --test www/demo/test/
 }
 
-# On plain stable without build-std, hence without threads; the thread pool is tested end to end.
+# On plain stable without build-std, hence without threads; the thread pool is tested end to end. wasm-pack builds with the
+# dev profile and then tests with the test profile: made equal, everything is compiled once.
 test_wasm() {
-    WASM_BINDGEN_TEST_TIMEOUT=300 CARGO_TARGET_DIR=target/wasm-test \
+    CARGO_PROFILE_DEV_OPT_LEVEL=2 WASM_BINDGEN_TEST_TIMEOUT=300 CARGO_TARGET_DIR=target/wasm-test \
         wasm-pack test --headless --chrome --mode no-install --chromedriver "$CHROMEDRIVER"
 }
 
