@@ -40,8 +40,12 @@ test_types() {
 # On plain stable without build-std, hence without threads; the thread pool is tested end to end. wasm-pack builds with the
 # dev profile and then tests with the test profile: made equal, everything is compiled once.
 test_wasm() {
+    local log=target/wasm-test/last-run.log
+    mkdir -p target/wasm-test
     CARGO_PROFILE_DEV_OPT_LEVEL=2 WASM_BINDGEN_TEST_TIMEOUT=300 CARGO_TARGET_DIR=target/wasm-test \
-        wasm-pack test --headless --chrome --mode no-install --chromedriver "$CHROMEDRIVER"
+        wasm-pack test --headless --chrome --mode no-install --chromedriver "$CHROMEDRIVER" 2>&1 | tee "$log"
+    if grep -q 'so skipping' "$log"; then die "wasm-pack has skipped tests (see above)"; fi
+    note "$(awk '/^test result: ok/ { n += $4 } END { print n }' "$log") tests have run in Chromium"
 }
 
 test_e2e() {
