@@ -20,6 +20,9 @@ use kinglet::{
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+#[cfg(target_arch = "wasm32")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
 fn run_cpu(case: &Case, threads: usize, rows: usize, flavour: Flavour) -> Results {
     let mut cpu = Cpu::with_flavour(case.geometry, Pool::new(threads), flavour).expect("an executor");
     case.run(&mut cpu, rows).unwrap_or_else(|e| panic!("{}: {e}", case.name))

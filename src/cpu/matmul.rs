@@ -201,6 +201,7 @@ pub(super) fn accumulate_min(acc: &mut Lanes8, m: Lanes8, sum: f32) {
 }
 
 /// One row: 8-bit dot products, a whole block in 16-bit sums (|sum| ≤ 8 · 2 · 127 · 15 < 2¹⁵).
+#[inline(never)]
 fn nibble_row_madd<B: Nibbles>(panel: &[B], acts: &[Act8]) -> Lanes8 {
     let ones = I16x8::splat(1);
     let mut acc = ZERO();
@@ -224,6 +225,7 @@ fn nibble_row_madd<B: Nibbles>(panel: &[B], acts: &[Act8]) -> Lanes8 {
 }
 
 /// One row: 16-bit dot products on the nibbles of 16-bit lanes.
+#[inline(never)]
 fn nibble_row_dot<B: Nibbles>(panel: &[B], acts: &[Act16]) -> Lanes8 {
     let mut acc = ZERO();
     for (b, a) in panel.iter().zip(acts) {
@@ -249,25 +251,36 @@ fn nibble_row_dot<B: Nibbles>(panel: &[B], acts: &[Act16]) -> Lanes8 {
 }
 
 /// One row of Q8_0: 16-bit dot products of widened bytes.
+#[inline(never)]
 fn byte_row<S: Scales>(panel: &[Q80x8<S>], acts: &[Act16]) -> Lanes8 {
+    // Not known to the compiler: unrolled as a whole, LLVM sorts the steps by accumulator and spills the splats.
+    let quarters = std::hint::black_box(4);
     let mut acc = ZERO();
     for (b, a) in panel.iter().zip(acts) {
-        let s = byte_sums(&b.q, a);
+        let mut s = [I32x4::splat(0); 2];
+        let (weights, _) = b.q.as_chunks::<4>();
+        let (pairs, _) = a.q.as_chunks::<4>();
+        for (weights, pairs) in weights.iter().zip(pairs).take(quarters) {
+            for (w, a) in weights.iter().zip(pairs) {
+                let a = I16x8::splat_pair(*a);
+                let (halves, _) = w.as_chunks::<8>();
+                s = [s[0].add(I16x8::load_i8(&halves[0]).dot(a)), s[1].add(I16x8::load_i8(&halves[1]).dot(a))];
+            }
+        }
         accumulate(&mut acc, s, b.d.scaled(), S::factor(a.d, a.d_112));
     }
     acc
 }
 
-#[inline(always)]
-fn byte_sums(q: &[[i8; 16]; 16], a: &Act16) -> [I32x4; 2] {
-    let mut s = [I32x4::splat(0); 2];
-    for (q, a) in q.iter().zip(&a.q) {
-        let a = I16x8::splat_pair(*a);
-        let (halves, _) = q.as_chunks::<8>();
-        s[0] = s[0].add(I16x8::load_i8(&halves[0]).dot(a));
-        s[1] = s[1].add(I16x8::load_i8(&halves[1]).dot(a));
+/// One row of a float format: weight after weight.
+#[inline(never)]
+fn float_row<B: Copy>(panel: &[B], widen: impl Fn(&B) -> Lanes8, acts: &[f32]) -> Lanes8 {
+    let mut acc = ZERO();
+    for (w, a) in panel.iter().zip(acts) {
+        let (w, a) = (widen(w), F32x4::splat(*a));
+        acc = [acc[0].add(w[0].mul(a)), acc[1].add(w[1].mul(a))];
     }
-    s
+    acc
 }
 
 fn nibble_product<B: Nibbles>(
@@ -305,13 +318,7 @@ fn float_product<B: Copy>(
     acc: &mut [Lanes8],
 ) {
     match acc {
-        [one] => {
-            *one = ZERO();
-            for (w, a) in panel.iter().zip(acts) {
-                let (w, a) = (widen(w), F32x4::splat(*a));
-                *one = [one[0].add(w[0].mul(a)), one[1].add(w[1].mul(a))];
-            }
-        }
+        [one] => *one = float_row(panel, widen, acts),
         acc => tiles::<_, _, _, Float>(panel, |w, out| store(widen(w), out), &mut unpacked.floats, acts, acc),
     }
 }

@@ -147,11 +147,7 @@ mod wasm {
         pub(crate) fn from_bf16(h: &[u16; 8]) -> [Self; 2] {
             // SAFETY: 16 readable bytes.
             let x = unsafe { v128_load(h.as_ptr().cast()) };
-            let zero = u32x4_splat(0);
-            [
-                Self(i16x8_shuffle::<8, 0, 8, 1, 8, 2, 8, 3>(x, zero)),
-                Self(i16x8_shuffle::<8, 4, 8, 5, 8, 6, 8, 7>(x, zero)),
-            ]
+            [Self(i32x4_shl(u32x4_extend_low_u16x8(x), 16)), Self(i32x4_shl(u32x4_extend_high_u16x8(x), 16))]
         }
     }
 

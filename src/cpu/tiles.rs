@@ -191,30 +191,33 @@ impl Tile<Single8, f32> for Float {
     }
 }
 
-/// Eight 16-bit accumulators, two vectors of weights, one splat of activations: what fits 15 registers.
+/// Eight 16-bit accumulators, two vectors of weights, one splat of activations: what fits 15 registers. The steps stay a loop, two
+/// at a time: unrolled as a whole, LLVM sorts them by accumulator and keeps every splat alive.
 #[inline(always)]
 fn madd_tile<const T: usize, const OFFSET: bool>(blocks: &[Nibbles8], acts: [&[Act8]; T], acc: &mut [Lanes8; T]) {
     let ones = I16x8::splat(1);
     let acts = acts.map(|a| &a[..blocks.len()]);
     for (i, b) in blocks.iter().enumerate() {
+        let acts: [&Act8; T] = core::array::from_fn(|t| &acts[t][i]);
         let mut s = [[I16x8::splat(0); 2]; T];
         if OFFSET {
-            for t in 0..T {
-                s[t] = [I16x8::splat_pair(acts[t][i].init); 2];
-            }
+            s = acts.map(|a| [I16x8::splat_pair(a.init); 2]);
         }
-        for g in 0..8 {
+        let mut step = |g: usize| {
             let w = [U8x16::load(&b.q[2 * g]), U8x16::load(&b.q[2 * g + 1])];
-            for t in 0..T {
-                let a = I8x16::splat4(acts[t][i].q[g]);
-                s[t] = [s[t][0].add(a.madd(w[0])), s[t][1].add(a.madd(w[1]))];
+            for (s, a) in s.iter_mut().zip(acts) {
+                let a = I8x16::splat4(a.q[g]);
+                *s = [s[0].add(a.madd(w[0])), s[1].add(a.madd(w[1]))];
             }
+        };
+        for g in 0..8 {
+            step(g);
         }
         let (d, m) = (single(&b.d), single(&b.m));
-        for t in 0..T {
-            accumulate(&mut acc[t], [s[t][0].dot(ones), s[t][1].dot(ones)], d, acts[t][i].d);
+        for ((sum, s), a) in acc.iter_mut().zip(s).zip(acts) {
+            accumulate(sum, [s[0].dot(ones), s[1].dot(ones)], d, a.d);
             if !OFFSET {
-                accumulate_min(&mut acc[t], m, acts[t][i].sum);
+                accumulate_min(sum, m, a.sum);
             }
         }
     }
@@ -224,20 +227,24 @@ fn madd_tile<const T: usize, const OFFSET: bool>(blocks: &[Nibbles8], acts: [&[A
 fn dot_tile<const T: usize, const MIN: bool>(blocks: &[Bytes8], acts: [&[Act16]; T], acc: &mut [Lanes8; T]) {
     let acts = acts.map(|a| &a[..blocks.len()]);
     for (i, b) in blocks.iter().enumerate() {
+        let acts: [&Act16; T] = core::array::from_fn(|t| &acts[t][i]);
         let mut s = [[I32x4::splat(0); 2]; T];
-        for p in 0..16 {
+        let mut step = |p: usize| {
             let (halves, _) = b.q[p].as_chunks::<8>();
             let w = [I16x8::load_i8(&halves[0]), I16x8::load_i8(&halves[1])];
-            for t in 0..T {
-                let a = I16x8::splat_pair(acts[t][i].q[p]);
-                s[t] = [s[t][0].add(w[0].dot(a)), s[t][1].add(w[1].dot(a))];
+            for (s, a) in s.iter_mut().zip(acts) {
+                let a = I16x8::splat_pair(a.q[p]);
+                *s = [s[0].add(w[0].dot(a)), s[1].add(w[1].dot(a))];
             }
+        };
+        for p in 0..16 {
+            step(p);
         }
         let (d, m) = (single(&b.d), single(&b.m));
-        for t in 0..T {
-            accumulate(&mut acc[t], s[t], d, acts[t][i].d);
+        for ((sum, s), a) in acc.iter_mut().zip(s).zip(acts) {
+            accumulate(sum, s, d, a.d);
             if MIN {
-                accumulate_min(&mut acc[t], m, acts[t][i].sum);
+                accumulate_min(sum, m, a.sum);
             }
         }
     }

@@ -8,10 +8,14 @@
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import v8 from 'node:v8';
 
 const [flavour = 'relaxed', wanted = ''] = process.argv.slice(2);
 const features = { simd: '+simd128', relaxed: '+simd128,+relaxed-simd' }[flavour];
 if (!features) throw new Error(`${flavour} is neither simd nor relaxed`);
+
+// Node 20 has relaxed SIMD behind a flag.
+if (parseInt(process.versions.node, 10) < 21) v8.setFlagsFromString('--experimental-wasm-relaxed-simd');
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const target = `${root}target/bench-${flavour}`;
