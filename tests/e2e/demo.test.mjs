@@ -324,3 +324,17 @@ test('the watchers notice: a long task, a console error, a foreign request', asy
     await assert.rejects(visiting({ bypassCSP: true }, visit), assert.AssertionError, String(wrong));
   }
 });
+
+test('a message that is too long is refused in words, and the next one is answered', () =>
+  visiting({}, async (page) => {
+    await page.click('#load-default');
+    await ready(page);
+    await limitAnswers(page, 8);
+    await ask(page, 'one two three four '.repeat(1500));
+    await page.waitForSelector('.answer .error');
+    assert.match(await page.innerText('.answer .error'), /longer than the model can hold.*E_CONTEXT_OVERFLOW/s);
+    assert.match(await page.innerText('#announce'), /longer than/, 'a screen reader hears it');
+    await ask(page, 'Hello');
+    await answered(page, 2);
+    assert.notEqual(await answerText(page), '');
+  }));

@@ -5,7 +5,7 @@ import { byId } from './dom.js';
 import type { Engine } from './loader.js';
 import type { Sampling } from './settings.js';
 import type { AnswerView, Transcript } from './transcript.js';
-import { count, duration, plainError } from './words.js';
+import { count, duration, plainError, type PlainError } from './words.js';
 
 const announce = byId('announce', HTMLElement);
 const speed = byId('speed', HTMLElement);
@@ -34,6 +34,8 @@ export class Chat {
   readonly #transcript: Transcript;
   readonly #options: ChatOptions;
   #messages: ChatMessage[] = [];
+  /** A question to which nothing came. Templates want turns by turns, so it is sent again only when asked for. */
+  #unanswered: ChatMessage | undefined;
   #abort: AbortController | undefined;
   /** The answer under way; the next one waits for it, so that stopping and asking again never overlap. */
   #running: Promise<void> = Promise.resolve();
@@ -47,8 +49,9 @@ export class Chat {
     return this.#abort !== undefined;
   }
 
+  /** Nothing has been said. */
   get isEmpty(): boolean {
-    return this.#messages.length === 0;
+    return this.#messages.length === 0 && !this.#unanswered;
   }
 
   stop(): void {
@@ -60,12 +63,14 @@ export class Chat {
     this.stop();
     await this.#running;
     this.#messages = [];
+    this.#unanswered = undefined;
     this.#transcript.clear();
     speed.textContent = '';
     this.#showContext(0);
   }
 
   send(text: string): void {
+    this.#unanswered = undefined;
     this.#messages.push({ role: 'user', content: text });
     this.#transcript.addUser(text);
     this.#answer();
@@ -74,7 +79,9 @@ export class Chat {
   async #regenerate(view: AnswerView): Promise<void> {
     this.stop();
     await this.#running;
-    if (this.#messages.at(-1)?.role === 'assistant') this.#messages.pop();
+    if (this.#unanswered) this.#messages.push(this.#unanswered);
+    else this.#messages.pop();
+    this.#unanswered = undefined;
     view.element.remove();
     this.#answer();
   }
@@ -95,16 +102,18 @@ export class Chat {
   /** One answer from the first token to its figures; a fault is shown, never thrown. */
   async #generate(engine: Engine, view: AnswerView, signal: AbortSignal): Promise<void> {
     const run: Run = { startedMs: performance.now(), firstMs: undefined, tokens: 0 };
+    let fault: PlainError | undefined;
     try {
       await this.#read(engine, view, run, signal);
     } catch (error) {
       if (signal.aborted) run.reason = 'stopped';
-      else view.fail(plainError(error));
+      else view.fail((fault = plainError(error)));
     }
     if (view.text) this.#messages.push({ role: 'assistant', content: view.text });
+    else this.#unanswered = this.#messages.pop();
     view.finish(figures(run));
     speed.textContent = '';
-    announce.textContent = view.text;
+    announce.textContent = fault?.text ?? view.text;
     if (run.usage) this.#showContext(run.usage.total_tokens);
   }
 

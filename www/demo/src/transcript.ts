@@ -78,10 +78,6 @@ export class AnswerView {
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
-  note(text: string): void {
-    if (this.#text === '') this.#foot.replaceChildren(el('span', { class: 'thinking' }, text));
-  }
-
   /** The answer is complete, or was stopped: shows the figures and the actions. */
   finish(figures: string): void {
     cancelAnimationFrame(this.#frame);
