@@ -3,8 +3,8 @@
 //! `d = max|x| / 127`, `q = round(x · 127 / max|x|)` to the nearest, ties to even, as ggml's Q8_0 and Q8_1 do on x86; d and
 //! the block sum stay f32 (ggml rounds them to f16: that only costs accuracy).
 
-use super::simd::{F32x4, TWO_112};
-use crate::quant::repack::{BLOCK, first_of_pair};
+use super::simd::{F32x4, I8x16, I16x8, TWO_112};
+use crate::quant::repack::BLOCK;
 
 /// A block for the kernels with an 8-bit dot product (relaxed SIMD) on nibbles.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ pub(crate) struct Act8 {
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(16))]
 pub(crate) struct Act16 {
-    /// Pair p: the weights k and k + 2 with k = [`first_of_pair`]\(p\).
+    /// Pair p: the weights k and k + 2 with k = 4 · (p / 2) + p % 2.
     pub(crate) q: [[i16; 2]; 16],
     /// d · 2¹¹²
     pub(crate) d_112: f32,
@@ -46,25 +46,23 @@ impl Act16 {
     pub(crate) const ZERO: Self = Self { q: [[0; 2]; 16], d_112: 0.0, d: 0.0, sum: 0.0, sum_8: 0 };
 }
 
-/// Quantizes 32 values: q and d.
+/// Quantizes 32 values: q and d. A NaN or infinity makes d NaN, so that it is not lost on the way through the integers.
 #[inline(always)]
-fn quantize(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
+fn quantize(x: &[f32; BLOCK]) -> ([I8x16; 2], f32) {
     let (quads, _) = x.as_chunks::<4>();
+    let x: [F32x4; 8] = core::array::from_fn(|i| F32x4::load(&quads[i]));
     let mut amax = F32x4::splat(0.0);
-    for q in quads {
-        amax = amax.max(F32x4::load(q).abs());
+    let mut zero = F32x4::splat(0.0);
+    for x in x {
+        amax = amax.max(x.abs());
+        zero = zero.add(x.sub(x));
     }
     let amax = amax.reduce_max();
     // Below this, 127 / amax could overflow; such a block counts as zero.
     let (inverse, d) = if amax < 1e-36 { (0.0, 0.0) } else { (127.0 / amax, amax / 127.0) };
-    let mut out = [0; BLOCK];
-    let (outs, _) = out.as_chunks_mut::<4>();
-    for (q, o) in quads.iter().zip(outs) {
-        *o = F32x4::load(q).mul(F32x4::splat(inverse)).nearest().to_i32().to_array().map(|v| v as i8);
-    }
-    // A NaN makes the scale NaN, so that it is not lost on the way through the integers.
-    let d = if x.iter().any(|v| v.is_nan()) { f32::NAN } else { d };
-    (out, d)
+    let inverse = F32x4::splat(inverse);
+    let q = x.map(|x| x.mul(inverse).nearest().to_i32());
+    ([I8x16::narrow([q[0], q[1], q[2], q[3]]), I8x16::narrow([q[4], q[5], q[6], q[7]])], d + zero.sum())
 }
 
 /// x [K] to blocks.
@@ -72,18 +70,15 @@ pub(crate) fn quantize_8(x: &[f32], out: &mut [Act8]) {
     let (blocks, _) = x.as_chunks::<BLOCK>();
     for (x, out) in blocks.iter().zip(out) {
         let (q, d) = quantize(x);
-        let (groups, _) = q.as_chunks::<4>();
-        let mut init = [0_i16; 2];
-        let mut sum = 0;
-        for (g, group) in groups.iter().enumerate() {
-            out.q[g] = *group;
-            let [a, b, c, e] = group.map(i16::from);
-            init[0] -= 8 * (a + b);
-            init[1] -= 8 * (c + e);
-            sum += i32::from(a + b + c + e);
-        }
-        out.init = init;
-        (out.d, out.d_112, out.sum) = (d, d * TWO_112, d * sum as f32);
+        let (halves, _) = out.q.as_flattened_mut().as_chunks_mut::<16>();
+        q[0].store(&mut halves[0]);
+        q[1].store(&mut halves[1]);
+        // Lanes of the weights 4g, 4g + 1 and of 4g + 2, 4g + 3 in turn.
+        let pairs = q[0].pair_sums().add(q[1].pair_sums());
+        let even = pairs.dot(I16x8::splat_pair([1, 0])).sum();
+        let odd = pairs.dot(I16x8::splat_pair([0, 1])).sum();
+        out.init = [-8 * even as i16, -8 * odd as i16];
+        (out.d, out.d_112, out.sum) = (d, d * TWO_112, d * (even + odd) as f32);
     }
 }
 
@@ -92,13 +87,67 @@ pub(crate) fn quantize_16(x: &[f32], out: &mut [Act16]) {
     let (blocks, _) = x.as_chunks::<BLOCK>();
     for (x, out) in blocks.iter().zip(out) {
         let (q, d) = quantize(x);
-        let mut sum = 0;
-        for (p, pair) in out.q.iter_mut().enumerate() {
-            let k = first_of_pair(p);
-            *pair = [i16::from(q[k]), i16::from(q[k + 2])];
-            sum += i32::from(q[k]) + i32::from(q[k + 2]);
+        let ([a, b], [c, e]) = (q[0].widen(), q[1].widen());
+        let (quarters, _) = out.q.as_flattened_mut().as_chunks_mut::<8>();
+        for (q, out) in [a, b, c, e].into_iter().zip(quarters) {
+            q.pairs_of_fours().store(out);
         }
+        let sum = a.add(b).add(c.add(e)).dot(I16x8::splat(1)).sum();
         out.sum_8 = 8 * sum;
         (out.d, out.d_112, out.sum) = (d, d * TWO_112, d * sum as f32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(x: [f32; BLOCK]) -> (Act8, Act16) {
+        let (mut a, mut b) = ([Act8::ZERO], [Act16::ZERO]);
+        quantize_8(&x, &mut a);
+        quantize_16(&x, &mut b);
+        (a[0], b[0])
+    }
+
+    #[test]
+    fn both_records_hold_the_same() {
+        let x: [f32; BLOCK] = core::array::from_fn(|k| (k as f32 * 1.7).sin() * k as f32);
+        let amax = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+        let q = x.map(|x| (x * (127.0 / amax)).round_ties_even() as i32);
+        let (a, b) = both(x);
+        assert_eq!(a.q.as_flattened().iter().map(|q| i32::from(*q)).collect::<Vec<_>>(), q);
+        for (p, pair) in b.q.iter().enumerate() {
+            let k = 4 * (p / 2) + p % 2;
+            assert_eq!(pair.map(i32::from), [q[k], q[k + 2]]);
+        }
+        let sum: i32 = q.iter().sum();
+        assert_eq!(b.sum_8, 8 * sum);
+        assert_eq!(i32::from(a.init[0]) + i32::from(a.init[1]), -8 * sum);
+        assert_eq!(i32::from(a.init[0]), -8 * q.chunks(4).map(|q| q[0] + q[1]).sum::<i32>());
+        assert_eq!((a.d, a.sum), (amax / 127.0, amax / 127.0 * sum as f32));
+        assert_eq!((a.d, a.d_112, a.sum), (b.d, b.d_112, b.sum));
+    }
+
+    /// What is not finite must reach the logits, where it is noticed.
+    #[test]
+    fn what_is_not_finite_is_not_lost() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for k in [0, 13, 31] {
+                let mut x = [0.5; BLOCK];
+                x[k] = bad;
+                let (a, b) = both(x);
+                assert!(a.d.is_nan() && a.sum.is_nan() && b.d.is_nan() && b.sum.is_nan(), "{bad} at {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn tiny_and_huge_blocks() {
+        let (a, _) = both([0.0; BLOCK]);
+        assert_eq!((a.q, a.d, a.sum), ([[0; 4]; 8], 0.0, 0.0));
+        let (a, _) = both([1e-40; BLOCK]);
+        assert_eq!((a.q, a.d), ([[0; 4]; 8], 0.0));
+        let (a, _) = both([-3e6; BLOCK]);
+        assert!(a.q == [[-127; 4]; 8] && a.d_112.is_finite());
     }
 }

@@ -253,19 +253,13 @@ fn nibble_row_dot<B: Nibbles>(panel: &[B], acts: &[Act16]) -> Lanes8 {
 /// One row of Q8_0: 16-bit dot products of widened bytes.
 #[inline(never)]
 fn byte_row<S: Scales>(panel: &[Q80x8<S>], acts: &[Act16]) -> Lanes8 {
-    // Not known to the compiler: unrolled as a whole, LLVM sorts the steps by accumulator and spills the splats.
-    let quarters = std::hint::black_box(4);
     let mut acc = ZERO();
     for (b, a) in panel.iter().zip(acts) {
         let mut s = [I32x4::splat(0); 2];
-        let (weights, _) = b.q.as_chunks::<4>();
-        let (pairs, _) = a.q.as_chunks::<4>();
-        for (weights, pairs) in weights.iter().zip(pairs).take(quarters) {
-            for (w, a) in weights.iter().zip(pairs) {
-                let a = I16x8::splat_pair(*a);
-                let (halves, _) = w.as_chunks::<8>();
-                s = [s[0].add(I16x8::load_i8(&halves[0]).dot(a)), s[1].add(I16x8::load_i8(&halves[1]).dot(a))];
-            }
+        for (w, a) in b.q.iter().zip(&a.q) {
+            let a = I16x8::splat_pair(*a);
+            let (halves, _) = w.as_chunks::<8>();
+            s = [s[0].add(I16x8::load_i8(&halves[0]).dot(a)), s[1].add(I16x8::load_i8(&halves[1]).dot(a))];
         }
         accumulate(&mut acc, s, b.d.scaled(), S::factor(a.d, a.d_112));
     }
