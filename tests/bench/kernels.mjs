@@ -1,7 +1,7 @@
 // Times the kernels of the wasm build in Node (V8, as in Chromium) on one thread: a JSON line per case, the median of 21 samples
-// of at least 2 ms each. Builds what it needs (release, about a minute each time the sources have changed).
+// of at least 2 ms each; then whole steps of a model. Builds what it needs (release, about a minute each time the sources have changed).
 //
-//   node tests/bench/kernels.mjs [simd|relaxed] [part of a case's name]
+//   node tests/bench/kernels.mjs [simd|relaxed] [part of a case's name, or model]
 //
 // wasm-bindgen must be on the path, in the version of Cargo.toml.
 
@@ -31,7 +31,7 @@ run('cargo', [
 ]);
 const wasm = `${target}/wasm32-unknown-unknown/release/examples/kernels.wasm`;
 run('wasm-bindgen', ['--target', 'nodejs', '--out-dir', `${target}/glue`, wasm]);
-const { Bench } = createRequire(import.meta.url)(`${target}/glue/kernels.js`);
+const { Bench, Model } = createRequire(import.meta.url)(`${target}/glue/kernels.js`);
 
 function sample(bench, iterations) {
     const start = performance.now();
@@ -54,4 +54,22 @@ for (let i = 0; ; i++) {
         console.log(JSON.stringify(line));
     }
     bench.free();
+}
+
+if ('model'.includes(wanted)) {
+    const model = new Model();
+    const rate = (what, n, run) => {
+        const times = Array.from({ length: 5 }, () => {
+            const start = performance.now();
+            run();
+            return performance.now() - start;
+        });
+        const tokensPerSecond = Number(((n * 1000) / times.sort((a, b) => a - b)[2]).toFixed(1));
+        console.log(JSON.stringify({ case: what, flavour, tokensPerSecond }));
+    };
+    model.prefill(64);
+    model.decode(16);
+    rate('prefill 256', 256, () => model.prefill(256));
+    rate('decode 32 behind 256 to 416', 32, () => model.decode(32));
+    model.free();
 }

@@ -1,12 +1,19 @@
-//! Times the kernels on the table of cases, through the executor. Natively: `cargo run --release --example kernels`. What
+//! Times the kernels on the table of cases, through the executor, and whole steps of a model with SmolLM2-135M's shapes and random
+//! weights. Natively: `cargo run --release --example kernels`. What
 //! counts is the wasm build: `node tests/bench/kernels.mjs`, which drives the exports below with its own clock.
 
 #[path = "../common/mod.rs"]
 mod common;
 
-use common::{case::Case, cases};
+use common::{
+    case::Case,
+    cases,
+    runner::{MAX_ROWS, Runner},
+    tiny_llama::{TinyConfig, tiny_llama},
+};
 use kinglet::{
     cpu::{Cpu, pool::Pool},
+    kv::KvFormat,
     plan::PlanSlot,
     quant::Format,
 };
@@ -50,9 +57,48 @@ impl Ready {
     }
 }
 
+/// Positions of the model's context.
+const CONTEXT: usize = 512;
+
+/// SmolLM2-135M's shapes and formats.
+fn model(threads: usize) -> Runner<Cpu> {
+    let config = TinyConfig {
+        n_layer: 30,
+        n_embd: 576,
+        n_ff: 1536,
+        n_head: 9,
+        n_head_kv: 3,
+        head_size: 64,
+        n_vocab: 49152,
+        n_ctx: 2048,
+        format: Format::Q4_1,
+        embd_format: Format::Q8_0,
+        ..TinyConfig::default()
+    };
+    let file = tiny_llama(&config, 1).build();
+    Runner::load(&file[..], KvFormat::F16, CONTEXT, |geometry| Cpu::new(geometry, Pool::new(threads)))
+        .expect("it loads")
+}
+
+/// Reads a prompt of n tokens from the start.
+fn prefill(model: &mut Runner<Cpu>, n: usize) {
+    model.truncate(0);
+    let ids: Vec<u32> = (0..n as u32).map(|i| i * 37 % 49152).collect();
+    model.append_tail(&ids, MAX_ROWS, 1).expect("it runs");
+}
+
+/// Adds n tokens one by one.
+fn decode(model: &mut Runner<Cpu>, n: usize) {
+    for i in 0..n as u32 {
+        model.append(&[i * 53 % 49152], 1).expect("it runs");
+    }
+}
+
 #[cfg(target_arch = "wasm32")]
 mod exports {
     use super::{Ready, all};
+    use crate::common::runner::Runner;
+    use kinglet::cpu::Cpu;
     use wasm_bindgen::prelude::wasm_bindgen;
 
     /// A case for the page's clock.
@@ -78,6 +124,27 @@ mod exports {
             self.0.run(iterations);
         }
     }
+
+    /// A model for the page's clock.
+    #[wasm_bindgen]
+    pub struct Model(Runner<Cpu>);
+
+    #[wasm_bindgen]
+    impl Model {
+        #[wasm_bindgen(constructor)]
+        #[expect(clippy::new_without_default, reason = "a constructor for JavaScript")]
+        pub fn new() -> Model {
+            Self(super::model(1))
+        }
+
+        pub fn prefill(&mut self, n: usize) {
+            super::prefill(&mut self.0, n);
+        }
+
+        pub fn decode(&mut self, n: usize) {
+            super::decode(&mut self.0, n);
+        }
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -101,4 +168,14 @@ fn main() {
         let giga = ready.n_products() / seconds[seconds.len() / 2] / 1e9;
         println!(r#"{{"case":"{}","threads":{threads},"gigaweightsPerSecond":{giga:.2}}}"#, ready.case.name);
     }
+    let mut model = model(threads);
+    prefill(&mut model, 32);
+    let mut rate = |what: &str, n: usize, run: &mut dyn FnMut(&mut Runner<Cpu>)| {
+        let start = Instant::now();
+        run(&mut model);
+        let per_second = n as f64 / start.elapsed().as_secs_f64();
+        println!(r#"{{"case":"{what}","threads":{threads},"tokensPerSecond":{per_second:.1}}}"#);
+    };
+    rate("prefill 256", 256, &mut |m| prefill(m, 256));
+    rate("decode 64 behind 256", 64, &mut |m| decode(m, 64));
 }
