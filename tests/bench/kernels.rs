@@ -132,7 +132,6 @@ mod exports {
     #[wasm_bindgen]
     impl Model {
         #[wasm_bindgen(constructor)]
-        #[expect(clippy::new_without_default, reason = "a constructor for JavaScript")]
         pub fn new() -> Model {
             Self(super::model(1))
         }
