@@ -338,3 +338,27 @@ test('a message that is too long is refused in words, and the next one is answer
     await answered(page, 2);
     assert.notEqual(await answerText(page), '');
   }));
+
+test('the system prompt and the sampling controls reach the model', () =>
+  visiting({}, async (page) => {
+    await page.click('#load-default');
+    await ready(page);
+    await page.fill('#sampling-max_tokens', '12');
+    await page.fill('#sampling-temperature', '1.5');
+    await page.fill('#sampling-seed', '7');
+    const tokens = async () => Number(/^([\d,]+) of/.exec(await page.innerText('#context-text'))[1].replace(',', ''));
+    const once = async () => {
+      await page.click('#new-chat');
+      await ask(page, 'Invent a word.');
+      await answered(page);
+      return { text: await answerText(page), tokens: await tokens() };
+    };
+    const first = await once();
+    assert.deepEqual(await once(), first, 'the same seed gives the same answer');
+    await page.fill('#sampling-seed', '8');
+    assert.notEqual((await once()).text, first.text, 'another seed gives another');
+    await page.fill('#system', 'small bird '.repeat(100));
+    assert.ok((await once()).tokens > first.tokens + 150, 'the system prompt is in the context');
+    await page.click('#reset-sampling');
+    assert.deepEqual([await page.inputValue('#sampling-temperature'), await page.inputValue('#sampling-seed')], ['0.8', '']);
+  }));
