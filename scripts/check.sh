@@ -49,7 +49,7 @@ test_wasm() {
 }
 
 test_e2e() {
-    KINGLET_MODELS=$KINGLET_CACHE/models node --test --test-concurrency=1 tests/e2e/*.test.mjs
+    KINGLET_MODELS=$KINGLET_CACHE/models node --test --test-concurrency=1 --test-timeout=900000 tests/e2e/*.test.mjs
 }
 
 # The TypeScript of the demo page is checked against the built package, so the package is built first.

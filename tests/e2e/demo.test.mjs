@@ -10,6 +10,7 @@ import { launch } from './browser.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
+const MODEL = 'SmolLM2-135M-Instruct.Q4_1.gguf';
 const LONGEST_TASK_MS = 50;
 
 let browser;
@@ -281,19 +282,36 @@ test('what a model writes is text: no element, no request comes of it', () =>
     assert.equal(await page.locator('#transcript :is(img, script, iframe, style)').count(), 0);
   }));
 
-test('another model takes the place of the first', () =>
+test('another model takes the place of the first: from an address, from a file, dropped', () =>
   visiting({}, async (page) => {
+    const loaded = (name) => page.waitForFunction((n) => document.getElementById('loaded-name').textContent.startsWith(n), name);
     await page.click('#load-default');
-    await ready(page);
+    await loaded('SmolLM2 135M');
     await page.click('#change-model');
     await page.waitForSelector('body[data-state=empty]');
-    await page.fill('#model-url', `${site.url}/models/SmolLM2-135M-Instruct.Q4_1.gguf?again`);
+    await page.fill('#model-url', `${site.url}/models/${MODEL}?again`);
     await page.press('#model-url', 'Enter');
-    await ready(page);
+    await loaded(MODEL);
+    await page.click('#change-model');
+    await page.waitForSelector('body[data-state=empty]');
+    await page.setInputFiles('#model-file', `${MODELS}/${MODEL}`);
+    await loaded(MODEL);
+    await page.evaluate(drop, `models/${MODEL}`);
+    await loaded('dropped.gguf');
     await limitAnswers(page, 8);
     await ask(page, 'Hello');
     await answered(page);
+    assert.notEqual(await answerText(page), '');
   }));
+
+/** In the page: drops the file at this address on it. */
+async function drop(url) {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([await (await fetch(url)).blob()], 'dropped.gguf'));
+  document.dispatchEvent(new DragEvent('dragover', { dataTransfer, cancelable: true }));
+  if (document.getElementById('drop-hint').hidden) throw new Error('nothing says that a file may be dropped');
+  document.dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }));
+}
 
 test('the policy of the page is no wider than it says', async () => {
   const response = await fetch(site.url);
