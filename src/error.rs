@@ -87,6 +87,24 @@ pub enum Error {
         /// Names the argument, the value and the range.
         what: String,
     },
+    /// There is no GPU that could be used, or it was not granted.
+    #[error("{what}")]
+    GpuUnavailable {
+        /// What was asked for and what came.
+        what: String,
+    },
+    /// The GPU went away. Nothing on it can be used any more.
+    #[error("the GPU was lost: {what}")]
+    GpuLost {
+        /// What the browser or the driver says.
+        what: String,
+    },
+    /// The GPU computes something else than it was told, in every form that was tried.
+    #[error("the GPU computes wrongly: {what}")]
+    GpuWrong {
+        /// Names the kernel and the difference.
+        what: String,
+    },
     /// A defect of this engine, or logits that are not finite. Please report it.
     #[error("{what}")]
     Internal {
@@ -113,6 +131,9 @@ impl Error {
             Self::UnsupportedFeature { .. } => "E_UNSUPPORTED_FEATURE",
             Self::UnsupportedTask { .. } => "E_UNSUPPORTED_TASK",
             Self::InvalidArgument { .. } => "RangeError",
+            Self::GpuUnavailable { .. } => "E_GPU_UNAVAILABLE",
+            Self::GpuLost { .. } => "E_GPU_LOST",
+            Self::GpuWrong { .. } => "E_GPU_WRONG",
             Self::Internal { .. } => "E_INTERNAL",
         }
     }

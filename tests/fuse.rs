@@ -17,7 +17,7 @@ use common::{
 use kinglet::{
     kv::PageId,
     plan::{
-        Activation, BufferId, Epilogue, Executor, Lora, MatMul, Op, Plan, Rope, Row, RowInput, Step,
+        Activation, BufferId, Epilogue, Executor, Lora, MatMul, Op, Plan, Rope, Row, RowInput, Step, Want,
         fuse::{Rule, fuse},
         memory::Layout,
     },
@@ -380,14 +380,16 @@ fn run(plan: &Plan) -> Vec<u32> {
     executor.kv_reserve(1).unwrap();
     let row = |t: u32| Row { input: RowInput::Token(t), position: t, sequence: 0 };
     let rows = [row(0), row(1), row(2)];
-    executor.begin(slot, &Step { rows: &rows, outputs: &[], sequences: &[&[PageId(0)]], embeddings: &[] }).unwrap();
+    executor
+        .begin(slot, &Step { rows: &rows, outputs: &[], sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All })
+        .unwrap();
     executor.advance(usize::MAX).unwrap();
     let mut bits = vec![];
     for id in plan.taps.iter().chain([&plan.output]) {
         bits.extend(executor.tap(*id).unwrap().iter().map(|x| x.to_bits()));
     }
     let mut cache = vec![];
-    executor.kv_read(PageId(0), rows.len(), &mut cache).unwrap();
+    executor.kv_read(&[(PageId(0), rows.len())], &mut cache).unwrap();
     bits.extend(cache.into_iter().map(u32::from));
     bits
 }

@@ -194,7 +194,7 @@ fn pages_can_be_read_and_written() {
         let other = case.pages()[1];
         let read = |e: &mut dyn Executor, page, n| {
             let mut bytes = vec![];
-            e.kv_read(page, n, &mut bytes).expect("it reads");
+            e.kv_read(&[(page, n)], &mut bytes).expect("it reads");
             bytes
         };
         let bytes = read(&mut cpu, page, 64);
@@ -210,7 +210,7 @@ fn pages_can_be_read_and_written() {
             assert!(read(&mut cpu, other, n) == copied, "{}: write of {n}", case.name);
         }
         assert!(cpu.kv_write(other, 2, &[0; 3]).is_err(), "a wrong length goes unseen");
-        assert!(cpu.kv_read(page, 65, &mut vec![]).is_err(), "positions past the page");
+        assert!(cpu.kv_read(&[(page, 65)], &mut vec![]).is_err(), "positions past the page");
     }
 }
 

@@ -19,7 +19,8 @@ use kinglet::{
     error::Error,
     kv::{self, KvFormat, KvGeometry, PageId},
     plan::{
-        Buffer, BufferId, Epilogue, Executor, Lora, MatMul, Op, Part, Plan, Row, RowBound, RowInput, Rows, Step,
+        Buffer, BufferId, Epilogue, Executor, Lora, MatMul, Op, Part, Plan, Progress, Row, RowBound, RowInput, Rows,
+        Step, Want,
         fuse::{Rule, fuse},
     },
     quant::Format,
@@ -92,7 +93,12 @@ fn low_rank_parts_and_biases_by_hand() {
     let slot = executor.prepare(Arc::new(plan)).unwrap();
     executor.kv_reserve(1).unwrap();
     let row = Row { input: RowInput::Token(0), position: 0, sequence: 0 };
-    executor.begin(slot, &Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[] }).unwrap();
+    executor
+        .begin(
+            slot,
+            &Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All },
+        )
+        .unwrap();
     executor.advance(usize::MAX).unwrap();
     // x = (1, 2), x · aᵀ = 3: 1 + 0.5 · 3 · 10 + 100 and 2 + 0.5 · 3 · 20 + 200.
     assert_eq!(executor.output(0).unwrap(), [116.0, 232.0]);
@@ -196,17 +202,17 @@ fn slices_of_a_step_and_steps_that_were_dropped_change_nothing() {
 
     // A step with other tokens is begun, advanced half-way and dropped.
     runner.begin(&[(id, &[99, 98, 97])]).unwrap();
-    assert_eq!(runner.executor.advance(7), Ok(false));
+    assert_eq!(runner.executor.advance(7), Ok(Progress::More));
     assert!(runner.executor.output(0).is_err(), "no output from a step that is not complete");
     runner.kv.truncate(id, 3).unwrap();
 
     // Its place is taken by the right one, one operation at a time.
     runner.begin(&[(id, &TOKENS[3..])]).unwrap();
-    assert_eq!(runner.executor.advance(0), Ok(false));
+    assert_eq!(runner.executor.advance(0), Ok(Progress::More));
     let n_ops = model.plan(RowBound::UpTo(192), 192).unwrap().ops.len();
-    let calls = (1..).find(|_| runner.executor.advance(1).unwrap()).unwrap();
+    let calls = (1..).find(|_| runner.executor.advance(1).unwrap() == Progress::Complete).unwrap();
     assert_eq!(calls, n_ops);
-    assert_eq!(runner.executor.advance(1), Ok(true), "a complete step stays complete");
+    assert_eq!(runner.executor.advance(1), Ok(Progress::Complete), "a complete step stays complete");
     for (o, expected) in expected[3..].iter().enumerate() {
         assert!(runner.executor.output(o).unwrap().iter().map(|x| x.to_bits()).eq(expected.iter().copied()));
     }
@@ -224,7 +230,7 @@ fn a_snapshot_goes_on_as_if_nothing_had_happened() {
         let expected = bits(&runner.feed_new(&tokens, 64));
         let id = runner.kv.create();
         runner.feed(id, &tokens[..90], 64);
-        let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap();
+        let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap().unwrap();
         assert_eq!(bytes.len(), 48 + 90 * geometry.page_bytes() / kv::PAGE_POSITIONS);
 
         let id = kv::restore(&mut fresh.kv, &bytes, 42, &geometry, &mut fresh.executor).unwrap();
@@ -239,7 +245,7 @@ fn a_snapshot_that_is_damaged_or_another_models_is_refused() {
     let mut runner = runner(&model);
     let id = runner.kv.create();
     runner.feed(id, &TOKENS, 16);
-    let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap();
+    let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap().unwrap();
     let free_pages = runner.kv.free_pages();
     let mut refuse = |bytes: &[u8], model: u64, geometry: &KvGeometry, why: &str| match kv::restore(
         &mut runner.kv,
@@ -320,6 +326,7 @@ fn an_embedding_row_equals_its_token() {
         outputs: &[1],
         sequences: &[&sequence],
         embeddings: &rows,
+        want: Want::All,
     };
     runner.executor.begin(runner.slot, &step).unwrap();
     runner.executor.advance(usize::MAX).unwrap();
@@ -355,7 +362,7 @@ fn weights_that_are_missing_or_not_finite_are_refused() {
     let slot = executor.prepare(Arc::new(model.plan(RowBound::One, 1).unwrap())).unwrap();
     executor.kv_reserve(1).unwrap();
     let row = Row { input: RowInput::Token(0), position: 0, sequence: 0 };
-    let step = Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[] };
+    let step = Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All };
     assert!(executor.begin(slot, &step).is_err_and(|e| e.to_string().contains("not there")));
     assert!(executor.advance(1).is_err());
 
@@ -382,7 +389,9 @@ fn steps_that_break_the_rules_are_refused() {
     let row = |position, sequence| Row { input: RowInput::Token(1), position, sequence };
     let (zero, one) = ([PageId(0)], [PageId(1)]);
     let mut begin = |rows: &[Row], outputs: &[u32], sequences: &[&[PageId]]| {
-        executor.begin(slot, &Step { rows, outputs, sequences, embeddings: &[] }).map_err(|e| e.to_string())
+        executor
+            .begin(slot, &Step { rows, outputs, sequences, embeddings: &[], want: Want::All })
+            .map_err(|e| e.to_string())
     };
     assert_eq!(begin(&[row(0, 0), row(1, 0), row(0, 1)], &[1, 2], &[&zero, &one]), Ok(()));
     for (rows, outputs, sequences, why) in [

@@ -32,7 +32,7 @@ use self::{
 use crate::{
     error::{Error, Result, try_vec},
     kv::{KvFormat, KvGeometry, PageId},
-    plan::{BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Rope, Row, Rows, Step, memory::Layout},
+    plan::{BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Progress, Rope, Row, Rows, Step, memory::Layout},
     quant::{
         self, Format,
         repack::{Half8, Matrix, PANEL_ROWS, Single8},
@@ -248,11 +248,14 @@ impl Executor for Cpu {
         }
     }
 
-    fn kv_read(&mut self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        match &mut self.pages {
-            AnyPages::F16(p) => p.read(page, n_positions, bytes),
-            AnyPages::F32(p) => p.read(page, n_positions, bytes),
+    fn kv_read(&mut self, pages: &[(PageId, usize)], bytes: &mut Vec<u8>) -> Result<Progress> {
+        for &(page, n_positions) in pages {
+            match &mut self.pages {
+                AnyPages::F16(p) => p.read(page, n_positions, bytes)?,
+                AnyPages::F32(p) => p.read(page, n_positions, bytes)?,
+            }
         }
+        Ok(Progress::Complete)
     }
 
     fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
@@ -295,7 +298,7 @@ impl Executor for Cpu {
         Ok(())
     }
 
-    fn advance(&mut self, max_ops: usize) -> Result<bool> {
+    fn advance(&mut self, max_ops: usize) -> Result<Progress> {
         let step = self.running()?;
         let n_ops = self.prepared(step.slot)?.plan.ops.len();
         let range = step.next_op..n_ops.min(step.next_op.saturating_add(max_ops));
@@ -306,7 +309,7 @@ impl Executor for Cpu {
         if let Some(step) = &mut self.step {
             step.next_op = range.end;
         }
-        Ok(range.end == n_ops)
+        Ok(if range.end == n_ops { Progress::Complete } else { Progress::More })
     }
 
     fn output(&self, o: usize) -> Result<&[f32]> {

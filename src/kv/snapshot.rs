@@ -15,30 +15,32 @@
 use super::{Kv, KvFormat, KvGeometry, PAGE_POSITIONS, SequenceId};
 use crate::{
     error::{Error, Result, try_vec},
-    plan::Executor,
+    plan::{Executor, Progress},
 };
 
 const MAGIC: &[u8; 4] = b"KGKV";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 48;
 
-/// The sequence's keys and values. `model` is any number that the caller knows the model by.
+/// The sequence's keys and values; `None` where they are still on their way: call again, with nothing done in between, once
+/// [`Executor::ready`] is raised. `model` is any number that the caller knows the model by.
 pub fn snapshot(
     kv: &Kv,
     id: SequenceId,
     model: u64,
     geometry: &KvGeometry,
     executor: &mut dyn Executor,
-) -> Result<Vec<u8>> {
+) -> Result<Option<Vec<u8>>> {
     let n_positions = kv.len(id)?;
     let mut data = try_vec(n_positions.saturating_mul(position_bytes(geometry)), "a snapshot")?;
-    for (page, n) in kv.pages(id)?.iter().zip(page_lens(n_positions)) {
-        executor.kv_read(*page, n, &mut data)?;
+    let pages: Vec<_> = kv.pages(id)?.iter().copied().zip(page_lens(n_positions)).collect();
+    if executor.kv_read(&pages, &mut data)? != Progress::Complete {
+        return Ok(None);
     }
     let mut bytes = try_vec(HEADER_BYTES + data.len(), "a snapshot")?;
     bytes.extend_from_slice(&header(model, geometry, n_positions, checksum(&data))?);
     bytes.extend_from_slice(&data);
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 /// A new sequence with the keys and values of a snapshot. `Error::Integrity` where the bytes are damaged or of another

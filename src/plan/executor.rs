@@ -1,12 +1,13 @@
 //! What runs a plan. An executor owns the weights, the key-value pages and the buffers; it is told what to do and asks
 //! nothing upward.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use super::{BufferId, Plan};
+use super::{BufferId, Plan, Signal};
 use crate::{
     error::{Error, Result},
     kv::{PAGE_POSITIONS, PageId},
+    sample::Best,
     weights::{WeightId, WeightSpec},
 };
 
@@ -46,6 +47,28 @@ pub struct Step<'a> {
     pub sequences: &'a [&'a [PageId]],
     /// [n, D] f32: rows for [`RowInput::Embedding`].
     pub embeddings: &'a [f32],
+    /// What is wanted of the outputs. An executor may give more than that.
+    pub want: Want,
+}
+
+/// What a step gives for each row of [`Step::outputs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// The whole output: [`Executor::output`].
+    All,
+    /// The best `n` logits, with all that equal the n-th: [`Executor::best`], or where that gives `None` the whole output.
+    Best(usize),
+}
+
+/// How far a step has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to run: call again.
+    More,
+    /// Everything runs elsewhere: call again once [`Executor::ready`] is raised.
+    Pending,
+    /// The outputs are there.
+    Complete,
 }
 
 impl Step<'_> {
@@ -120,9 +143,10 @@ pub trait Executor {
     /// Copies the first `n_positions` of a page, all layers, keys and values.
     fn kv_copy(&mut self, from: PageId, to: PageId, n_positions: usize) -> Result<()>;
 
-    /// Appends the first `n_positions` of a page to `bytes` in canonical order: for each layer, k then v, each
-    /// [position, G, K] in the cache's format, little-endian.
-    fn kv_read(&mut self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()>;
+    /// Appends the first so many positions of each page to `bytes` in canonical order: for each layer, k then v, each
+    /// [position, G, K] in the cache's format, little-endian. Appends nothing before it is [`Progress::Complete`]; until then
+    /// it is called again with the same pages, and nothing else is done with the executor.
+    fn kv_read(&mut self, pages: &[(PageId, usize)], bytes: &mut Vec<u8>) -> Result<Progress>;
 
     /// The inverse of [`kv_read`](Self::kv_read).
     fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()>;
@@ -131,11 +155,29 @@ pub trait Executor {
     /// sequence's length and does not count).
     fn begin(&mut self, slot: PlanSlot, step: &Step) -> Result<()>;
 
-    /// Runs up to `max_ops` further operations of the step; `true` when the step is complete.
-    fn advance(&mut self, max_ops: usize) -> Result<bool>;
+    /// Runs up to `max_ops` further operations of the step. An executor that hands a whole step over at once may run more.
+    fn advance(&mut self, max_ops: usize) -> Result<Progress>;
 
-    /// The plan's output for the o-th row that asked for it, after a complete step: [V] f32.
+    /// Raised when [`Progress::Pending`] is over.
+    fn ready(&self) -> Signal {
+        Signal::raised()
+    }
+
+    /// Shows that this executor computes what plans say, as far as that is not known from the build alone: resolves when it
+    /// is trusted, fails with what is wrong with it. To be awaited after the plans are prepared and before the first step.
+    fn check(&mut self) -> Pin<Box<dyn Future<Output = Result<()>>>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The plan's output for the o-th row that asked for it, after a complete step: [V] f32. Fails where the step wanted
+    /// less and got less ([`Self::best`]).
     fn output(&self, o: usize) -> Result<&[f32]>;
+
+    /// The best logits of the o-th row that asked, after a complete step that wanted [`Want::Best`]; `None` where the whole
+    /// output is there instead.
+    fn best(&self, _o: usize) -> Result<Option<Best<'_>>> {
+        Ok(None)
+    }
 
     /// A tapped buffer after a complete step: [rows, width] f32.
     fn tap(&self, buffer: BufferId) -> Result<&[f32]>;

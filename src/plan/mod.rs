@@ -11,10 +11,12 @@ mod executor;
 pub mod fuse;
 pub mod memory;
 mod op;
+mod signal;
 
 pub use builder::{AttentionSpec, Builder};
-pub use executor::{Executor, MemoryReport, PlanSlot, Row, RowInput, Step};
+pub use executor::{Executor, MemoryReport, PlanSlot, Progress, Row, RowInput, Step, Want};
 pub use op::{Activation, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, Rope, RopeStyle};
+pub use signal::Signal;
 
 use crate::{
     error::{Error, Result},

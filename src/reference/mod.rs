@@ -18,8 +18,8 @@ use crate::{
     error::{Error, Result, try_vec},
     kv::{KvGeometry, PageId},
     plan::{
-        Attention, BufferId, Epilogue, Executor, MatMul, MemoryReport, Norm, Op, Part, Plan, PlanSlot, Rope, Row,
-        RowInput, Rows, Step,
+        Attention, BufferId, Epilogue, Executor, MatMul, MemoryReport, Norm, Op, Part, Plan, PlanSlot, Progress, Rope,
+        Row, RowInput, Rows, Step,
     },
     weights::{WeightId, WeightSpec},
 };
@@ -113,8 +113,11 @@ impl Executor for Reference {
         self.pages.copy(from, to, n_positions)
     }
 
-    fn kv_read(&mut self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        self.pages.read_bytes(page, n_positions, bytes)
+    fn kv_read(&mut self, pages: &[(PageId, usize)], bytes: &mut Vec<u8>) -> Result<Progress> {
+        for &(page, n_positions) in pages {
+            self.pages.read_bytes(page, n_positions, bytes)?;
+        }
+        Ok(Progress::Complete)
     }
 
     fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
@@ -142,7 +145,7 @@ impl Executor for Reference {
         Ok(())
     }
 
-    fn advance(&mut self, max_ops: usize) -> Result<bool> {
+    fn advance(&mut self, max_ops: usize) -> Result<Progress> {
         let Self { weights, pages, plans, run } = self;
         let run = run.as_mut().ok_or_else(|| Error::internal("no step was begun"))?;
         let Prepared { plan, dead_after, .. } = &plans[run.slot.0];
@@ -154,7 +157,7 @@ impl Executor for Reference {
             }
             run.next_op += 1;
         }
-        Ok(run.next_op == plan.ops.len())
+        Ok(if run.next_op == plan.ops.len() { Progress::Complete } else { Progress::More })
     }
 
     fn output(&self, o: usize) -> Result<&[f32]> {

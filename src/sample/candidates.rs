@@ -13,9 +13,20 @@ const FIRST_NUCLEUS: usize = 256;
 
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Candidate {
-    pub(super) id: u32,
-    pub(super) logit: f32,
+pub struct Candidate {
+    /// The token.
+    pub id: u32,
+    /// Its logit.
+    pub logit: f32,
+}
+
+/// The best logits of a row, found where the logits are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Best<'a> {
+    /// At least as many of the best as were asked for, with all that equal the last of these; in no order.
+    pub candidates: &'a [Candidate],
+    /// ln Σ e^logit over the whole row.
+    pub log_sum_exp: f64,
 }
 
 fn best_first(a: &Candidate, b: &Candidate) -> Ordering {

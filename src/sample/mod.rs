@@ -11,6 +11,7 @@ mod math;
 mod params;
 mod sampler;
 
+pub use candidates::{Best, Candidate};
 pub use constraint::{Constraint, TokenMask};
 pub use draw::{mix, unit};
 pub use logprobs::LogProbs;

@@ -21,7 +21,7 @@ use self::{generation::Generation, runner::Runner};
 use crate::{
     error::{Error, Result},
     kv::SequenceId,
-    plan::{Executor, MemoryReport},
+    plan::{Executor, MemoryReport, Progress, Signal},
     sample::Scratch,
     tokenizer::Tokenizer,
 };
@@ -73,6 +73,11 @@ impl Session {
         self.generation.is_some()
     }
 
+    /// Raised when [`Self::advance`] can go on, where it has nothing to do before that: the step runs on a device.
+    pub fn waiting(&self) -> Option<Signal> {
+        self.runner.waiting()
+    }
+
     /// Rows of the step in flight: how much work an operation is. `None` between steps.
     pub fn step_rows(&self) -> Option<usize> {
         self.runner.rows_in_flight()
@@ -97,7 +102,8 @@ impl Session {
         Ok(())
     }
 
-    /// Runs up to `max_ops` operations of plans, and returns what happened: nothing where no generation is in progress. After
+    /// Runs up to `max_ops` operations of plans, and returns what happened: nothing where no generation is in progress, or where
+    /// everything waits for a device ([`Self::waiting`]). After
     /// an error the generation is over, the cache is empty, and the next call works.
     pub fn advance(&mut self, max_ops: usize) -> Result<Vec<Event>> {
         let mut events = vec![];
@@ -117,13 +123,15 @@ impl Session {
     }
 
     fn run(&mut self, mut ops: usize, events: &mut Vec<Event>) -> Result<()> {
-        while ops > 0 {
+        while ops > 0 || self.runner.waiting().is_some() {
             let Some(generation) = &mut self.generation else { return Ok(()) };
             if self.runner.is_idle() && !generation.begin(&mut self.runner, events)? {
                 return self.leave();
             }
-            if self.runner.advance(&mut ops)? {
-                generation.complete(&mut self.runner, &mut self.scratch, events)?;
+            match self.runner.advance(&mut ops)? {
+                Progress::More => {}
+                Progress::Pending => return Ok(()),
+                Progress::Complete => generation.complete(&mut self.runner, &mut self.scratch, events)?,
             }
         }
         Ok(())

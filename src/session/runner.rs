@@ -6,7 +6,7 @@ use crate::{
     arch::Model,
     error::{Error, Result},
     kv::{Kv, KvGeometry, PageId, SequenceId},
-    plan::{Executor, MemoryReport, Plan, PlanSlot, Row, RowBound, RowInput, Step},
+    plan::{Executor, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, RowInput, Signal, Step, Want},
 };
 
 /// Rows of a prefill step.
@@ -79,8 +79,10 @@ pub(super) struct Runner {
 #[derive(Debug, Clone, Copy)]
 struct Flight {
     rows: usize,
-    /// Operations that have not run.
+    /// Operations that have not run, as far as is known.
     ops_left: usize,
+    /// It runs elsewhere, and there is nothing to do but to wait.
+    pending: bool,
 }
 
 impl Runner {
@@ -138,29 +140,38 @@ impl Runner {
         }
         self.executor.kv_reserve(self.kv.n_pages())?;
         let sequences = runs.iter().map(|run| self.kv.pages(run.sequence)).collect::<Result<Vec<&[PageId]>>>()?;
-        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, embeddings: &[] };
+        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want: Want::All };
         let fits = |p: &&Prepared| rows.len() <= p.rows && outputs.len() <= p.outputs;
         let plan = self.plans.iter().find(fits).copied();
         let plan = plan.ok_or_else(|| {
             Error::internal(format!("no plan for {} rows with {} outputs", rows.len(), outputs.len()))
         })?;
         self.executor.begin(plan.slot, &step)?;
-        self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops });
+        self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
         Ok(())
     }
 
-    /// Runs up to `ops` operations of the step in flight and takes them off; whether the step is complete.
-    pub(super) fn advance(&mut self, ops: &mut usize) -> Result<bool> {
-        let Flight { rows, ops_left } = self.flight.ok_or_else(|| Error::internal("no step is in flight"))?;
-        let now = ops_left.min(*ops);
-        let complete = self.executor.advance(now)?;
-        *ops -= now;
-        if complete != (now == ops_left) {
-            let what = format!("a step with {ops_left} operations left ran {now}, complete: {complete}");
-            return Err(Error::internal(what));
+    /// Runs up to `ops` operations of the step in flight and takes them off. A step that runs elsewhere takes no operations
+    /// off while it is waited for.
+    pub(super) fn advance(&mut self, ops: &mut usize) -> Result<Progress> {
+        let flight = self.flight.as_mut().ok_or_else(|| Error::internal("no step is in flight"))?;
+        let now = flight.ops_left.min(*ops);
+        let progress = self.executor.advance(now)?;
+        if progress == Progress::More && now == flight.ops_left {
+            return Err(Error::internal(format!("a step with {now} operations left ran them and is not complete")));
         }
-        self.flight = (!complete).then_some(Flight { rows, ops_left: ops_left - now });
-        Ok(complete)
+        *ops -= now;
+        flight.ops_left -= now;
+        flight.pending = progress == Progress::Pending;
+        if progress == Progress::Complete {
+            self.flight = None;
+        }
+        Ok(progress)
+    }
+
+    /// Raised when the step in flight can go on; `None` where it can go on now.
+    pub(super) fn waiting(&self) -> Option<Signal> {
+        self.flight.filter(|f| f.pending).map(|_| self.executor.ready())
     }
 
     /// Forgets the step in flight; what it wrote does not count once its sequences are truncated.

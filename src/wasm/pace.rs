@@ -39,6 +39,9 @@ impl Pace {
             if left_ms <= 0.0 || (before_ms > start_ms && expected_ms > left_ms) {
                 break;
             }
+            if session.waiting().is_some_and(|signal| !signal.is_raised()) {
+                break;
+            }
             let n_ops = self.next_ops(rows, left_ms.min(budget_ms / LOOKS_PER_SLICE));
             events.append(&mut session.advance(n_ops)?);
             let now_ms = self.now_ms()?;

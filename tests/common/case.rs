@@ -11,7 +11,7 @@ use kinglet::{
     gguf::{Header, Metadata, TensorInfo},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{
-        Buffer, BufferId, Builder, Executor, Op, Plan, PlanSlot, Row, RowBound, RowInput, Rows, Step,
+        Buffer, BufferId, Builder, Executor, Op, Plan, PlanSlot, Progress, Row, RowBound, RowInput, Rows, Step, Want,
         fuse::{Rule, fuse},
     },
     quant::Format,
@@ -167,8 +167,11 @@ impl Case {
         let mut past: Vec<usize> = self.sequences.iter().map(|s| s.start).collect();
         let rows = self.rows(&self.steps[0], &mut past);
         let sequences: Vec<&[PageId]> = self.sequences.iter().map(|s| s.pages.as_slice()).collect();
-        executor.begin(slot, &Step { rows: &rows, outputs: &[], sequences: &sequences, embeddings: &[] })?;
-        while !executor.advance(usize::MAX)? {}
+        executor.begin(
+            slot,
+            &Step { rows: &rows, outputs: &[], sequences: &sequences, embeddings: &[], want: Want::All },
+        )?;
+        while executor.advance(usize::MAX)? != Progress::Complete {}
         Ok(())
     }
 
@@ -198,8 +201,11 @@ impl Case {
                 for row in rows {
                     sequences[row.sequence as usize] = &self.sequences[row.sequence as usize].pages;
                 }
-                executor.begin(slot, &Step { rows, outputs: &outputs, sequences: &sequences, embeddings: &[] })?;
-                while !executor.advance(2)? {}
+                executor.begin(
+                    slot,
+                    &Step { rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want: Want::All },
+                )?;
+                while executor.advance(2)? != Progress::Complete {}
                 for (id, (_, values)) in buffers.iter().zip(&mut results) {
                     values.extend_from_slice(executor.tap(*id)?);
                 }

@@ -5,7 +5,7 @@ use kinglet::{
     error::{Error, Result},
     gguf::{Event, Parser},
     kv::{KvFormat, PageId},
-    plan::{BufferId, Executor, MemoryReport, Plan, PlanSlot, Step},
+    plan::{BufferId, Executor, MemoryReport, Plan, PlanSlot, Progress, Step},
     reference::Reference,
     session::{Plans, Session},
     tokenizer::Tokenizer,
@@ -57,8 +57,8 @@ impl Executor for Faulty {
         self.call()?;
         self.inner.kv_copy(from, to, n_positions)
     }
-    fn kv_read(&mut self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        self.inner.kv_read(page, n_positions, bytes)
+    fn kv_read(&mut self, pages: &[(PageId, usize)], bytes: &mut Vec<u8>) -> Result<Progress> {
+        self.inner.kv_read(pages, bytes)
     }
     fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
         self.inner.kv_write(page, n_positions, bytes)
@@ -67,7 +67,7 @@ impl Executor for Faulty {
         self.call()?;
         self.inner.begin(slot, step)
     }
-    fn advance(&mut self, max_ops: usize) -> Result<bool> {
+    fn advance(&mut self, max_ops: usize) -> Result<Progress> {
         self.call()?;
         self.inner.advance(max_ops)
     }

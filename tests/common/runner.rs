@@ -8,7 +8,7 @@ use kinglet::{
     error::{Error, Result},
     gguf::{Event, Header, Parser},
     kv::{KvFormat, KvGeometry, PageId},
-    plan::{Executor, PlanSlot, Row, RowBound, RowInput, Step},
+    plan::{Executor, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
     weights::WeightId,
 };
 
@@ -93,9 +93,10 @@ impl<E: Executor> Runner<E> {
             let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
             let first = first_output.saturating_sub(self.past).min(ids.len());
             let outputs: Vec<u32> = (first as u32..ids.len() as u32).collect();
-            let step = Step { rows: &rows, outputs: &outputs, sequences: &[&self.pages], embeddings: &[] };
+            let step =
+                Step { rows: &rows, outputs: &outputs, sequences: &[&self.pages], embeddings: &[], want: Want::All };
             self.executor.begin(if ids.len() == 1 { self.one } else { self.many }, &step)?;
-            while !self.executor.advance(7)? {}
+            while self.executor.advance(7)? != Progress::Complete {}
             for o in 0..outputs.len() {
                 logits.push(self.executor.output(o)?.to_vec());
             }

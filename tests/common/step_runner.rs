@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kinglet::{
     error::Result,
     kv::{Kv, KvGeometry, PageId, SequenceId},
-    plan::{Executor, Plan, PlanSlot, Row, RowInput, Step},
+    plan::{Executor, Plan, PlanSlot, Progress, Row, RowInput, Step, Want},
 };
 
 /// An executor with its cache's book and one plan.
@@ -28,7 +28,7 @@ impl<E: Executor> StepRunner<E> {
     /// One step with the next tokens of each sequence; logits [V] of every row, in order.
     pub fn step(&mut self, work: &[(SequenceId, &[u32])]) -> Vec<Vec<f32>> {
         self.begin(work).expect("a step that fits");
-        assert!(self.executor.advance(usize::MAX).expect("a step runs"), "a step without a limit completes");
+        assert_eq!(self.executor.advance(usize::MAX), Ok(Progress::Complete), "a step without a limit completes");
         let n_rows = work.iter().map(|(_, tokens)| tokens.len()).sum();
         (0..n_rows).map(|o| self.executor.output(o).expect("an output for every row").to_vec()).collect()
     }
@@ -50,7 +50,10 @@ impl<E: Executor> StepRunner<E> {
         }
         let pages = work.iter().map(|(id, _)| self.kv.pages(*id)).collect::<Result<Vec<&[PageId]>>>()?;
         let outputs: Vec<u32> = (0..rows.len() as u32).collect();
-        self.executor.begin(self.slot, &Step { rows: &rows, outputs: &outputs, sequences: &pages, embeddings: &[] })
+        self.executor.begin(
+            self.slot,
+            &Step { rows: &rows, outputs: &outputs, sequences: &pages, embeddings: &[], want: Want::All },
+        )
     }
 
     /// Gives a sequence its tokens in steps of at most `chunk`; logits of every row.
