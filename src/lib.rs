@@ -3,14 +3,14 @@
 //! The way of the data, one direction, one hand-over at each border:
 //!
 //! fetch (TypeScript) → [`gguf`] (push parser) → [`arch`] (hyper-parameters, [`plan`]) → [`quant`]`::repack` → an executor
-//! ([`cpu`], [`reference`]) → [`session`] (prefill, decode, [`sample`], stop) → [`tokenizer`] (detokenize) → stream.
+//! ([`gpu`], [`cpu`], [`reference`]) → [`session`] (prefill, decode, [`sample`], stop) → [`tokenizer`] (detokenize) → stream.
 //!
 //! Layers; dependencies point down only (`tests/layering.rs` holds that):
 //!
 //! ```text
 //! 4  wasm                                  the only place with wasm_bindgen, js_sys, web_sys; no logic
 //! 3  engine  session                       policy: load order, turns, stopping
-//! 2  cpu  reference                        executors: run plans
+//! 2  gpu  cpu  reference                   executors: run plans
 //! 1  plan  arch  weights  kv               what to compute, where bytes go
 //! 0  gguf  quant  tokenizer  sample  error pure: no I/O, no clock, no globals
 //! ```
@@ -25,6 +25,7 @@ pub mod cpu;
 pub mod engine;
 pub mod error;
 pub mod gguf;
+pub mod gpu;
 pub mod kv;
 pub mod plan;
 pub mod quant;

@@ -125,7 +125,9 @@ pub struct MemoryReport {
 }
 
 /// Runs plans. Order of calls: [`create_weight`](Self::create_weight) for each weight of the plans,
-/// [`write_weight`](Self::write_weight) until all are complete, [`prepare`](Self::prepare) (any time), then steps.
+/// [`prepare`](Self::prepare) for each plan (an executor may lay weights out for the plans that it has seen),
+/// [`write_weight`](Self::write_weight) until all are complete, [`check`](Self::check), then steps. A plan may be prepared
+/// later too.
 pub trait Executor {
     /// Makes room for a weight. `Error::Memory` where it cannot be had.
     fn create_weight(&mut self, id: WeightId, spec: &WeightSpec) -> Result<()>;

@@ -110,6 +110,39 @@ fn buffer_len(plan: &Plan, i: usize) -> usize {
     len.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX)
 }
 
+/// Buffers that share room as whole buffers, for an executor that cannot give out parts of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slots {
+    /// For each buffer its slot; `None` for one that no operation writes.
+    pub slot_of: Vec<Option<usize>>,
+    /// Length of each slot, f32 elements.
+    pub lens: Vec<usize>,
+}
+
+impl Slots {
+    /// Buffers share a slot only where their lifetimes are disjoint. Greedy: the largest buffer first, each in the first slot
+    /// that is free while it lives; so no slot is longer than its first buffer.
+    pub fn of(plan: &Plan) -> Self {
+        let lifetimes = Lifetime::of(plan);
+        let mut order: Vec<usize> = (0..plan.buffers.len()).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(buffer_len(plan, *i)));
+        let mut slots = Self { slot_of: vec![None; plan.buffers.len()], lens: vec![] };
+        let mut tenants: Vec<Vec<Lifetime>> = vec![];
+        for i in order {
+            let Some(lifetime) = lifetimes[i] else { continue };
+            let free = tenants.iter().position(|t| !t.iter().any(|other| other.overlaps(&lifetime)));
+            let slot = free.unwrap_or(tenants.len());
+            if slot == tenants.len() {
+                tenants.push(vec![]);
+                slots.lens.push(buffer_len(plan, i));
+            }
+            tenants[slot].push(lifetime);
+            slots.slot_of[i] = Some(slot);
+        }
+        slots
+    }
+}
+
 /// What an executor will hold, bytes, known from the header alone. `weight_bytes` is the size of a weight in the executor's
 /// layout; each plan has an arena of its own; the cache is of one sequence of `context_tokens` positions.
 pub fn estimate(

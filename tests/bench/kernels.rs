@@ -40,8 +40,7 @@ struct Ready {
 impl Ready {
     fn new(case: Case, threads: usize) -> Self {
         let mut cpu = Cpu::new(case.geometry, Pool::new(threads)).expect("an executor");
-        case.load(&mut cpu, 1 << 16).expect("it loads");
-        let slot = case.prepare(&mut cpu).expect("it is prepared");
+        let slot = case.load(&mut cpu, 1 << 16).expect("it loads");
         Self { case, cpu, slot }
     }
 

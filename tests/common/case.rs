@@ -120,13 +120,16 @@ impl Case {
         parts.flatten().map(|p| self.weights.spec(p.weight).shape.iter().product::<usize>()).sum()
     }
 
-    /// Gives an executor the weights, in chunks of `chunk_bytes`.
-    pub fn load(&self, executor: &mut impl Executor, chunk_bytes: usize) -> Result<()> {
-        for ((id, spec), data) in self.weights.iter().zip(&self.data) {
-            executor.create_weight(id, spec)?;
+    /// Gives an executor the weights, in chunks of `chunk_bytes`, after it has seen the plan.
+    pub fn load(&self, executor: &mut impl Executor, chunk_bytes: usize) -> Result<PlanSlot> {
+        self.weights.iter().try_for_each(|(id, spec)| executor.create_weight(id, spec))?;
+        let slot = executor.prepare(self.plan.clone())?;
+        for ((id, _), data) in self.weights.iter().zip(&self.data) {
             data.chunks(chunk_bytes).try_for_each(|chunk| executor.write_weight(id, chunk))?;
         }
-        executor.kv_reserve(self.sequences.iter().flat_map(|s| &s.pages).map(|p| p.0 as usize + 1).max().unwrap_or(0))
+        let n_pages = self.sequences.iter().flat_map(|s| &s.pages).map(|p| p.0 as usize + 1).max().unwrap_or(0);
+        executor.kv_reserve(n_pages)?;
+        Ok(slot)
     }
 
     /// The pages of the first sequence.
@@ -153,8 +156,8 @@ impl Case {
 
     /// [`Case::run`] with weights that come in chunks of this size.
     pub fn run_in_chunks(&self, executor: &mut impl Executor, rows: usize, chunk_bytes: usize) -> Result<Results> {
-        self.load(executor, chunk_bytes)?;
-        self.run_steps(executor, rows)
+        let slot = self.load(executor, chunk_bytes)?;
+        self.run_steps(executor, slot, rows)
     }
 
     /// Gets the plan ready, for [`Case::first_step`].
@@ -177,11 +180,11 @@ impl Case {
 
     /// Runs the steps without having loaded the weights.
     pub fn run_unloaded(&self, executor: &mut impl Executor) -> Result<Results> {
-        self.run_steps(executor, usize::MAX)
+        let slot = self.prepare(executor)?;
+        self.run_steps(executor, slot, usize::MAX)
     }
 
-    fn run_steps(&self, executor: &mut impl Executor, rows: usize) -> Result<Results> {
-        let slot = executor.prepare(self.plan.clone())?;
+    fn run_steps(&self, executor: &mut impl Executor, slot: PlanSlot, rows: usize) -> Result<Results> {
         let buffers: Vec<BufferId> = self.plan.taps.clone();
         let name = |id: BufferId| self.plan.buffers[id.0 as usize].name.clone();
         let mut results: Results = buffers.iter().map(|id| (name(*id), vec![])).collect();

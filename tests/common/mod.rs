@@ -8,6 +8,8 @@ pub mod default_model;
 pub mod faulty;
 pub mod generate;
 pub mod gguf_builder;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod gpu;
 pub mod llama_model;
 pub mod parse;
 pub mod recorder;

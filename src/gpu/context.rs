@@ -1,0 +1,345 @@
+//! A GPU that may be used: the device, what is known about it, what it allocated, and whether it is well.
+//!
+//! Errors of a GPU come late and from anywhere: out of memory and validation from error scopes, the rest from callbacks. All
+//! of them are collected here, and every call of the executor asks [`Context::health`] first. Several executors may share a
+//! context; it knows no plans.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context as Task, Poll, Waker},
+};
+
+use super::{pipelines::Pipelines, shader::Dialect};
+use crate::{
+    error::{Error, Result},
+    plan::Signal,
+};
+
+/// Smallest and largest subgroup that the adapter may run a shader with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subgroups {
+    /// At least 4 (WebGPU).
+    pub min: u32,
+    /// At most 128.
+    pub max: u32,
+}
+
+/// What to ask for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// In a browser, wgpu cannot ask for subgroups: the page's shim does, and says here that it did. Natively `None` means
+    /// what the adapter has.
+    pub subgroups: Option<Subgroups>,
+    /// Do without subgroups even where there are some.
+    pub without_subgroups: bool,
+    /// Stay at WebGPU's default limits, even where the adapter has more.
+    pub default_limits: bool,
+    /// Largest binding to use, bytes, where that is less than the adapter's: matrices are split at it.
+    pub binding_limit_bytes: Option<u64>,
+}
+
+/// What is known about the adapter and the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// As the driver or the browser calls it; may be empty.
+    pub name: String,
+    /// A processor that plays a GPU.
+    pub software: bool,
+    /// Present where shaders may use subgroups.
+    pub subgroups: Option<Subgroups>,
+    /// Largest storage binding, bytes.
+    pub binding_limit_bytes: u64,
+    /// Largest buffer, bytes.
+    pub buffer_limit_bytes: u64,
+    /// What the WGSL compiler wants to read.
+    pub dialect: Dialect,
+}
+
+/// A device with its queue.
+pub struct Context {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    facts: Facts,
+    pipelines: RefCell<Pipelines>,
+    health: Arc<Mutex<Health>>,
+    scopes: RefCell<Vec<Scope>>,
+    ledger: Rc<Ledger>,
+}
+
+/// What has gone wrong so far.
+#[derive(Debug, Default)]
+struct Health {
+    lost: Option<String>,
+    fault: Option<Error>,
+    /// Raised when the device is lost: nothing else may come.
+    waiting: Vec<Signal>,
+}
+
+/// Bytes and buffers that are allocated now.
+#[derive(Debug, Default)]
+struct Ledger {
+    bytes: Cell<u64>,
+    buffers: Cell<usize>,
+}
+
+/// An error scope that is closed, but whose verdict has not come.
+struct Scope {
+    verdict: Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>,
+    what: String,
+    needed_bytes: u64,
+}
+
+/// A GPU buffer that is counted, and destroyed when it is dropped (a browser would keep it until its garbage is collected).
+#[derive(Debug)]
+pub struct Buffer {
+    buffer: wgpu::Buffer,
+    ledger: Rc<Ledger>,
+}
+
+impl std::ops::Deref for Buffer {
+    type Target = wgpu::Buffer;
+
+    fn deref(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.buffer.destroy();
+        self.ledger.bytes.set(self.ledger.bytes.get() - self.buffer.size());
+        self.ledger.buffers.set(self.ledger.buffers.get() - 1);
+    }
+}
+
+impl Context {
+    /// Asks for a device. [`Error::GpuUnavailable`] says in words what could not be had.
+    pub async fn request(request: &Request) -> Result<Rc<Self>> {
+        let unavailable = |what: String| Error::GpuUnavailable { what };
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..wgpu::RequestAdapterOptions::default()
+        };
+        let adapter = instance.request_adapter(&options).await;
+        let adapter = adapter.map_err(|e| unavailable(format!("no GPU adapter was granted: {e}")))?;
+        let browser = cfg!(target_arch = "wasm32");
+        let info = adapter.get_info();
+        let native = adapter.features().contains(wgpu::Features::SUBGROUP);
+        let subgroups = match request.subgroups {
+            _ if request.without_subgroups => None,
+            Some(subgroups) => Some(subgroups),
+            None => native.then_some(Subgroups { min: info.subgroup_min_size.max(4), max: info.subgroup_max_size }),
+        };
+        let required_limits = required_limits(&adapter.limits(), request.default_limits);
+        let feature = if browser { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("kinglet"),
+            required_features: if subgroups.is_some() { feature } else { wgpu::Features::empty() },
+            required_limits: required_limits.clone(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let device = adapter.request_device(&descriptor).await;
+        let (device, queue) = device.map_err(|e| unavailable(format!("the GPU gave no device: {e}")))?;
+        let own_limit = request.binding_limit_bytes.unwrap_or(u64::MAX);
+        let facts = Facts {
+            name: info.name,
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            subgroups,
+            binding_limit_bytes: required_limits.max_storage_buffer_binding_size.min(own_limit),
+            buffer_limit_bytes: required_limits.max_buffer_size.min(own_limit),
+            dialect: if browser { Dialect::Browser } else { Dialect::Naga },
+        };
+        Ok(Rc::new(Self::new(device, queue, facts)))
+    }
+
+    fn new(device: wgpu::Device, queue: wgpu::Queue, facts: Facts) -> Self {
+        let health = Arc::new(Mutex::new(Health::default()));
+        let of_loss = health.clone();
+        device.set_device_lost_callback(move |_, what| {
+            let waiting = {
+                let mut health = lock(&of_loss);
+                health.lost = Some(what);
+                std::mem::take(&mut health.waiting)
+            };
+            waiting.iter().for_each(Signal::raise);
+        });
+        let of_faults = health.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&of_faults).fault.get_or_insert(Error::internal(format!("the GPU refused a command: {error}")));
+        }));
+        Self {
+            device,
+            queue,
+            facts,
+            pipelines: RefCell::default(),
+            health,
+            scopes: RefCell::default(),
+            ledger: Rc::default(),
+        }
+    }
+
+    /// What is known about the device.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Bytes of all buffers that exist now.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.ledger.bytes.get()
+    }
+
+    /// Number of buffers that exist now.
+    pub fn n_buffers(&self) -> usize {
+        self.ledger.buffers.get()
+    }
+
+    /// Gives the device up, as if it were lost.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// Submits nothing: some browsers look for finished work only when something is submitted.
+    pub fn nudge(&self) {
+        self.queue.submit([]);
+    }
+
+    /// What is wrong with the device, if anything that is known by now. Natively this is also when callbacks run.
+    pub fn health(&self) -> Result<()> {
+        self.poll();
+        let mut task = Task::from_waker(Waker::noop());
+        self.scopes.borrow_mut().retain_mut(|scope| match scope.verdict.as_mut().poll(&mut task) {
+            Poll::Pending => true,
+            Poll::Ready(error) => {
+                self.judge(error, &scope.what, scope.needed_bytes);
+                false
+            }
+        });
+        self.known()
+    }
+
+    /// [`Self::health`] once every error scope has given its verdict.
+    pub fn settled(self: &Rc<Self>) -> impl Future<Output = Result<()>> + use<> {
+        let context = self.clone();
+        async move {
+            loop {
+                let Some(scope) = context.scopes.borrow_mut().pop() else { break };
+                let verdict = scope.verdict.await;
+                context.judge(verdict, &scope.what, scope.needed_bytes);
+            }
+            context.known()
+        }
+    }
+
+    /// Makes objects inside error scopes. `what` they are for and how many bytes they need is said where they cannot be had.
+    pub(super) fn guarded<T>(&self, what: &str, needed_bytes: u64, make: impl FnOnce() -> T) -> T {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make();
+        let verdicts: [Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>; 3] =
+            [Box::pin(validation.pop()), Box::pin(internal.pop()), Box::pin(memory.pop())];
+        let mut scopes = self.scopes.borrow_mut();
+        scopes.extend(verdicts.map(|verdict| Scope { verdict, what: what.into(), needed_bytes }));
+        made
+    }
+
+    /// A buffer; to be called inside [`Self::guarded`]. It is filled with zeros.
+    pub(super) fn buffer(&self, label: &str, n_bytes: u64, usage: wgpu::BufferUsages) -> Buffer {
+        let size = n_bytes.next_multiple_of(4).max(16);
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        self.ledger.bytes.set(self.ledger.bytes.get() + size);
+        self.ledger.buffers.set(self.ledger.buffers.get() + 1);
+        Buffer { buffer, ledger: self.ledger.clone() }
+    }
+
+    /// `signal` is raised at the latest when the device is lost.
+    pub(super) fn raise_on_loss(&self, signal: &Signal) {
+        let mut health = lock(&self.health);
+        health.waiting.retain(|s| !s.is_raised());
+        if health.lost.is_some() {
+            signal.raise();
+        } else {
+            health.waiting.push(signal.clone());
+        }
+    }
+
+    pub(super) fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    pub(super) fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    pub(super) fn pipelines(&self) -> &RefCell<Pipelines> {
+        &self.pipelines
+    }
+
+    fn judge(&self, error: Option<wgpu::Error>, what: &str, needed_bytes: u64) {
+        let Some(error) = error else { return };
+        let mut health = lock(&self.health);
+        health.fault.get_or_insert(match error {
+            wgpu::Error::OutOfMemory { .. } => Error::Memory { what: format!("{what} on the GPU"), needed_bytes },
+            other => Error::internal(format!("{what}: the GPU refused it: {other}")),
+        });
+    }
+
+    fn known(&self) -> Result<()> {
+        let health = lock(&self.health);
+        match (&health.lost, &health.fault) {
+            (Some(what), _) => Err(Error::GpuLost { what: what.clone() }),
+            (None, Some(fault)) => Err(fault.clone()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn poll(&self) {
+        // An error means that the device is lost, which the callback has said.
+        drop(self.device.poll(wgpu::PollType::Poll));
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn poll(&self) {}
+}
+
+/// Runs a future on this thread while the device works: for tests and tools, where nobody else polls it.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn block_on<T>(context: Option<&Context>, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut task = Task::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
+            return value;
+        }
+        if let Some(context) = context {
+            context.poll();
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn lock(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
+    health.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// WebGPU's defaults; larger buffers and bindings where the adapter has them. Nothing else is ever needed.
+fn required_limits(adapter: &wgpu::Limits, default_limits: bool) -> wgpu::Limits {
+    let defaults = wgpu::Limits::defaults();
+    if default_limits {
+        return defaults;
+    }
+    wgpu::Limits {
+        max_buffer_size: adapter.max_buffer_size.max(defaults.max_buffer_size),
+        max_storage_buffer_binding_size: adapter
+            .max_storage_buffer_binding_size
+            .max(defaults.max_storage_buffer_binding_size),
+        ..defaults
+    }
+}

@@ -1,0 +1,90 @@
+//! What a plan becomes: a list of dispatches, each with everything that is known before a step. Pure data; `lower/` makes
+//! it, `record` turns it into commands.
+
+use super::shader::{Name, Shader};
+use crate::plan::BufferId;
+
+/// One dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    /// Its text.
+    pub shader: Shader,
+    /// Its `override` constants.
+    pub constants: Vec<(Name, f64)>,
+    /// What is bound, by binding number.
+    pub operands: Vec<(u32, Operand)>,
+    /// Number of workgroups.
+    pub grid: [Extent; 3],
+}
+
+/// Something that a dispatch reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operand {
+    /// The step's numbers (uniform).
+    Step,
+    /// The step's rows.
+    Rows,
+    /// Which rows ask for outputs.
+    Outputs,
+    /// The pages of the step's sequences.
+    Pages,
+    /// The step's embedding rows, [n, D] f32.
+    Embeddings,
+    /// A buffer of the plan.
+    Buffer(BufferId),
+    /// A buffer that only lowering knows of: an index into [`Lowered::scratch`].
+    Scratch(usize),
+    /// A plane of weights, as `weights` numbers them.
+    Plane(usize),
+    /// Keys and values of a layer.
+    Cache(usize),
+    /// The best logits of the outputs.
+    Best,
+}
+
+/// Workgroups along one dimension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// That many.
+    Fixed(u32),
+    /// One for so many new rows.
+    PerRows(u32),
+    /// One for so many rows that ask for outputs.
+    PerOutputs(u32),
+}
+
+impl Extent {
+    /// The number for a step.
+    pub fn of(self, n_rows: usize, n_outputs: usize) -> u32 {
+        match self {
+            Self::Fixed(n) => n,
+            Self::PerRows(each) => (n_rows as u32).div_ceil(each),
+            Self::PerOutputs(each) => (n_outputs as u32).div_ceil(each),
+        }
+    }
+}
+
+/// A plan as dispatches.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lowered {
+    /// In order.
+    pub dispatches: Vec<Dispatch>,
+    /// Those that find the best logits of the outputs, where a step wants them.
+    pub best: Vec<Dispatch>,
+    /// Lengths of the buffers that only lowering knows of, f32 elements.
+    pub scratch: Vec<usize>,
+}
+
+impl Dispatch {
+    /// A dispatch whose operands are bound in order, from binding 0.
+    pub fn new(shader: Shader, operands: &[Operand], grid: [Extent; 3]) -> Self {
+        let operands = operands.iter().enumerate().map(|(i, operand)| (i as u32, *operand)).collect();
+        Self { shader, constants: vec![], operands, grid }
+    }
+
+    /// Sets an `override` constant.
+    pub fn with(mut self, name: Name, value: impl Into<f64>) -> Self {
+        self.constants.push((name, value.into()));
+        self
+    }
+}

@@ -1,0 +1,203 @@
+//! A plan that is ready to run: its buffers, its commands with their bind groups. Nothing here is made per step.
+
+use std::{rc::Rc, sync::Arc};
+
+use super::{
+    buffers::Buffers,
+    cache::Cache,
+    context::{Buffer, Context},
+    dispatch::{Dispatch, Extent, Lowered, Operand},
+    forms::Forms,
+    lower::lower,
+    pipelines::pipeline,
+    step::Regions,
+    weights::Weights,
+};
+use crate::{
+    error::{Error, Result},
+    plan::{Op, Plan, Step, Want},
+};
+
+/// Pages that the step's buffer has room for at first.
+const FIRST_PAGES: usize = 64;
+
+/// A prepared plan.
+pub(super) struct Prepared {
+    pub(super) plan: Arc<Plan>,
+    lowered: Lowered,
+    buffers: Buffers,
+    /// Candidates of the outputs, see `best`.
+    best: Buffer,
+    embeddings: Buffer,
+    regions: Regions,
+    step: Buffer,
+    commands: Vec<Command>,
+    best_commands: Vec<Command>,
+    /// What the commands were made for.
+    made_for: (Forms, u64),
+}
+
+/// A dispatch with everything that WebGPU wants to have for it.
+struct Command {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    grid: [Extent; 3],
+}
+
+/// What an executor has for all its plans.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub(super) context: &'a Rc<Context>,
+    pub(super) weights: &'a Weights,
+    pub(super) cache: &'a Cache,
+    pub(super) forms: Forms,
+}
+
+impl Prepared {
+    pub(super) fn new(shared: Shared<'_>, plan: Arc<Plan>) -> Result<Self> {
+        let Shared { context, weights, forms, cache } = shared;
+        let lowered = lower(&plan, weights, forms)?;
+        let buffers = Buffers::new(context, &plan, &lowered);
+        let regions = Regions::new(plan.rows.max(), plan.max_outputs, FIRST_PAGES);
+        let best_bytes = plan.max_outputs as u64 * super::best::STRIDE_BYTES;
+        let embedding_bytes = 4 * (plan.rows.max() * embedding_width(&plan)) as u64;
+        let input = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let (step, best, embeddings) =
+            context.guarded(&plan.name, best_bytes + embedding_bytes + regions.n_bytes() as u64, || {
+                let best_usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+                (
+                    step_buffer(context, &regions),
+                    context.buffer("best", best_bytes, best_usage),
+                    context.buffer("embeddings", embedding_bytes, input),
+                )
+            });
+        let made_for = (forms, cache.generation());
+        let (commands, best_commands) = (vec![], vec![]);
+        let mut prepared =
+            Self { plan, lowered, buffers, best, embeddings, regions, step, commands, best_commands, made_for };
+        prepared.bind(shared)?;
+        Ok(prepared)
+    }
+
+    /// Makes what is out of date anew: commands for other forms or a larger cache, room for more pages.
+    pub(super) fn refresh(&mut self, shared: Shared<'_>, step: &Step<'_>) -> Result<()> {
+        if self.made_for.0 != shared.forms {
+            *self = Self::new(shared, self.plan.clone())?;
+        }
+        let n_pages: usize = step.sequences.iter().map(|s| s.len()).sum();
+        let more_pages = n_pages > self.regions.max_pages;
+        if more_pages {
+            self.regions.max_pages = n_pages.next_power_of_two();
+            let n_bytes = self.regions.n_bytes() as u64;
+            self.step = shared.context.guarded("page tables", n_bytes, || step_buffer(shared.context, &self.regions));
+        }
+        if more_pages || self.made_for.1 != shared.cache.generation() {
+            self.bind(shared)?;
+        }
+        Ok(())
+    }
+
+    /// Uploads the step's parameters: one write, and one more where it brings embedding rows along.
+    pub(super) fn upload(&self, context: &Context, step: &Step<'_>, bytes: &mut Vec<u8>) {
+        self.regions.write(step, bytes);
+        context.queue().write_buffer(&self.step, 0, bytes);
+        if !step.embeddings.is_empty() {
+            let embeddings = bytemuck::cast_slice(step.embeddings);
+            let n = embeddings.len().min(self.embeddings.size() as usize);
+            context.queue().write_buffer(&self.embeddings, 0, &embeddings[..n]);
+        }
+    }
+
+    /// Records the whole step into one compute pass.
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, n_rows: usize, n_outputs: usize, want: Want) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let best: &[Command] = if matches!(want, Want::Best(_)) { &self.best_commands } else { &[] };
+        for command in self.commands.iter().chain(best) {
+            let [x, y, z] = command.grid.map(|extent| extent.of(n_rows, n_outputs));
+            if x > 0 && y > 0 && z > 0 {
+                pass.set_pipeline(&command.pipeline);
+                pass.set_bind_group(0, &command.bind_group, &[]);
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+    }
+
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// Where the best logits of the outputs are.
+    pub(super) fn best(&self) -> &wgpu::Buffer {
+        &self.best
+    }
+
+    pub(super) fn n_bytes(&self) -> u64 {
+        self.buffers.n_bytes() + self.best.size() + self.embeddings.size() + self.step.size()
+    }
+
+    /// Makes the pipelines and bind groups.
+    fn bind(&mut self, shared: Shared<'_>) -> Result<()> {
+        let command = |dispatch: &Dispatch| self.command(shared, dispatch);
+        let (commands, best_commands) = shared.context.guarded(&self.plan.name, 0, || -> Result<_> {
+            let commands = self.lowered.dispatches.iter().map(command).collect::<Result<Vec<_>>>()?;
+            Ok((commands, self.lowered.best.iter().map(command).collect::<Result<Vec<_>>>()?))
+        })?;
+        (self.commands, self.best_commands) = (commands, best_commands);
+        self.made_for = (shared.forms, shared.cache.generation());
+        Ok(())
+    }
+
+    fn command(&self, shared: Shared<'_>, dispatch: &Dispatch) -> Result<Command> {
+        let pipeline = pipeline(shared.context, dispatch);
+        let entries = dispatch.operands.iter().map(|(binding, operand)| {
+            let resource = wgpu::BindingResource::Buffer(self.binding(shared, *operand)?);
+            Ok(wgpu::BindGroupEntry { binding: *binding, resource })
+        });
+        let entries = entries.collect::<Result<Vec<_>>>()?;
+        let label = dispatch.shader.label();
+        let bind_group = shared.context.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&label),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        Ok(Command { pipeline, bind_group, grid: dispatch.grid })
+    }
+
+    fn binding<'a>(&'a self, shared: Shared<'a>, operand: Operand) -> Result<wgpu::BufferBinding<'a>> {
+        let part = |(offset, len): (usize, usize)| {
+            Some(wgpu::BufferBinding {
+                buffer: &self.step,
+                offset: offset as u64,
+                size: wgpu::BufferSize::new(len as u64),
+            })
+        };
+        let whole = |buffer: Option<&'a wgpu::Buffer>| buffer.map(wgpu::Buffer::as_entire_buffer_binding);
+        let binding = match operand {
+            Operand::Step => part((0, size_of::<super::step::Header>())),
+            Operand::Rows => part(self.regions.rows()),
+            Operand::Outputs => part(self.regions.outputs()),
+            Operand::Pages => part(self.regions.pages()),
+            Operand::Embeddings => whole(Some(&self.embeddings)),
+            Operand::Best => whole(Some(&self.best)),
+            Operand::Buffer(id) => whole(self.buffers.of(id)),
+            Operand::Scratch(index) => whole(self.buffers.scratch(index)),
+            Operand::Plane(plane) => whole(shared.weights.buffer(plane)),
+            Operand::Cache(layer) => whole(shared.cache.buffer(layer)),
+        };
+        binding.ok_or_else(|| Error::internal(format!("{}: there is no {operand:?}", self.plan.name)))
+    }
+}
+
+fn step_buffer(context: &Context, regions: &Regions) -> Buffer {
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    context.buffer("step", regions.n_bytes() as u64, usage)
+}
+
+/// Width of the rows that a step may bring along.
+fn embedding_width(plan: &Plan) -> usize {
+    let out = plan.ops.iter().find_map(|op| match op {
+        Op::Embed { out, .. } => plan.buffers.get(out.0 as usize),
+        _ => None,
+    });
+    out.map_or(0, |b| b.width)
+}

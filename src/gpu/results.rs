@@ -1,0 +1,141 @@
+//! What comes back from a step: the candidates or the whole output, and the tapped buffers, one after the other in one stage.
+
+use std::collections::BTreeMap;
+
+use super::{
+    best::{self, Row},
+    prepared::Prepared,
+};
+use crate::{
+    error::{Error, Result},
+    plan::{BufferId, Rows, Want},
+    sample::Best,
+};
+
+/// What is to be copied.
+pub(super) struct Sources {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    /// The output: so many f32.
+    Output { len: usize },
+    /// One row's candidates.
+    Best { row: usize, n_bytes: u64 },
+    /// A tapped buffer: so many f32.
+    Tap { id: BufferId, len: usize },
+    /// A word, so that the step's end is known.
+    End,
+}
+
+impl Part {
+    fn n_bytes(self) -> u64 {
+        match self {
+            Self::Output { len } | Self::Tap { len, .. } => 4 * len as u64,
+            Self::Best { n_bytes, .. } => n_bytes,
+            Self::End => 4,
+        }
+    }
+}
+
+impl Sources {
+    pub(super) fn of(prepared: &Prepared, n_rows: usize, n_outputs: usize, want: Want) -> Self {
+        let plan = &prepared.plan;
+        let width = |id: BufferId| plan.buffers.get(id.0 as usize).map_or(0, |b| b.width);
+        let len = |id: BufferId| match plan.buffers.get(id.0 as usize).map(|b| b.rows) {
+            Some(Rows::Out) => n_outputs * width(id),
+            _ => n_rows * width(id),
+        };
+        let mut parts: Vec<Part> = match want {
+            _ if n_outputs == 0 => vec![Part::End],
+            Want::All => vec![Part::Output { len: len(plan.output) }],
+            Want::Best(n) => (0..n_outputs).map(|row| Part::Best { row, n_bytes: best::n_bytes(n) }).collect(),
+        };
+        parts.extend(plan.taps.iter().map(|id| Part::Tap { id: *id, len: len(*id) }));
+        Self { parts }
+    }
+
+    pub(super) fn n_bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.n_bytes()).sum()
+    }
+
+    pub(super) fn copy(
+        &self,
+        prepared: &Prepared,
+        encoder: &mut wgpu::CommandEncoder,
+        stage: &wgpu::Buffer,
+    ) -> Result<()> {
+        let mut at = 0;
+        for part in &self.parts {
+            let (source, offset) = match *part {
+                Part::Output { .. } => (prepared.buffers().of(prepared.plan.output), 0),
+                Part::Best { row, .. } => (Some(prepared.best()), row as u64 * best::STRIDE_BYTES),
+                Part::Tap { id, .. } => (prepared.buffers().of(id), 0),
+                Part::End => (Some(prepared.best()), 0),
+            };
+            let source = source.ok_or_else(|| Error::internal("a result that no operation writes"))?;
+            if part.n_bytes() > 0 {
+                encoder.copy_buffer_to_buffer(source, offset, stage, at, part.n_bytes());
+            }
+            at += part.n_bytes();
+        }
+        Ok(())
+    }
+}
+
+/// The results of the last complete step.
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    output: Option<Vec<f32>>,
+    best: Vec<Row>,
+    taps: BTreeMap<BufferId, Vec<f32>>,
+}
+
+impl Results {
+    /// Takes a stage's bytes; `false` where a row has too many candidates, and then nothing counts.
+    pub(super) fn take(&mut self, sources: &Sources, bytes: &[u8]) -> bool {
+        self.output = None;
+        self.best.clear();
+        self.taps.clear();
+        let mut rest = bytes;
+        for part in &sources.parts {
+            let (now, later) = rest.split_at(rest.len().min(part.n_bytes() as usize));
+            rest = later;
+            match *part {
+                Part::Output { .. } => self.output = Some(floats(now)),
+                Part::Tap { id, .. } => drop(self.taps.insert(id, floats(now))),
+                Part::End => {}
+                Part::Best { .. } => match best::parse(now) {
+                    Some(row) => self.best.push(row),
+                    None => return false,
+                },
+            }
+        }
+        true
+    }
+
+    pub(super) fn output(&self, o: usize, n_outputs: usize) -> Result<&[f32]> {
+        let all = self.output.as_deref().ok_or_else(|| Error::internal("the whole output was not asked for"))?;
+        let width = all.len() / n_outputs.max(1);
+        all.get(o * width..(o + 1) * width)
+            .filter(|_| o < n_outputs)
+            .ok_or_else(|| Error::internal(format!("the step has no output {o}")))
+    }
+
+    pub(super) fn best(&self, o: usize) -> Result<Option<Best<'_>>> {
+        if self.output.is_some() {
+            return Ok(None);
+        }
+        let row = self.best.get(o).ok_or_else(|| Error::internal(format!("the step has no output {o}")))?;
+        Ok(Some(Best { candidates: &row.candidates, log_sum_exp: row.log_sum_exp }))
+    }
+
+    pub(super) fn tap(&self, id: BufferId) -> Result<&[f32]> {
+        self.taps.get(&id).map(Vec::as_slice).ok_or_else(|| Error::internal(format!("buffer {} is not there", id.0)))
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(bytes)
+}

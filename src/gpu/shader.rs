@@ -1,0 +1,160 @@
+//! Which shader, and its text: composed of the plain files in `shaders/`. What a text is composed of is said by a [`Shader`];
+//! numbers are `override` constants of the pipeline, not part of the text.
+//!
+//! ```text
+//! (enable …)  common.wgsl  formats/FORMAT.wgsl  kv/FORMAT.wgsl  activation.wgsl  KERNEL.wgsl
+//! ```
+//! Lines `//#if FLAG`, `//#else`, `//#endif` choose between texts where bindings, the length of a private array or a language
+//! feature differ.
+
+use crate::{kv::KvFormat, quant::Format};
+
+/// What compiles the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A browser, or Dawn: wants `enable` for what it has.
+    Browser,
+    /// naga natively: knows no `enable subgroups`.
+    Naga,
+}
+
+/// A shader file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "named like the files")]
+pub enum Kernel {
+    Add,
+    Embed,
+    SelectRows,
+}
+
+impl Kernel {
+    /// Name of the file without its ending, also the entry point's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Embed => "embed",
+            Self::SelectRows => "select_rows",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Add => include_str!("../../shaders/add.wgsl"),
+            Self::Embed => include_str!("../../shaders/embed.wgsl"),
+            Self::SelectRows => include_str!("../../shaders/select_rows.wgsl"),
+        }
+    }
+}
+
+/// What a shader's text is composed of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shader {
+    /// The operation.
+    pub kernel: Kernel,
+    /// Format of the weights that it reads.
+    pub format: Option<Name>,
+    /// Format of the cache that it reads or writes.
+    pub kv: Option<Name>,
+    /// Flags that are set, in the order of the alphabet.
+    pub flags: Vec<Name>,
+}
+
+/// A name in a shader.
+pub type Name = &'static str;
+
+/// The flag that makes a shader use subgroups.
+pub const SUBGROUPS: Name = "SUBGROUPS";
+
+impl Shader {
+    /// One without formats or flags.
+    pub fn new(kernel: Kernel) -> Self {
+        Self { kernel, format: None, kv: None, flags: vec![] }
+    }
+
+    /// Reads weights of this format.
+    pub fn format(self, format: Format) -> Self {
+        Self { format: Some(format.name()), ..self }
+    }
+
+    /// Reads or writes a cache of this format.
+    pub fn kv(self, format: KvFormat) -> Self {
+        let name = match format {
+            KvFormat::F16 => "f16",
+            KvFormat::F32 => "f32",
+        };
+        Self { kv: Some(name), ..self }
+    }
+
+    /// Sets a flag where `set`.
+    pub fn flag(mut self, name: Name, set: bool) -> Self {
+        if set && let Err(at) = self.flags.binary_search(&name) {
+            self.flags.insert(at, name);
+        }
+        self
+    }
+
+    /// Whether a flag is set.
+    pub fn has(&self, name: &str) -> bool {
+        self.flags.iter().any(|f| *f == name)
+    }
+
+    /// For people: `matvec Q4_1 NORM SUBGROUPS`.
+    pub fn label(&self) -> String {
+        let mut label = String::from(self.kernel.name());
+        for part in self.format.iter().chain(&self.kv).chain(&self.flags) {
+            label.push(' ');
+            label.push_str(part);
+        }
+        label
+    }
+
+    /// The text that is compiled.
+    pub fn compose(&self, dialect: Dialect) -> String {
+        let mut text = String::new();
+        if dialect == Dialect::Browser && self.has(SUBGROUPS) {
+            text.push_str("enable subgroups;\n");
+        }
+        let parts = [
+            Some(include_str!("../../shaders/common.wgsl")),
+            self.format.and_then(format_text),
+            self.kv.and_then(kv_text),
+            Some(self.kernel.text()),
+        ];
+        parts.into_iter().flatten().for_each(|part| self.append(part, &mut text));
+        text
+    }
+
+    /// Appends the lines of a part that the flags choose.
+    fn append(&self, part: &str, text: &mut String) {
+        // For each open `#if` whether its lines are wanted now.
+        let mut wanted: Vec<bool> = vec![];
+        for line in part.lines() {
+            match line.trim_start().strip_prefix("//#") {
+                None if wanted.iter().all(|w| *w) => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                None => {}
+                Some("else") => {
+                    if let Some(last) = wanted.last_mut() {
+                        *last = !*last;
+                    }
+                }
+                Some("endif") => drop(wanted.pop()),
+                Some(condition) => wanted.push(condition.strip_prefix("if ").is_some_and(|flag| self.has(flag.trim()))),
+            }
+        }
+    }
+}
+
+fn format_text(name: Name) -> Option<&'static str> {
+    Some(match name {
+        "F32" => include_str!("../../shaders/formats/f32.wgsl"),
+        _ => return None,
+    })
+}
+
+fn kv_text(name: Name) -> Option<&'static str> {
+    let _ = name;
+    None
+}
