@@ -7,7 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context as Task, Poll, Waker},
@@ -312,7 +312,7 @@ impl Context {
 /// Runs a future on this thread while the device works: for tests and tools, where nobody else polls it.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn block_on<T>(context: Option<&Context>, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
+    let mut future = std::pin::pin!(future);
     let mut task = Task::from_waker(Waker::noop());
     loop {
         if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
