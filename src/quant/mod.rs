@@ -6,6 +6,7 @@
 
 mod float;
 mod half;
+pub mod planes;
 mod q4_0;
 mod q4_1;
 mod q8_0;
