@@ -18,7 +18,7 @@ use kinglet::{
     plan::{
         Activation, Attention, Buffer, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, Rope, RopeStyle,
         RowBound, Rows, dump,
-        memory::{ALIGN, Layout, Lifetime, estimate},
+        memory::{ALIGN, Layout, Lifetime, Slots, estimate},
     },
     quant::Format,
     weights::{WeightId, WeightSpec},
@@ -217,6 +217,29 @@ fn no_two_live_buffers_share_room() {
                 assert!(end <= layout.arena_len);
             }
         }
+    }
+}
+
+#[test]
+fn buffers_share_a_slot_only_one_after_the_other() {
+    for config in [smollm2_135m(), tinyllama_1_1b(), tiny()] {
+        let (_, mut plans) = plans(&config);
+        plans[1].tap("blk.0.attn_norm").unwrap();
+        for plan in &plans {
+            let slots = Slots::of(plan);
+            // The slots one behind the other are an arena, and the replay judges that.
+            let starts: Vec<usize> =
+                slots.lens.iter().scan(0, |end, len| Some(std::mem::replace(end, *end + len))).collect();
+            let offsets = slots.slot_of.iter().map(|slot| slot.map(|s| starts[s])).collect();
+            let arena = Layout { offsets, arena_len: slots.lens.iter().sum() };
+            assert_eq!(arena_faults(plan, &arena), [] as [String; 0]);
+            for (i, slot) in slots.slot_of.iter().enumerate() {
+                assert_eq!(slot.is_some(), Lifetime::of(plan)[i].is_some());
+                let len = plan.max_rows(BufferId(i as u32)) * plan.buffers[i].width;
+                assert!(slot.is_none_or(|s| len <= slots.lens[s]), "{}", plan.buffers[i].name);
+            }
+        }
+        assert!(Slots::of(&plans[0]).lens.len() <= 8, "few buffers: {:?}", Slots::of(&plans[0]).lens);
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Dispatch {
     pub operands: Vec<(u32, Operand)>,
     /// Number of workgroups.
     pub grid: [Extent; 3],
+    /// The operation of the plan that it is part of; lowering sets it.
+    pub op: usize,
 }
 
 /// Something that a dispatch reads or writes.
@@ -79,7 +81,7 @@ impl Dispatch {
     /// A dispatch whose operands are bound in order, from binding 0.
     pub fn new(shader: Shader, operands: &[Operand], grid: [Extent; 3]) -> Self {
         let operands = operands.iter().enumerate().map(|(i, operand)| (i as u32, *operand)).collect();
-        Self { shader, constants: vec![], operands, grid }
+        Self { shader, constants: vec![], operands, grid, op: 0 }
     }
 
     /// Sets an `override` constant.

@@ -29,6 +29,7 @@ use std::{rc::Rc, sync::Arc};
 
 use self::{
     cache::Cache,
+    dispatch::Lowered,
     prepared::{Prepared, Shared},
     readback::{Readback, Ticket},
     results::{Results, Sources},
@@ -94,6 +95,11 @@ impl Gpu {
             upload: vec![],
             context,
         }
+    }
+
+    /// What a prepared plan became, with the dispatches that find the best logits.
+    pub fn lowered(&self, slot: PlanSlot) -> Result<&Lowered> {
+        self.prepared(slot).map(Prepared::lowered)
     }
 
     fn shared(&self) -> Shared<'_> {

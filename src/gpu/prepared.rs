@@ -122,6 +122,10 @@ impl Prepared {
         }
     }
 
+    pub(super) fn lowered(&self) -> &Lowered {
+        &self.lowered
+    }
+
     pub(super) fn buffers(&self) -> &Buffers {
         &self.buffers
     }

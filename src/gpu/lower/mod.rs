@@ -24,7 +24,11 @@ pub(super) struct Lowering<'a> {
 /// Lowers a plan whose weights have their places.
 pub(super) fn lower(plan: &Plan, weights: &Weights, forms: Forms) -> Result<Lowered> {
     let mut lowering = Lowering { plan, weights, forms, lowered: Lowered::default() };
-    plan.ops.iter().try_for_each(|op| lowering.op(op))?;
+    for (i, op) in plan.ops.iter().enumerate() {
+        let first = lowering.lowered.dispatches.len();
+        lowering.op(op)?;
+        lowering.lowered.dispatches[first..].iter_mut().for_each(|d| d.op = i);
+    }
     Ok(lowering.lowered)
 }
 
