@@ -1,4 +1,5 @@
 //! Every operation on the GPU against the reference, by the table of cases.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod common;
 

@@ -18,7 +18,7 @@ use kinglet::{
     weights::Weights,
 };
 
-use super::{rng::Rng, tiny_llama::random_weights};
+use super::{rng::Rng, task::block_on, tiny_llama::random_weights};
 
 /// Tokens of the input tables.
 pub const N_TOKENS: usize = 97;
@@ -157,7 +157,13 @@ impl Case {
     /// [`Case::run`] with weights that come in chunks of this size.
     pub fn run_in_chunks(&self, executor: &mut impl Executor, rows: usize, chunk_bytes: usize) -> Result<Results> {
         let slot = self.load(executor, chunk_bytes)?;
-        self.run_steps(executor, slot, rows)
+        block_on(self.run_steps(executor, slot, rows))
+    }
+
+    /// [`Case::run`] for a browser, where an executor that waits needs the event loop.
+    pub async fn run_awaiting(&self, executor: &mut impl Executor, rows: usize) -> Result<Results> {
+        let slot = self.load(executor, usize::MAX)?;
+        self.run_steps(executor, slot, rows).await
     }
 
     /// Gets the plan ready, for [`Case::first_step`].
@@ -174,17 +180,16 @@ impl Case {
             slot,
             &Step { rows: &rows, outputs: &[], sequences: &sequences, embeddings: &[], want: Want::All },
         )?;
-        while executor.advance(usize::MAX)? != Progress::Complete {}
-        Ok(())
+        block_on(complete(executor, usize::MAX))
     }
 
     /// Runs the steps without having loaded the weights.
     pub fn run_unloaded(&self, executor: &mut impl Executor) -> Result<Results> {
         let slot = self.prepare(executor)?;
-        self.run_steps(executor, slot, usize::MAX)
+        block_on(self.run_steps(executor, slot, usize::MAX))
     }
 
-    fn run_steps(&self, executor: &mut impl Executor, slot: PlanSlot, rows: usize) -> Result<Results> {
+    async fn run_steps(&self, executor: &mut impl Executor, slot: PlanSlot, rows: usize) -> Result<Results> {
         let buffers: Vec<BufferId> = self.plan.taps.clone();
         let name = |id: BufferId| self.plan.buffers[id.0 as usize].name.clone();
         let mut results: Results = buffers.iter().map(|id| (name(*id), vec![])).collect();
@@ -208,7 +213,7 @@ impl Case {
                     slot,
                     &Step { rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want: Want::All },
                 )?;
-                while executor.advance(2)? != Progress::Complete {}
+                complete(executor, 2).await?;
                 for (id, (_, values)) in buffers.iter().zip(&mut results) {
                     values.extend_from_slice(executor.tap(*id)?);
                 }
@@ -246,6 +251,19 @@ impl Case {
             tolerance.check(actual, expected).map_err(|what| format!("{}: {name}: {what}", self.name))?;
         }
         Ok(())
+    }
+}
+
+/// Runs a step that has begun to its end, `n_ops` operations at a time. In a browser it waits where the executor waits; natively an
+/// executor goes on as it is asked.
+async fn complete(executor: &mut impl Executor, n_ops: usize) -> Result<()> {
+    loop {
+        match executor.advance(n_ops)? {
+            Progress::More => {}
+            Progress::Pending if cfg!(target_arch = "wasm32") => executor.ready().await,
+            Progress::Pending => std::thread::yield_now(),
+            Progress::Complete => return Ok(()),
+        }
     }
 }
 

@@ -1,18 +1,24 @@
-//! A GPU for native tests: whatever Vulkan finds. A test without an adapter fails; `VK_DRIVER_FILES` names a driver.
+//! A GPU for tests: natively whatever Vulkan finds (`VK_DRIVER_FILES` names a driver), in a browser what the page is granted. A
+//! test without an adapter fails; every test says which one it had.
 
 use std::rc::Rc;
 
-use kinglet::gpu::{Context, Request, context::block_on};
+use kinglet::gpu::{Context, Request};
+
+use super::gpu_route::NO_ADAPTER;
 
 /// A device as asked for.
-pub fn context(request: &Request) -> Rc<Context> {
-    match block_on(None, Context::request(request)) {
-        Ok(context) => {
-            println!("adapter: {:?}", context.facts());
-            context
-        }
-        Err(error) => {
-            panic!("no GPU to test on: {error}. Name a driver, such as VK_DRIVER_FILES=…/vk_swiftshader_icd.json")
-        }
+pub async fn open(request: &Request) -> Rc<Context> {
+    match Context::request(request).await {
+        Ok(context) => context,
+        Err(error) => panic!("{NO_ADAPTER} ({error})"),
     }
+}
+
+/// [`open`], natively.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn context(request: &Request) -> Rc<Context> {
+    let context = super::task::block_on(open(request));
+    println!("adapter: {:?}", context.facts());
+    context
 }

@@ -8,13 +8,14 @@ pub mod default_model;
 pub mod faulty;
 pub mod generate;
 pub mod gguf_builder;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod gpu;
+pub mod gpu_route;
 pub mod llama_model;
 pub mod parse;
 pub mod recorder;
 pub mod rng;
 pub mod runner;
 pub mod step_runner;
+pub mod task;
 pub mod teacher_forced;
 pub mod tiny_llama;
