@@ -1,12 +1,25 @@
 // The interface of the wasm module, written down once for TypeScript: what `src/wasm/` in Rust exports. Used by the engine's
 // worker and by tests that stand in a fake engine. Nothing here is public.
 
-/** Options of the engine's constructor. */
+import type { Device } from './types.js';
+
+/** What the engine is told of the GPU: subgroups are used only where they are there, with sizes from 4 to 128. */
+export interface GpuOptions {
+  subgroups: boolean;
+  subgroupMinSize: number;
+  subgroupMaxSize: number;
+  f16: boolean;
+}
+
+/** Options of `Engine.create`. */
 export interface EngineOptions {
+  device: Device;
+  /** With device 'webgpu'. */
+  gpu?: GpuOptions;
   /** Tokens; without it the smaller of the trained length and 4,096. */
   contextLength?: number;
   kvType: 'f16' | 'f32';
-  /** How many threads compute, this one included. */
+  /** How many threads compute, this one included; 1 with device 'webgpu'. */
   threads: number;
 }
 
@@ -26,7 +39,11 @@ export interface EngineInfo {
   contextLength: number;
   vocabularySize: number;
   memory: Record<string, number>;
-  simd?: string;
+  device: Device;
+  /** With device 'webgpu': what the device calls itself, where it does. */
+  adapter?: string;
+  /** With device 'webgpu': the kernel variants in use, which together with the adapter fix the results. */
+  features?: string[];
 }
 
 /** What the file says about chat. */
@@ -89,16 +106,26 @@ export type GenerateEvent =
   | { type: 'done'; choice: number; reason: 'stop' | 'length'; text: string }
   | { type: 'end'; usage: { promptTokens: number; completionTokens: number; cachedTokens: number } };
 
-/** The engine, one per worker. What it throws is `{ code, message, details }`; anything else is a trap. */
+/**
+ * A model on a device. What it throws, and what its promises reject with, is `{ code, message, details }`; anything else is a
+ * trap. Made by `Engine.create(options: EngineOptions): Promise<Engine>`.
+ */
 export interface Engine {
   feed(bytes: Uint8Array): HeaderInfo | undefined;
+  /** The device's self-check, once, after `feed` has given the header. Rejects with E_GPU_WRONG, E_MEMORY, E_GPU_LOST. */
+  check(): Promise<void>;
   finish(): void;
   info(): EngineInfo;
   template(): TemplateInfo;
   tokenize(text: string, addSpecial: boolean, parseSpecial: boolean, joiner?: string): Uint32Array;
   detokenize(ids: Uint32Array): string;
   start(request: GenerateRequest): void;
+  /** On the CPU works for about so long; on the GPU hands work over and returns at once. Gives what has happened. */
   advance(budgetMs: number): GenerateEvent[];
+  /** What to wait for before `advance` can go on; undefined: nothing. Rejects as `advance` throws. */
+  ready(): Promise<void> | undefined;
+  /** Makes a browser look whether the device is done that would otherwise look every 100 ms. Cheap. */
+  nudge(): void;
   cancel(): void;
   poolAddress(): number;
   free(): void;

@@ -33,6 +33,8 @@ interface Pending {
 
 /** How long a worker may take to load its script. */
 export const START_LIMIT_MS = 10_000;
+/** How long a worker may take to tidy up. */
+const END_LIMIT_MS = 1_000;
 
 export class Client<M extends RequestMap<M>> {
   readonly #worker: WorkerLike;
@@ -131,6 +133,24 @@ export class Client<M extends RequestMap<M>> {
     this.#onFail = then;
   }
 
+  /**
+   * Ends as `fail` does, but lets the worker answer one last request first, if it does so in time. What is pending rejects at
+   * once.
+   */
+  async end<K extends keyof M & string>(name: K, input: M[K]['input'], error: unknown): Promise<void> {
+    if (this.#failure) return;
+    this.#rejectPending(error);
+    const last = this.call(name, input);
+    last.result.catch(() => {});
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const limit = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, END_LIMIT_MS);
+    });
+    await Promise.race([last.settled, limit]);
+    clearTimeout(timer);
+    this.fail(error);
+  }
+
   /** Ends the worker; everything pending and everything later rejects with `error`. Only the first call counts. */
   fail(error: unknown): void {
     if (this.#failure) return;
@@ -138,12 +158,16 @@ export class Client<M extends RequestMap<M>> {
     this.#worker.terminate();
     this.#markStarted?.reject(error);
     this.#markStarted = undefined;
+    this.#rejectPending(error);
+    this.#onFail?.();
+  }
+
+  #rejectPending(error: unknown): void {
     for (const pending of this.#pending.values()) {
       pending.reject(error);
       pending.settle();
     }
     this.#pending.clear();
-    this.#onFail?.();
   }
 
   #post(message: ToWorker<M>, transfer: Transferable[] = []): void {

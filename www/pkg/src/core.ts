@@ -37,11 +37,13 @@ export class Core {
     if (this.#closing.signal.aborted) throw new DOMException('the engine was closed', 'InvalidStateError');
   }
 
-  close(): void {
+  /** Ends the workers. A worker's memory goes with it; the GPU's is given back first. */
+  async close(): Promise<void> {
     const reason = new DOMException('the engine was closed', 'AbortError');
     this.#closing.abort(reason);
-    this.#client.fail(reason);
     this.#templates.close(reason);
+    if (this.info.device.kind === 'webgpu') await this.#client.end('close', undefined, reason);
+    else this.#client.fail(reason);
   }
 
   async tokenize(

@@ -1,74 +1,30 @@
-// Drives one engine inside its worker: loads a source into it, runs generations slice by slice, and between slices lets
-// messages in, so that an abort takes effect at once. Has no globals of its own: worker.ts gives it the wasm module, tests a
-// fake. The truth of a conversation is on the page; this keeps nothing between generations.
+// Drives one engine inside its worker: has it loaded (loading.ts), runs generations slice by slice, and between slices lets
+// messages in, so that an abort takes effect at once. Has no globals of its own: worker.ts gives it the wasm module and the
+// way to the GPU, tests give it fakes. The truth of a conversation is on the page; this keeps nothing between generations.
 
-import type { Engine, EngineOptions, GenerateEvent } from './abi.js';
+import type { Engine, GenerateEvent } from './abi.js';
 import type { CallContext, Handlers } from './dispatch.js';
-import { isTyped, KingletError } from './errors.js';
+import { isTyped, KingletError, type TypedError } from './errors.js';
+import { loadEngine, type Surroundings } from './loading.js';
 import type { EngineRequests, GenerateInput, GenerateOutput, LoadInput, LoadOutput } from './protocol.js';
-import { openSource } from './source.js';
 import type { ProgressEvent } from './types.js';
-
-/** A running wasm module. */
-export interface Runtime {
-  createEngine(options: EngineOptions): Engine;
-  /** Starts the pool's other threads; resolves when all of them run. */
-  startPool(engine: Engine, threads: number): Promise<void>;
-  createSha256(): { update(bytes: Uint8Array): void; hex(): string };
-}
-
-/** Shortest time between two progress events, so that a fast download does not flood the page. */
-const PROGRESS_EVERY_MS = 50;
+import { macrotask, waitForGpu } from './waiting.js';
 
 export class EngineHost implements Handlers<EngineRequests> {
-  readonly #instantiate: (input: LoadInput) => Promise<Runtime>;
+  readonly #surroundings: Surroundings;
   #engine: Engine | undefined;
   #busy = false;
+  /** The GPU is gone: every call says so at once. */
+  #lost: TypedError | undefined;
 
-  constructor(instantiate: (input: LoadInput) => Promise<Runtime>) {
-    this.#instantiate = instantiate;
+  constructor(surroundings: Surroundings) {
+    this.#surroundings = surroundings;
   }
 
   load = async (input: LoadInput, call: CallContext<ProgressEvent>): Promise<LoadOutput> => {
-    const progress = new Progress(call.emit);
-    progress.report('start', true);
-    const opening = openSource(input.source);
-    opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
-    const runtime = await this.#instantiate(input);
-    const engine = runtime.createEngine({
-      kvType: input.kvType,
-      threads: input.threads,
-      ...(input.contextLength === undefined ? {} : { contextLength: input.contextLength }),
-    });
-    const pool = input.threads > 1 ? runtime.startPool(engine, input.threads) : Promise.resolve();
-    pool.catch(() => {}); // awaited below
-    const hash = input.sha256 === undefined ? undefined : runtime.createSha256();
-
-    const source = await opening;
-    progress.totalBytes = source.totalBytes;
-    for await (const chunk of source.chunks) {
-      const header = engine.feed(chunk);
-      if (header?.fileBytes) progress.totalBytes = header.fileBytes;
-      hash?.update(chunk);
-      progress.loadedBytes += chunk.byteLength;
-      progress.report('download');
-    }
-    progress.report('finish', true);
-    const actual = hash?.hex();
-    if (actual !== input.sha256) {
-      throw new KingletError('E_INTEGRITY', `the file's SHA-256 is ${actual}, not ${input.sha256}`, {
-        details: { expected: input.sha256, actual },
-      });
-    }
-    engine.finish();
-    await pool;
+    const { engine, output } = await loadEngine(input, this.#surroundings, call.emit);
     this.#engine = engine;
-    progress.report('ready', true);
-    return {
-      info: withoutNulls(engine.info()),
-      template: withoutNulls(engine.template()),
-      fileBytes: progress.loadedBytes,
-    };
+    return output;
   };
 
   tokenize = ({
@@ -100,52 +56,35 @@ export class EngineHost implements Handlers<EngineRequests> {
         n_given += events.filter((event) => event.type === 'token').length;
         running = !events.some((event) => event.type === 'end');
         if (events.length > 0) call.emit(events);
-        if (running) await macrotask();
+        if (running) await this.#pause(engine, call);
       }
       return clock.output();
     } catch (thrown) {
       // A trap leaves the instance unusable, and dispatch gives the worker up; after a typed error it goes on with the next call.
-      if (running && isTyped(thrown)) engine.cancel();
+      if (isTyped(thrown) && thrown.code === 'E_GPU_LOST') this.#lost = thrown;
+      else if (running && isTyped(thrown)) engine.cancel();
       throw thrown;
     } finally {
       this.#busy = false;
     }
   };
 
+  close = async (): Promise<void> => {
+    while (this.#busy) await macrotask(); // the page has cancelled it
+    this.#engine?.free();
+    this.#engine = undefined;
+  };
+
+  /** Between two slices: messages come in, and the GPU gets the time that it needs. */
+  async #pause(engine: Engine, call: CallContext<never>): Promise<void> {
+    const ready = engine.ready();
+    await Promise.all([macrotask(), ready && waitForGpu(ready, () => engine.nudge(), call)]);
+  }
+
   #loaded(): Engine {
+    if (this.#lost) throw this.#lost;
     if (!this.#engine) throw new KingletError('E_INTERNAL', 'no model is loaded');
     return this.#engine;
-  }
-}
-
-/** The engine writes null for what is absent. */
-function withoutNulls<T extends object>(value: T): T {
-  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null)) as T;
-}
-
-/** Counts bytes and gives out progress events, at most one per PROGRESS_EVERY_MS. */
-class Progress {
-  loadedBytes = 0;
-  totalBytes: number | undefined;
-  readonly #emit: (event: ProgressEvent) => void;
-  readonly #startMs = performance.now();
-  #lastMs = -Infinity;
-
-  constructor(emit: (event: ProgressEvent) => void) {
-    this.#emit = emit;
-  }
-
-  report(phase: ProgressEvent['phase'], always = false): void {
-    const now = performance.now();
-    if (!always && now - this.#lastMs < PROGRESS_EVERY_MS) return;
-    this.#lastMs = now;
-    const bytesPerSecond = now > this.#startMs ? (this.loadedBytes / (now - this.#startMs)) * 1000 : 0;
-    this.#emit({
-      phase,
-      loadedBytes: this.loadedBytes,
-      bytesPerSecond,
-      ...(this.totalBytes === undefined ? {} : { totalBytes: this.totalBytes }),
-    });
   }
 }
 
@@ -184,16 +123,4 @@ class GenerationClock {
       predictedMs: this.#lastMs - firstMs,
     };
   }
-}
-
-const channel = new MessageChannel();
-const resumed: (() => void)[] = [];
-channel.port1.onmessage = () => resumed.shift()?.();
-
-/** Lets every message that has already arrived be handled, without the 4 ms that a timer would cost. */
-function macrotask(): Promise<void> {
-  return new Promise((resolve) => {
-    resumed.push(resolve);
-    channel.port2.postMessage(0);
-  });
 }

@@ -86,8 +86,15 @@ export function describe(thrown: unknown): string {
   return thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
 }
 
-/** Whether this came from the engine in Rust as a typed error, `{ code, message, details }`, rather than from a trap. */
-export function isCoded(thrown: unknown): thrown is { code: string; message: string; details?: unknown } {
+/** An error that was raised on purpose, in Rust (a plain object) or here. */
+export interface TypedError {
+  code: string;
+  message: string;
+  details?: unknown;
+}
+
+/** Whether this came from the engine in Rust as a typed error rather than from a trap. */
+export function isCoded(thrown: unknown): thrown is TypedError {
   if (typeof thrown !== 'object' || thrown === null || thrown instanceof DOMException) return false;
   const { code, message } = thrown as { code?: unknown; message?: unknown };
   return (
@@ -98,7 +105,7 @@ export function isCoded(thrown: unknown): thrown is { code: string; message: str
 }
 
 /** Whether this is an error that was raised on purpose, in Rust or here. */
-export function isTyped(thrown: unknown): boolean {
+export function isTyped(thrown: unknown): thrown is TypedError {
   return thrown instanceof KingletError || isCoded(thrown);
 }
 

@@ -159,7 +159,7 @@ export class Kinglet {
 
   /** Ends the workers, so that their memory comes back. What is pending rejects with an AbortError; later calls with an InvalidStateError. */
   async close(): Promise<void> {
-    this.#core.close();
+    await this.#core.close();
   }
 }
 
@@ -183,6 +183,7 @@ function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
 function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOptions, faultChannel: string): LoadInput {
   const input: LoadInput = {
     source,
+    device: options.device ?? 'auto',
     build: choice.build,
     threads: choice.threads,
     kvType: options.kvType === 'f32' ? 'f32' : 'f16',
@@ -197,7 +198,8 @@ function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOpt
   return input;
 }
 
-function infoOf({ info, template, fileBytes }: LoadOutput, choice: Choice): Info {
+function infoOf({ info, template, fileBytes, device }: LoadOutput, choice: Choice): Info {
+  const onCpu = device.kind === 'cpu';
   return {
     architecture: info.architecture,
     name: info.name,
@@ -208,10 +210,10 @@ function infoOf({ info, template, fileBytes }: LoadOutput, choice: Choice): Info
     vocabularySize: info.vocabularySize,
     chatTemplate: template.chatTemplate === undefined ? 'chatml' : 'file',
     device: {
-      kind: 'cpu',
-      threads: choice.threads,
+      ...device,
+      threads: onCpu ? choice.threads : 0,
       simd: choice.build === 'relaxed' ? 'relaxed' : 'simd128',
-      reason: `CPU: this build of kinglet has no WebGPU path yet; ${choice.reason}`,
+      reason: onCpu ? `${device.reason}; ${choice.reason}` : device.reason,
     },
     memory: info.memory,
     build: `${VERSION} ${choice.build}`,

@@ -2,7 +2,7 @@
 // E_UNSUPPORTED_FEATURE for what is unknown or not built. None is ever ignored. `null` counts as absent, as with OpenAI.
 
 import type { GenerateRequest } from './abi.js';
-import { KingletError, unsupported } from './errors.js';
+import { unsupported } from './errors.js';
 import type { ChatMessage, ChatParams, CompletionParams, LoadOptions } from './types.js';
 
 const MAX_INT = 2 ** 31 - 1;
@@ -123,7 +123,7 @@ function common(
 /** Checks the options of `Kinglet.load` that need no looking at the source. */
 export function checkLoad(options: LoadOptions): LoadOptions {
   const bag = asBag(options, 'options', LOAD);
-  const device = oneOf(bag, 'device', ['auto', 'webgpu', 'cpu']);
+  oneOf(bag, 'device', ['auto', 'webgpu', 'cpu']);
   integer(bag, 'threads', 1, MAX_THREADS);
   integer(bag, 'contextLength', 1, MAX_INT);
   const kvType = oneOf(bag, 'kvType', ['f16', 'q8_0', 'f32']);
@@ -141,11 +141,6 @@ export function checkLoad(options: LoadOptions): LoadOptions {
     throw new TypeError('onProgress must be a function');
   if (bag['quantize'] !== undefined) throw unsupported('quantize is not built yet');
   if (kvType === 'q8_0') throw unsupported("kvType 'q8_0' is not built yet: 'f16' or 'f32'");
-  if (device === 'webgpu')
-    throw new KingletError(
-      'E_GPU_UNAVAILABLE',
-      "device 'webgpu': this build of kinglet has no WebGPU path yet; use 'auto' or 'cpu'",
-    );
   return options;
 }
 

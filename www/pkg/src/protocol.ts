@@ -4,7 +4,7 @@
 
 import type { EngineInfo, GenerateEvent, GenerateRequest, TemplateInfo } from './abi.js';
 import type { PlainError } from './errors.js';
-import type { Build, ProgressEvent } from './types.js';
+import type { Build, Device, Info, ProgressEvent } from './types.js';
 
 /** What a map of requests looks like. */
 export type RequestMap<M> = { [K in keyof M]: { input: unknown; output: unknown; event: unknown } };
@@ -19,6 +19,8 @@ export interface EngineRequests {
   };
   detokenize: { input: { tokens: Uint32Array }; output: string; event: never };
   generate: { input: GenerateInput; output: GenerateOutput; event: GenerateEvent[] };
+  /** The last request: gives the GPU's memory back. */
+  close: { input: undefined; output: void; event: never };
 }
 
 /** What the template's worker answers. */
@@ -29,9 +31,11 @@ export interface TemplateRequests {
 
 export interface LoadInput {
   source: SourceDescriptor;
+  device: 'auto' | Device;
   build: Build;
   /** Absolute URL of the wasm file; without it the file next to the worker. */
   wasmUrl?: string;
+  /** Where the CPU computes. */
   threads: number;
   contextLength?: number;
   kvType: 'f16' | 'f32';
@@ -44,6 +48,7 @@ export interface LoadOutput {
   info: EngineInfo;
   template: TemplateInfo;
   fileBytes: number;
+  device: Omit<Info['device'], 'threads' | 'simd'>;
 }
 
 export interface GenerateInput {
@@ -80,14 +85,17 @@ export interface RenderOutput {
   joiner: string;
 }
 
-/** Where the bytes come from, in a form that postMessage can carry. `port`: the page hands over chunks when asked. */
+/**
+ * Where the bytes come from, in a form that postMessage can carry. `port`: the page hands over chunks when asked; `again`:
+ * also from the first on.
+ */
 export type SourceDescriptor =
   | { kind: 'url'; url: string; headers: Record<string, string> }
   | { kind: 'blob'; blob: Blob }
-  | { kind: 'port'; port: MessagePort; totalBytes?: number };
+  | { kind: 'port'; port: MessagePort; again: boolean; totalBytes?: number };
 
 /** On a source's port, worker to page. */
-export type SourcePull = { kind: 'pull' } | { kind: 'cancel' };
+export type SourcePull = { kind: 'pull' } | { kind: 'again' } | { kind: 'cancel' };
 /** On a source's port, page to worker. */
 export type SourcePush =
   { kind: 'chunk'; bytes: Uint8Array<ArrayBuffer> } | { kind: 'end' } | { kind: 'error'; error: PlainError };

@@ -33,10 +33,11 @@ export function describeSource(source: unknown, headers: Record<string, string>,
   if (source instanceof Blob) return plain({ kind: 'blob', blob: source });
   if (source instanceof ReadableStream) {
     if (source.locked) throw new TypeError('the source stream is already being read by someone else');
-    return pump(readStream(source));
+    const stream = readStream(source);
+    return pump(() => stream, { again: false });
   }
   const bytes = asBytes(source);
-  if (bytes) return pump(pieces(bytes), bytes.byteLength);
+  if (bytes) return pump(() => pieces(bytes), { again: true, totalBytes: bytes.byteLength });
   if (typeof source === 'object' && source !== null && 'files' in source)
     throw unsupported('models of several files ({ files }) are not built yet');
   throw new TypeError(
@@ -90,18 +91,19 @@ async function* readStream(stream: ReadableStream<unknown>): AsyncGenerator<Uint
 
 /** Hands over one chunk per pull, until the other side cancels or there is none left. */
 function pump(
-  chunks: Iterable<Uint8Array<ArrayBuffer>> | AsyncIterable<Uint8Array<ArrayBuffer>>,
-  totalBytes?: number,
+  open: () => Generator<Uint8Array<ArrayBuffer>> | AsyncGenerator<Uint8Array<ArrayBuffer>>,
+  more: { again: boolean; totalBytes?: number },
 ): Described {
   const { port1, port2 } = new MessageChannel();
-  const iterator = Symbol.asyncIterator in chunks ? chunks[Symbol.asyncIterator]() : chunks[Symbol.iterator]();
+  let iterator = open();
   const dispose = (): void => {
     port1.close();
-    void Promise.resolve(iterator.return?.()).catch(() => {});
+    void Promise.resolve(iterator.return(undefined)).catch(() => {});
   };
   const push = (message: SourcePush, transfer: Transferable[] = []): void => port1.postMessage(message, transfer);
   port1.onmessage = async ({ data }: MessageEvent<SourcePull>) => {
     if (data.kind === 'cancel') return dispose();
+    if (data.kind === 'again') return void (iterator = open());
     try {
       const { done, value } = await iterator.next();
       if (done) push({ kind: 'end' });
@@ -116,12 +118,13 @@ function pump(
       });
     }
   };
-  const descriptor: SourceDescriptor = { kind: 'port', port: port2 };
-  if (totalBytes !== undefined) descriptor.totalBytes = totalBytes;
-  return { descriptor, transfer: [port2], dispose };
+  return { descriptor: { kind: 'port', port: port2, ...more }, transfer: [port2], dispose };
 }
 
-/** Worker: begins to read. Rejects with E_NETWORK where the server refuses. */
+/** Whether `openSource` can be called a second time. Not for a stream: it flows once. */
+export const opensAgain = (source: SourceDescriptor): boolean => source.kind !== 'port' || source.again;
+
+/** Worker: begins to read, from the first byte each time. Rejects with E_NETWORK where the server refuses. */
 export async function openSource(source: SourceDescriptor): Promise<OpenSource> {
   switch (source.kind) {
     case 'blob':
@@ -132,7 +135,7 @@ export async function openSource(source: SourceDescriptor): Promise<OpenSource> 
     case 'port':
       return {
         ...(source.totalBytes === undefined ? {} : { totalBytes: source.totalBytes }),
-        chunks: pullAll(source.port),
+        chunks: pullAll(source),
       };
     case 'url':
       return openUrl(source.url, source.headers);
@@ -203,13 +206,15 @@ async function* readAll(
   }
 }
 
-async function* pullAll(port: MessagePort): AsyncGenerator<Uint8Array> {
+async function* pullAll({ port, again }: Extract<SourceDescriptor, { kind: 'port' }>): AsyncGenerator<Uint8Array> {
   let ended = false;
+  const ask = (message: SourcePull): void => port.postMessage(message);
   try {
+    if (again) ask({ kind: 'again' });
     for (;;) {
       const message = await new Promise<SourcePush>((resolve) => {
         port.onmessage = ({ data }: MessageEvent<SourcePush>) => resolve(data);
-        port.postMessage({ kind: 'pull' } satisfies SourcePull);
+        ask({ kind: 'pull' });
       });
       if (message.kind !== 'chunk') ended = true;
       if (message.kind === 'end') return;
@@ -218,8 +223,11 @@ async function* pullAll(port: MessagePort): AsyncGenerator<Uint8Array> {
       yield message.bytes;
     }
   } finally {
-    if (!ended) port.postMessage({ kind: 'cancel' } satisfies SourcePull);
-    port.close();
+    // What can be read again is left open: the page ends its side when the model is loaded.
+    if (!again) {
+      if (!ended) ask({ kind: 'cancel' });
+      port.close();
+    }
   }
 }
 

@@ -1,6 +1,9 @@
 // The public types of the package: options, parameters and answers. The names of parameters and of the fields of answers are
 // OpenAI's, with extensions named as such.
 
+/** What computes the model. */
+export type Device = 'webgpu' | 'cpu';
+
 /** Which of the two wasm binaries runs. */
 export type Build = 'simd' | 'relaxed';
 
@@ -9,8 +12,12 @@ export type Source = string | URL | Blob | ArrayBuffer | Uint8Array | ReadableSt
 
 /** Told while a model loads. `totalBytes` is absent while it is not known. */
 export interface ProgressEvent {
-  /** `start`: the engine is fetched and compiled; `download`: the file arrives; `finish`: the last checks; `ready`. */
-  phase: 'start' | 'download' | 'finish' | 'ready';
+  /**
+   * `start`: the engine is fetched and compiled; `check`: the GPU shows that it computes right, before most of the file has
+   * arrived; `download`: the file arrives; `finish`: the last checks; `ready`.
+   */
+  phase: 'start' | 'check' | 'download' | 'finish' | 'ready';
+  /** Falls back to 0 where the CPU takes over from a GPU that has failed. */
   loadedBytes: number;
   totalBytes?: number;
   bytesPerSecond: number;
@@ -18,13 +25,18 @@ export interface ProgressEvent {
 
 /** Options of {@link Kinglet.load}. */
 export interface LoadOptions {
-  /** `'auto'` (default) takes the best that works and says why in `info.device.reason`; the others never fall back. */
-  device?: 'auto' | 'webgpu' | 'cpu';
-  /** Threads on the CPU; more than 1 needs a cross-origin isolated page. Default: by the number of cores. */
+  /**
+   * `'auto'` (default): a hardware GPU with WebGPU, or else the CPU; `info.device.reason` says why. It never takes a software
+   * adapter, and goes on with the CPU where the GPU has no room for the model, fails the self-check or stops answering while
+   * the model is loaded. `'webgpu'` takes a software adapter too and never falls back: E_GPU_UNAVAILABLE, E_GPU_WRONG, E_MEMORY
+   * or E_GPU_LOST. `'cpu'` does not look for a GPU.
+   */
+  device?: 'auto' | Device;
+  /** Threads, where the CPU computes; more than 1 needs a cross-origin isolated page. Default: by the number of cores. */
   threads?: number;
   /** Tokens that fit in memory at once. Default: the smaller of the trained length and 4,096. */
   contextLength?: number;
-  /** Number format of the attention's memory. `'q8_0'` is not built yet. */
+  /** Number format of the attention's memory, on the CPU and on the GPU. Default `'f16'`. `'q8_0'` is not built yet. */
   kvType?: 'f16' | 'q8_0' | 'f32';
   /** Accepted for later; does nothing until storage is built. */
   cache?: boolean | 'revalidate';
@@ -61,12 +73,18 @@ export interface Info {
   /** `'file'`: the model's own chat template; `'chatml'`: the file has none and ChatML is used. */
   chatTemplate: 'file' | 'chatml';
   device: {
-    kind: 'webgpu' | 'cpu';
+    kind: Device;
+    /** Threads that compute the model; 0 on the GPU. */
     threads: number;
+    /** Which WebAssembly instructions the build has. */
     simd: 'relaxed' | 'simd128';
+    /** The GPU, as far as the browser names it. */
     adapter?: string;
+    /** The GPU is played by the CPU: right results, slowly. Only after `device: 'webgpu'`. */
+    software?: boolean;
+    /** The kernel variants in use: the same ones on the same adapter give the same results. */
     features?: string[];
-    /** Why this device, build and number of threads. */
+    /** Why this device and not another, in words; on the CPU also why this build and number of threads. */
     reason: string;
   };
   /** Bytes by purpose. */
@@ -77,7 +95,7 @@ export interface Info {
 
 /** The second argument of every `create`. */
 export interface CallOptions {
-  /** Ends the call within 100 ms; it rejects with the signal's reason. */
+  /** Ends the call within 100 ms, also while the GPU is busy; it rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 

@@ -1,16 +1,21 @@
 // The engine's worker: brings the wasm module up, with its pool of threads, and lets engine-host.ts drive it. Everything that
 // can be tested without a browser is there, not here.
 
-import type { Engine } from './abi.js';
+import type { Engine, EngineOptions } from './abi.js';
 import { serve, type ScopeLike } from './dispatch.js';
-import { EngineHost, type Runtime } from './engine-host.js';
+import { EngineHost } from './engine-host.js';
 import { fromPlain, KingletError } from './errors.js';
 import initialize, { Engine as WasmEngine, Sha256 } from './generated/kinglet.js';
 import { INITIAL_MEMORY_PAGES } from './generated/memory.js';
+import { findGpu, withSubgroups } from './gpu.js';
+import type { Runtime } from './loading.js';
 import type { LoadInput, PoolReply, PoolStart, EngineRequests } from './protocol.js';
 import { START_LIMIT_MS } from './client.js';
 import { spawn } from './spawn.js';
 import { compileWasm, createMemory } from './wasm-module.js';
+
+/** The glue's class as abi.ts has it. */
+const Engines = WasmEngine as unknown as { create(options: EngineOptions): Promise<Engine> };
 
 async function instantiate(input: LoadInput): Promise<Runtime> {
   const url =
@@ -22,7 +27,10 @@ async function instantiate(input: LoadInput): Promise<Runtime> {
   const memory = createMemory(INITIAL_MEMORY_PAGES);
   await initialize({ module_or_path: module, memory });
   return {
-    createEngine: (options) => new WasmEngine(options) as unknown as Engine,
+    createEngine: (options) => {
+      const create = (): Promise<Engine> => Engines.create(options);
+      return options.device === 'webgpu' ? withSubgroups(create) : create();
+    },
     createSha256: () => new Sha256(),
     startPool: async (engine, threads) => {
       const address = engine.poolAddress();
@@ -59,4 +67,6 @@ function startThread(start: PoolStart): Promise<void> {
   });
 }
 
-serve<EngineRequests>(globalThis as unknown as ScopeLike, new EngineHost(instantiate), { trapsAreFatal: true });
+serve<EngineRequests>(globalThis as unknown as ScopeLike, new EngineHost({ instantiate, findGpu }), {
+  trapsAreFatal: true,
+});

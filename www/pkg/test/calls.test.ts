@@ -283,3 +283,58 @@ test('what is not plain data is a TypeError, and the engine goes on', async () =
   assert.equal(answer.choices[0]?.message.content, 'b.');
   assert.equal(n_templates(), 1);
 });
+
+test('on the GPU: every wait is helped along, the text is the same, close gives the memory back', async () => {
+  const { core, engine, workers } = await loadFake({ readyMs: 20 }, 'webgpu');
+  const answer = (await createCompletion(core, { prompt: 'abc', max_tokens: 4 })) as Completion;
+  assert.equal(answer.choices[0]?.text, 'cbac.');
+  // A wait of 20 ms: some 18 nudges, few where timers are late; 5 waits.
+  assert.ok(engine.nudges >= 5 * 3, `${engine.nudges} nudges`);
+  await core.close();
+  assert.equal(engine.isFree, true);
+  assert.ok(workers.every((worker) => worker.terminated));
+});
+
+test('on the GPU: short waits are not disturbed', async () => {
+  const { core, engine } = await loadFake({ readyMs: 0 }, 'webgpu');
+  await createCompletion(core, { prompt: 'abc', max_tokens: 50 });
+  assert.ok(engine.nudges < 25, `${engine.nudges} nudges in 51 waits`);
+});
+
+test('on the GPU: an abort and a close are heard during a long wait', async () => {
+  const { core, engine, workers } = await loadFake({ readyMs: 60_000 }, 'webgpu');
+  const controller = new AbortController();
+  const call = createCompletion(core, { prompt: 'abc', max_tokens: 4 }, { signal: controller.signal });
+  call.catch(() => {});
+  while (engine.advances === 0) await pause();
+  controller.abort();
+  const aborted = performance.now();
+  await assert.rejects(call, { name: 'AbortError' });
+  while (engine.cancels === 0) await pause();
+  assert.ok(performance.now() - aborted < 100, `${performance.now() - aborted} ms`);
+
+  const next = createCompletion(core, { prompt: 'abc', max_tokens: 4 });
+  const rejected = assert.rejects(next, { name: 'AbortError' });
+  while (engine.advances === 1) await pause();
+  const closing = performance.now();
+  await core.close();
+  assert.ok(performance.now() - closing < 100, `${performance.now() - closing} ms`);
+  await rejected;
+  assert.deepEqual([engine.cancels, engine.isFree], [2, true]);
+  assert.ok(workers.every((worker) => worker.terminated));
+});
+
+test('a lost GPU: the call in flight and every later one reject at once, until close', async () => {
+  const error = { code: 'E_GPU_LOST', message: 'the device is gone', details: {} };
+  const { core, engine } = await loadFake({ readyRejects: { atToken: 2, error } }, 'webgpu');
+  const first = createCompletion(core, { prompt: 'abc', max_tokens: 9 });
+  const queued = createCompletion(core, { prompt: 'abc', max_tokens: 9 });
+  await assert.rejects(first, code('E_GPU_LOST', /the device is gone/));
+  await assert.rejects(queued, code('E_GPU_LOST'));
+  await assert.rejects(createChat(core, { messages: user('ab') }), code('E_GPU_LOST'));
+  await assert.rejects(core.detokenize(Uint32Array.of(65)), code('E_GPU_LOST'));
+  assert.equal(engine.requests.length, 1);
+  assert.equal(engine.cancels, 0);
+  await core.close();
+  await assert.rejects(createCompletion(core, { prompt: 'a' }), { name: 'InvalidStateError' });
+});

@@ -2,10 +2,11 @@
 // code units of text, and the model says the prompt backwards, again and again.
 
 import { Client, type WorkerLike } from '../src/client.js';
-import type { Engine, GenerateEvent, GenerateRequest } from '../src/abi.js';
+import type { Engine, EngineInfo, EngineOptions, GenerateEvent, GenerateRequest } from '../src/abi.js';
 import { Core } from '../src/core.js';
 import { serve, type ScopeLike } from '../src/dispatch.js';
 import { EngineHost } from '../src/engine-host.js';
+import type { AdapterFacts, GpuState } from '../src/gpu.js';
 import type { EngineRequests, LoadOutput, TemplateRequests } from '../src/protocol.js';
 import { TemplateHost } from '../src/template-host.js';
 import { TemplateRenderer } from '../src/templates.js';
@@ -19,32 +20,51 @@ export interface Faults {
   trapAtToken?: number;
   /** The template's worker never answers. */
   deafTemplates?: boolean;
+  /** What the device's self-check rejects with. */
+  checkRejects?: unknown;
+  /** Thrown when so many bytes have been fed. */
+  feedThrows?: { at: number; error: unknown };
+  /** How long each step waits for the GPU; without it there is nothing to wait for. */
+  readyMs?: number;
+  /** What the wait for the GPU rejects with, from the token of this number on. */
+  readyRejects?: { atToken: number; error: unknown };
 }
 
 export class FakeEngine implements Engine {
   readonly fed: number[] = [];
   cancels = 0;
   advances = 0;
+  nudges = 0;
+  isFree = false;
   readonly requests: GenerateRequest[] = [];
   readonly faults: Faults;
+  readonly options: EngineOptions;
   #request: GenerateRequest | undefined;
   #n = 0;
 
-  constructor(faults: Faults = {}) {
+  constructor(faults: Faults = {}, options: EngineOptions = { device: 'cpu', threads: 1, kvType: 'f16' }) {
     this.faults = faults;
+    this.options = options;
   }
 
   feed(bytes: Uint8Array): { fileBytes: number } | undefined {
     for (const byte of bytes) this.fed.push(byte);
     if (bytes[0] === 0xff) throw { code: 'E_FILE_FORMAT', message: 'not a model', details: { offset: 0 } };
+    const { feedThrows } = this.faults;
+    if (feedThrows && this.fed.length >= feedThrows.at) throw feedThrows.error;
     return this.fed.length === bytes.length ? { fileBytes: 100 } : undefined;
+  }
+  async check(): Promise<void> {
+    if (this.faults.checkRejects) throw this.faults.checkRejects;
   }
   finish(): void {
     if (this.fed.length < 10)
       throw { code: 'E_FILE_FORMAT', message: 'too short', details: { offset: this.fed.length } };
   }
-  info() {
+  info(): EngineInfo {
     return {
+      device: this.options.device,
+      ...(this.options.device === 'webgpu' && { features: ['tree'] }),
       architecture: 'fake',
       name: 'fake',
       parameters: 1,
@@ -120,6 +140,14 @@ export class FakeEngine implements Engine {
           }),
     }));
   }
+  ready(): Promise<void> | undefined {
+    const { readyMs, readyRejects } = this.faults;
+    if (readyRejects && this.#n >= readyRejects.atToken) return Promise.reject(readyRejects.error);
+    return readyMs === undefined ? undefined : new Promise((resolve) => setTimeout(resolve, readyMs));
+  }
+  nudge(): void {
+    this.nudges++;
+  }
   cancel(): void {
     this.cancels++;
     this.#request = undefined;
@@ -127,7 +155,9 @@ export class FakeEngine implements Engine {
   poolAddress(): number {
     return 0;
   }
-  free(): void {}
+  free(): void {
+    this.isFree = true;
+  }
 }
 
 /** Two ends of a channel, one as a Worker, the other as its global scope. */
@@ -163,8 +193,8 @@ export interface Fake {
 }
 
 /** A loaded fake, through the same client and host as the real one. */
-export async function loadFake(faults: Faults = {}): Promise<Fake> {
-  const engine = new FakeEngine(faults);
+export async function loadFake(faults: Faults = {}, device: 'cpu' | 'webgpu' = 'cpu'): Promise<Fake> {
+  const engine = new FakeEngine(faults, { device, threads: 1, kvType: 'f16' });
   const ends = pair();
   const client = new Client<EngineRequests>(ends.worker, () => new Error('did not start'));
   serve<EngineRequests>(ends.scope, hostOf(engine), { trapsAreFatal: true });
@@ -190,6 +220,7 @@ export async function loadFake(faults: Faults = {}): Promise<Fake> {
   });
   const loaded: LoadOutput = await client.call('load', {
     source: { kind: 'blob', blob: new Blob([new Uint8Array(100)]) },
+    device: engine.options.device,
     build: 'simd',
     threads: 1,
     kvType: 'f16',
@@ -199,16 +230,36 @@ export async function loadFake(faults: Faults = {}): Promise<Fake> {
     ...loaded.info,
     fileBytes: loaded.fileBytes,
     chatTemplate: 'file',
-    device: { kind: 'cpu', threads: 1, simd: 'simd128', reason: 'test' },
+    device: { ...loaded.device, threads: 1, simd: 'simd128' },
     build: 'test',
   };
   return { core: new Core(client, templates, loaded, info), engine, client, workers, n_templates: () => n_templates };
 }
 
-export function hostOf(engine: Engine): EngineHost {
-  return new EngineHost(async () => ({
-    createEngine: () => engine,
-    startPool: async () => {},
-    createSha256: () => ({ update() {}, hex: () => 'a'.repeat(64) }),
-  }));
+/** A hardware adapter with everything. */
+export const GPU: { kind: 'found'; adapter: AdapterFacts } = {
+  kind: 'found',
+  adapter: {
+    name: 'acme rocket',
+    software: false,
+    subgroups: true,
+    subgroupMinSize: 32,
+    subgroupMaxSize: 32,
+    f16: true,
+  },
+};
+
+/** A host of one engine, or of those that `engine` makes. */
+export function hostOf(
+  engine: Engine | ((options: EngineOptions) => Engine),
+  { gpu = GPU, onPool = () => {} }: { gpu?: GpuState; onPool?: (threads: number) => void } = {},
+): EngineHost {
+  return new EngineHost({
+    findGpu: async () => gpu,
+    instantiate: async () => ({
+      createEngine: async (options) => (typeof engine === 'function' ? engine(options) : engine),
+      startPool: async (_engine, threads) => onPool(threads),
+      createSha256: () => ({ update() {}, hex: () => 'a'.repeat(64) }),
+    }),
+  });
 }

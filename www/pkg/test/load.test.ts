@@ -19,6 +19,7 @@ function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
     'load',
     {
       source: { kind: 'blob', blob: new Blob([bytes]) },
+      device: 'cpu',
       build: 'simd',
       threads: 1,
       kvType: 'f16',
