@@ -5,7 +5,8 @@
 use kinglet::{
     error::{Error, Result},
     sample::{
-        Constraint, LogProbs, REPEAT_WINDOW_TOKENS, Sampler, SamplingParams, Scratch, TokenMask, guard, mix, unit,
+        Constraint, LogProbs, REPEAT_WINDOW_TOKENS, Sampler, SamplingParams, Scores, Scratch, TokenMask, guard, mix,
+        unit,
     },
 };
 use proptest::prelude::*;
@@ -16,7 +17,7 @@ fn plain(seed: u64) -> SamplingParams {
 }
 
 fn sample_one(params: SamplingParams, logits: &[f32]) -> Result<u32> {
-    Sampler::new(params, 0, logits.len(), &[])?.sample(logits, &mut Scratch::default())
+    Sampler::new(params, 0, logits.len(), &[])?.sample(Scores::All(logits), &mut Scratch::default())
 }
 
 /// Which tokens can be drawn: draws often enough to see all of a handful.
@@ -154,7 +155,7 @@ fn draws_follow_the_probabilities() {
     let mut counts = [0u32; 5];
     let n = 20_000;
     for _ in 0..n {
-        let token = sampler.sample(&logits, &mut scratch).unwrap();
+        let token = sampler.sample(Scores::All(&logits), &mut scratch).unwrap();
         counts[token as usize] += 1;
         sampler.accept(token).unwrap();
     }
@@ -170,7 +171,7 @@ fn the_repeat_penalty_is_llama_cpps() {
     let params = SamplingParams { repeat_penalty: 2.0, ..SamplingParams::greedy() };
     let pick = |prompt: &[u32], logits: &[f32]| {
         let mut s = Sampler::new(params.clone(), 0, logits.len(), prompt).unwrap();
-        s.sample(logits, &mut Scratch::default()).unwrap()
+        s.sample(Scores::All(logits), &mut Scratch::default()).unwrap()
     };
     // Positive logits are halved, negative ones doubled, once however often the token stands there.
     assert_eq!(pick(&[], &[3.0, 2.0, 1.4]), 0);
@@ -192,7 +193,7 @@ fn frequency_and_presence_penalties_are_openais() {
     let after = |params: SamplingParams, accepted: usize| {
         let mut s = Sampler::new(params, 0, 2, &[0, 0, 0, 0]).unwrap();
         (0..accepted).for_each(|_| s.accept(0).unwrap());
-        s.sample(&logits, &mut Scratch::default()).unwrap()
+        s.sample(Scores::All(&logits), &mut Scratch::default()).unwrap()
     };
     let frequency = SamplingParams { frequency_penalty: 0.4, ..SamplingParams::greedy() };
     assert_eq!(after(frequency.clone(), 0), 0, "the prompt does not count");
@@ -212,7 +213,7 @@ fn bias_is_added_after_the_penalties() {
     // (8 / 2) + 3 = 7 beats 6; (8 + 3) / 2 = 5.5 would not.
     let params = SamplingParams { repeat_penalty: 2.0, logit_bias: vec![(0, 3.0)], ..SamplingParams::greedy() };
     let mut s = Sampler::new(params, 0, 2, &[0]).unwrap();
-    assert_eq!(s.sample(&[8.0, 6.0], &mut Scratch::default()).unwrap(), 0);
+    assert_eq!(s.sample(Scores::All(&[8.0, 6.0]), &mut Scratch::default()).unwrap(), 0);
 }
 
 #[test]
@@ -225,19 +226,19 @@ fn the_mask_enters_before_candidates_are_cut() {
         SamplingParams { min_p: 0.9, ..plain(1) },
     ] {
         let mut s = Sampler::new(params, 0, 5, &[]).unwrap().with_constraint(Only::boxed(5, &[3, 4]));
-        assert_eq!(s.sample(&logits, &mut Scratch::default()).unwrap(), 3);
+        assert_eq!(s.sample(Scores::All(&logits), &mut Scratch::default()).unwrap(), 3);
     }
     // A bias cannot bring back what the mask forbids.
     let params = SamplingParams { logit_bias: vec![(0, 100.0)], ..SamplingParams::greedy() };
     let mut s = Sampler::new(params, 0, 5, &[]).unwrap().with_constraint(Only::boxed(5, &[3]));
-    assert_eq!(s.sample(&logits, &mut Scratch::default()).unwrap(), 3);
+    assert_eq!(s.sample(Scores::All(&logits), &mut Scratch::default()).unwrap(), 3);
 }
 
 #[test]
 fn a_mask_that_leaves_nothing_is_an_error() {
     for params in [SamplingParams::greedy(), plain(0), SamplingParams::default()] {
         let mut s = Sampler::new(params, 0, 5, &[]).unwrap().with_constraint(Only::boxed(5, &[]));
-        let error = s.sample(&[0.0; 5], &mut Scratch::default()).unwrap_err();
+        let error = s.sample(Scores::All(&[0.0; 5]), &mut Scratch::default()).unwrap_err();
         assert_eq!(error.code(), "E_INTERNAL");
         assert!(error.to_string().contains("mask"), "{error}");
     }
@@ -264,7 +265,7 @@ fn logits_that_are_not_finite_are_refused_wherever_they_stand() {
                 let error = sample_one(SamplingParams::default(), &logits).unwrap_err();
                 assert_eq!(error.code(), "E_INTERNAL");
                 assert!(error.to_string().contains(&format!("token {at}")), "{error}");
-                assert!(LogProbs::of(&logits).is_err());
+                assert!(LogProbs::of(Scores::All(&logits)).is_err());
             }
         }
     }
@@ -275,17 +276,17 @@ fn logits_that_are_not_finite_are_refused_wherever_they_stand() {
 #[test]
 fn the_wrong_number_of_logits_is_refused() {
     let mut s = Sampler::new(plain(0), 0, 5, &[]).unwrap();
-    assert_eq!(s.sample(&[0.0; 4], &mut Scratch::default()).unwrap_err().code(), "E_INTERNAL");
+    assert_eq!(s.sample(Scores::All(&[0.0; 4]), &mut Scratch::default()).unwrap_err().code(), "E_INTERNAL");
 }
 
 #[test]
 fn penalties_never_make_a_logit_infinite() {
     let params = SamplingParams { repeat_penalty: 1e-30, ..SamplingParams::greedy() };
     let mut s = Sampler::new(params, 0, 2, &[1]).unwrap();
-    assert_eq!(s.sample(&[1.0, 3e38], &mut Scratch::default()).unwrap(), 1);
+    assert_eq!(s.sample(Scores::All(&[1.0, 3e38]), &mut Scratch::default()).unwrap(), 1);
     let params = SamplingParams { repeat_penalty: 100.0, ..plain(0) };
     let mut s = Sampler::new(params, 0, 2, &[0, 1]).unwrap();
-    assert!(s.sample(&[-3e38, -3e38], &mut Scratch::default()).is_ok());
+    assert!(s.sample(Scores::All(&[-3e38, -3e38]), &mut Scratch::default()).is_ok());
 }
 
 #[test]
@@ -340,7 +341,8 @@ fn rollback_takes_tokens_back_as_if_they_had_never_been() {
             wandering.accept(detour).unwrap();
         }
         wandering.rollback(3).unwrap();
-        let (a, b) = (straight.sample(&logits, &mut scratch), wandering.sample(&logits, &mut scratch));
+        let (a, b) =
+            (straight.sample(Scores::All(&logits), &mut scratch), wandering.sample(Scores::All(&logits), &mut scratch));
         assert_eq!(a, b);
         straight.accept(a.unwrap()).unwrap();
         wandering.accept(b.unwrap()).unwrap();
@@ -355,7 +357,7 @@ fn rollback_takes_tokens_back_as_if_they_had_never_been() {
 fn log_probabilities_are_those_of_the_raw_logits() {
     let probabilities = [0.1, 0.4, 0.05, 0.3, 0.15];
     let logits: Vec<f32> = logits_of(&probabilities).iter().map(|l| l + 17.0).collect();
-    let lp = LogProbs::of(&logits).unwrap();
+    let lp = LogProbs::of(Scores::All(&logits)).unwrap();
     for (id, p) in probabilities.iter().enumerate() {
         assert!((lp.get(id as u32).unwrap() - f64::from(*p).ln()).abs() < 1e-5);
     }
@@ -364,7 +366,7 @@ fn log_probabilities_are_those_of_the_raw_logits() {
     assert!(lp.top(0).is_empty());
     assert_eq!(lp.top(99).len(), 5);
     assert!(lp.get(5).is_err());
-    assert!(LogProbs::of(&[f32::MAX, f32::MIN]).unwrap().get(1).unwrap().is_finite());
+    assert!(LogProbs::of(Scores::All(&[f32::MAX, f32::MIN])).unwrap().get(1).unwrap().is_finite());
 }
 
 /// The definition, with full sorts and f64.
@@ -417,7 +419,7 @@ proptest! {
     #[test]
     fn top_logprobs_are_sorted_and_complete(levels in proptest::collection::vec(-20i32..20, 1..5000), k in 0usize..2500) {
         let logits: Vec<f32> = levels.iter().map(|&l| l as f32).collect();
-        let top: Vec<u32> = LogProbs::of(&logits).unwrap().top(k).into_iter().map(|t| t.0).collect();
+        let top: Vec<u32> = LogProbs::of(Scores::All(&logits)).unwrap().top(k).into_iter().map(|t| t.0).collect();
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         order.sort_by(|&a, &b| logits[b as usize].partial_cmp(&logits[a as usize]).unwrap().then(a.cmp(&b)));
         order.truncate(k);
@@ -433,11 +435,11 @@ proptest! {
         let mut a = Sampler::new(plain(seed), choice, logits.len(), &[]).unwrap();
         let mut b = Sampler::new(plain(seed), choice, logits.len(), &[1, 2, 3]).unwrap();
         for _ in 0..n {
-            a.sample(&logits, &mut scratch).unwrap();
+            a.sample(Scores::All(&logits), &mut scratch).unwrap();
             a.accept(0).unwrap();
             b.accept(0).unwrap();
         }
-        prop_assert_eq!(a.sample(&logits, &mut scratch), b.sample(&logits, &mut Scratch::default()));
+        prop_assert_eq!(a.sample(Scores::All(&logits), &mut scratch), b.sample(Scores::All(&logits), &mut Scratch::default()));
         let cold = SamplingParams { temperature: 1e-20, ..plain(seed) };
         let max = logits.iter().copied().fold(f32::MIN, f32::max);
         prop_assert_eq!(logits[sample_one(cold, &logits).unwrap() as usize], max);
@@ -446,7 +448,7 @@ proptest! {
     /// ln P sums to 1.
     #[test]
     fn probabilities_sum_to_one(logits in proptest::collection::vec(-30f32..30.0, 1..3000)) {
-        let lp = LogProbs::of(&logits).unwrap();
+        let lp = LogProbs::of(Scores::All(&logits)).unwrap();
         let sum: f64 = (0..logits.len() as u32).map(|t| lp.get(t).unwrap().exp()).sum();
         prop_assert!((sum - 1.0).abs() < 1e-5, "{sum}");
     }

@@ -16,7 +16,7 @@ use kinglet::{
     error::Error,
     kv::KvFormat,
     reference::Reference,
-    sample::{Sampler, SamplingParams, Scratch},
+    sample::{Sampler, SamplingParams, Scores, Scratch},
     session::{Event, FinishReason, MAX_CHOICES, MAX_TOP_LOGPROBS, Request},
 };
 use std::sync::LazyLock;
@@ -63,7 +63,7 @@ fn by_hand(request: &Request, choice: u32) -> (Vec<u32>, Vec<f64>) {
     let mut sampler = Sampler::new(request.sampling.clone(), choice, logits.len(), &request.prompt).unwrap();
     let (mut tokens, mut logprobs) = (vec![], vec![]);
     while tokens.len() < request.max_tokens.unwrap() {
-        let token = sampler.sample(&logits, &mut Scratch::default()).unwrap();
+        let token = sampler.sample(Scores::All(&logits), &mut Scratch::default()).unwrap();
         sampler.accept(token).unwrap();
         logprobs.push(f64::from(logits[token as usize]) - log_sum_exp(&logits));
         tokens.push(token);

@@ -154,7 +154,8 @@ pub trait Executor {
     fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()>;
 
     /// Starts a step; a step that was begun before and not finished is dropped (what it wrote to the cache lies past the
-    /// sequence's length and does not count).
+    /// sequence's length and does not count). Where it still runs elsewhere, it is over before anything that is asked for
+    /// later touches the cache: its pages may belong to another sequence by now.
     fn begin(&mut self, slot: PlanSlot, step: &Step) -> Result<()>;
 
     /// Runs up to `max_ops` further operations of the step. An executor that hands a whole step over at once may run more.

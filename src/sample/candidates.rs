@@ -20,16 +20,7 @@ pub struct Candidate {
     pub logit: f32,
 }
 
-/// The best logits of a row, found where the logits are.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Best<'a> {
-    /// At least as many of the best as were asked for, with all that equal the last of these; in no order.
-    pub candidates: &'a [Candidate],
-    /// ln Σ e^logit over the whole row.
-    pub log_sum_exp: f64,
-}
-
-fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
+pub(super) fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.id.cmp(&b.id))
 }
 

@@ -1,33 +1,49 @@
 //! Log-probabilities of raw logits, before any penalty, mask or temperature.
 
-use super::{candidates, guard, math::sum_exp};
+use super::{Scores, guard, math::sum_exp};
 use crate::error::{Error, Result};
 
 /// The log-softmax of one row of logits, taken one token at a time.
 #[derive(Debug, Clone, Copy)]
 pub struct LogProbs<'a> {
-    logits: &'a [f32],
+    scores: Scores<'a>,
     log_sum: f64,
 }
 
 impl<'a> LogProbs<'a> {
-    /// logits: [V] f32, finite.
-    pub fn of(logits: &'a [f32]) -> Result<Self> {
-        let max = guard(logits)?;
-        Ok(Self { logits, log_sum: f64::from(max) + libm::log(sum_exp(logits, max)) })
+    /// Refuses logits that are not finite.
+    pub fn of(scores: Scores<'a>) -> Result<Self> {
+        let log_sum = match scores {
+            Scores::All(logits) => {
+                let max = guard(logits)?;
+                f64::from(max) + libm::log(sum_exp(logits, max))
+            }
+            Scores::Best(best) => {
+                best.guard()?;
+                best.log_sum_exp
+            }
+        };
+        Ok(Self { scores, log_sum })
     }
 
-    /// ln P(token); refuses a token outside of the vocabulary.
+    /// ln P(token); refuses a token outside of the vocabulary, or that is not among the best where only those are known.
     pub fn get(&self, token: u32) -> Result<f64> {
-        let logit = self.logits.get(token as usize);
-        let logit = logit.ok_or_else(|| Error::internal(format!("token {token} has no logit")))?;
-        Ok(f64::from(*logit) - self.log_sum)
+        let logit = match self.scores {
+            Scores::All(logits) => logits.get(token as usize).copied(),
+            Scores::Best(best) => best.candidates.iter().find(|c| c.id == token).map(|c| c.logit),
+        };
+        logit.map(|l| self.ln(l)).ok_or_else(|| Error::internal(format!("token {token} has no logit")))
     }
 
-    /// The `n` most probable tokens with ln P, best first, of equals the lower id first.
+    /// The `n` most probable tokens with ln P, best first, of equals the lower id first; fewer where fewer are known.
     pub fn top(&self, n: usize) -> Vec<(u32, f64)> {
         let mut best = vec![];
-        candidates::best(self.logits, n, &mut best);
-        best.into_iter().map(|c| (c.id, f64::from(c.logit) - self.log_sum)).collect()
+        self.scores.top(n, &mut best);
+        best.into_iter().map(|c| (c.id, self.ln(c.logit))).collect()
+    }
+
+    /// At most 0: a sum that came from elsewhere may be rounded to less than its largest part.
+    fn ln(&self, logit: f32) -> f64 {
+        (f64::from(logit) - self.log_sum).min(0.0)
     }
 }

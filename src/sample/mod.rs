@@ -1,8 +1,10 @@
 //! From logits to a token, in a fixed order: penalties and bias, token mask, top_k, top_p, min_p, temperature, draw.
 //! Layer 0: pure. The draw is a function of (seed, choice, position), so a generation can be resumed anywhere.
 //!
-//! What it does not do: run the model, know text, stop. [`crate::session`] calls it once per token.
+//! What it does not do: run the model, know text, stop. [`crate::session`] calls it once per token, with every logit or with
+//! the best of them ([`Scores`]): the same logits give the same token either way.
 
+mod adjusted;
 mod candidates;
 mod constraint;
 mod draw;
@@ -10,13 +12,15 @@ mod logprobs;
 mod math;
 mod params;
 mod sampler;
+mod scores;
 
-pub use candidates::{Best, Candidate};
+pub use candidates::Candidate;
 pub use constraint::{Constraint, TokenMask};
 pub use draw::{mix, unit};
 pub use logprobs::LogProbs;
 pub use params::SamplingParams;
 pub use sampler::{REPEAT_WINDOW_TOKENS, Sampler, Scratch};
+pub use scores::{Best, MAX_BEST, Scores};
 
 use crate::error::{Error, Result};
 
@@ -40,10 +44,18 @@ pub fn guard(logits: &[f32]) -> Result<f32> {
     if worst.contains(&EXPONENT) {
         let found = logits.iter().position(|l| !l.is_finite()).unwrap_or_default();
         let value = logits.get(found).copied().unwrap_or(f32::NAN);
-        return Err(Error::internal(format!("the model gave {value} as the logit of token {found}")));
+        return Err(not_finite(value, found));
     }
     if logits.is_empty() {
-        return Err(Error::internal("the model gave no logits"));
+        return Err(no_logits());
     }
     Ok(max.into_iter().fold(f32::NEG_INFINITY, f32::max))
+}
+
+fn not_finite(logit: f32, token: usize) -> Error {
+    Error::internal(format!("the model gave {logit} as the logit of token {token}"))
+}
+
+fn no_logits() -> Error {
+    Error::internal("the model gave no logits")
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     kv::SequenceId,
-    sample::{LogProbs, Sampler, Scratch},
+    sample::{LogProbs, Sampler, Scores, Scratch},
     tokenizer::{StreamDecoder, Tokenizer},
 };
 
@@ -89,19 +89,25 @@ impl Choice {
         }
     }
 
-    /// Chooses the next token. logits: [V] f32.
+    /// How many of the best logits [`Self::sample`] needs; `None`: all.
+    pub(super) fn wants(&self, top: Option<usize>) -> Option<usize> {
+        let top = top.unwrap_or(0).min(self.tokenizer.n_vocab());
+        self.sampler.wants().map(|n| n.max(top))
+    }
+
+    /// Chooses the next token, and says ln P of it and of the `top` best.
     pub(super) fn sample(
         &mut self,
-        logits: &[f32],
+        scores: Scores<'_>,
         top: Option<usize>,
         scratch: &mut Scratch,
         events: &mut Vec<Event>,
     ) -> Result<()> {
-        let id = self.sampler.sample(logits, scratch)?;
+        let id = self.sampler.sample(scores, scratch)?;
         let logprobs = match top {
             None => None,
             Some(n) => {
-                let all = LogProbs::of(logits)?;
+                let all = LogProbs::of(scores)?;
                 let bytes = self.tokenizer.token_bytes(id).unwrap_or_default().to_vec();
                 Some(TokenLogprobs { bytes, logprob: all.get(id)?, top: alternatives(&all, n, &self.tokenizer) })
             }

@@ -90,11 +90,12 @@ impl Generation {
             Work::Prompt { from, to } => {
                 let logits = match Self::scores_prompt(&self.request) {
                     true => Logits::All,
-                    false if *to == n_prompt => Logits::Last,
+                    false if *to == n_prompt && self.unstarted().next().is_some() => Logits::Last,
                     false => Logits::None,
                 };
                 let tokens = self.request.prompt.get(*from..*to).unwrap_or_default();
-                runner.begin(&[Run { sequence: sequence(self.choices.first())?, tokens, logits }])?;
+                let n_best = if logits == Logits::All { None } else { self.wants(self.unstarted()) };
+                runner.begin(&[Run { sequence: sequence(self.choices.first())?, tokens, logits }], n_best)?;
             }
             Work::Replay { choice, to } => {
                 let choice = self.choices.get(*choice);
@@ -102,7 +103,7 @@ impl Generation {
                 let given = choice.map(|c| c.generated.as_slice()).unwrap_or_default();
                 let tokens = given.get(from - n_prompt..*to - n_prompt).unwrap_or_default();
                 let logits = if *to == all { Logits::Last } else { Logits::None };
-                runner.begin(&[Run { sequence: sequence(choice)?, tokens, logits }])?;
+                runner.begin(&[Run { sequence: sequence(choice)?, tokens, logits }], self.wants(choice))?;
             }
             Work::Decode { choices } => {
                 let run = |i: &usize| -> Result<Run<'_>> {
@@ -111,7 +112,8 @@ impl Generation {
                     let tokens = newest.ok_or_else(|| Error::internal("a choice without tokens decodes"))?;
                     Ok(Run { sequence: sequence(choice)?, tokens, logits: Logits::Last })
                 };
-                runner.begin(&choices.iter().map(run).collect::<Result<Vec<_>>>()?)?;
+                let n_best = self.wants(choices.iter().filter_map(|i| self.choices.get(*i)));
+                runner.begin(&choices.iter().map(run).collect::<Result<Vec<_>>>()?, n_best)?;
             }
         }
         self.work = Some(work);
@@ -133,7 +135,7 @@ impl Generation {
                 if let Some(choice) = self.choices.get_mut(choice) {
                     choice.n_cached = to;
                     if to == self.request.prompt.len() + choice.generated.len() {
-                        choice.sample(runner.output(0)?, top, scratch, events)?;
+                        choice.sample(runner.scores(0)?, top, scratch, events)?;
                     }
                 }
             }
@@ -141,7 +143,7 @@ impl Generation {
                 for (o, index) in choices.into_iter().enumerate() {
                     if let Some(choice) = self.choices.get_mut(index) {
                         choice.n_cached += 1;
-                        choice.sample(runner.output(o)?, top, scratch, events)?;
+                        choice.sample(runner.scores(o)?, top, scratch, events)?;
                     }
                 }
             }
@@ -163,6 +165,16 @@ impl Generation {
             }
         }
         Ok((kept, tokens))
+    }
+
+    /// How many of the best logits are enough for every one of these choices; `None`: all are needed.
+    fn wants<'a>(&self, choices: impl IntoIterator<Item = &'a Choice>) -> Option<usize> {
+        choices.into_iter().try_fold(1, |most, choice| Some(choice.wants(self.request.logprobs)?.max(most)))
+    }
+
+    /// The choices whose first token comes from the logits behind the prompt.
+    fn unstarted(&self) -> impl Iterator<Item = &Choice> {
+        self.choices.iter().filter(|c| c.finished.is_none() && c.generated.is_empty())
     }
 
     fn next_work(&self) -> Option<Work> {
@@ -215,7 +227,7 @@ impl Generation {
                 choice.n_cached = total;
             }
             if choice.generated.is_empty() {
-                choice.sample(runner.output(output)?, self.request.logprobs, scratch, events)?;
+                choice.sample(runner.scores(output)?, self.request.logprobs, scratch, events)?;
             }
         }
         Ok(())
@@ -226,7 +238,7 @@ impl Generation {
         let (Some(echo), Some(n_top)) = (&mut self.echo, self.request.logprobs) else { return Ok(()) };
         for (o, position) in (from..to).enumerate() {
             if let Some(&next) = self.request.prompt.get(position + 1) {
-                let all = LogProbs::of(runner.output(o)?)?;
+                let all = LogProbs::of(runner.scores(o)?)?;
                 echo.logprobs.push(Some(all.get(next)?));
                 echo.top.push(alternatives(&all, n_top, &self.tokenizer));
             }

@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Result},
     kv::{Kv, KvGeometry, PageId, SequenceId},
     plan::{Executor, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, RowInput, Signal, Step, Want},
+    sample::Scores,
 };
 
 /// Rows of a prefill step.
@@ -73,6 +74,8 @@ pub(super) struct Runner {
     plans: [Prepared; 3],
     pub(super) kv: Kv,
     flight: Option<Flight>,
+    /// Of the newest step.
+    want: Want,
 }
 
 /// A step that has begun.
@@ -99,7 +102,7 @@ impl Runner {
         };
         let plans = [prepare(&plans.one)?, prepare(&plans.few)?, prepare(&plans.chunk)?];
         let max_pages = KvGeometry::pages_for(context_tokens).saturating_mul(n_sequences);
-        Ok(Self { executor, plans, kv: Kv::new(context_tokens, max_pages), flight: None })
+        Ok(Self { executor, plans, kv: Kv::new(context_tokens, max_pages), flight: None, want: Want::All })
     }
 
     pub(super) fn executor(&mut self) -> &mut dyn Executor {
@@ -118,9 +121,10 @@ impl Runner {
         self.flight.map(|f| f.rows)
     }
 
-    /// Begins a step that appends each run to its sequence. The new positions belong to the sequence at once, but count
+    /// Begins a step that appends each run to its sequence, and gives the `n_best` best logits of each row that asks, or all
+    /// where that is `None`. The new positions belong to the sequence at once, but count
     /// only when [`Self::advance`] has said `true`; until then the caller truncates to give up.
-    pub(super) fn begin(&mut self, runs: &[Run<'_>]) -> Result<()> {
+    pub(super) fn begin(&mut self, runs: &[Run<'_>], n_best: Option<usize>) -> Result<()> {
         let mut rows = vec![];
         let mut outputs = vec![];
         for (index, run) in runs.iter().enumerate() {
@@ -140,7 +144,8 @@ impl Runner {
         }
         self.executor.kv_reserve(self.kv.n_pages())?;
         let sequences = runs.iter().map(|run| self.kv.pages(run.sequence)).collect::<Result<Vec<&[PageId]>>>()?;
-        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want: Want::All };
+        let want = n_best.map_or(Want::All, Want::Best);
+        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want };
         let fits = |p: &&Prepared| rows.len() <= p.rows && outputs.len() <= p.outputs;
         let plan = self.plans.iter().find(fits).copied();
         let plan = plan.ok_or_else(|| {
@@ -148,6 +153,7 @@ impl Runner {
         })?;
         self.executor.begin(plan.slot, &step)?;
         self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
+        self.want = want;
         Ok(())
     }
 
@@ -160,9 +166,11 @@ impl Runner {
         if progress == Progress::More && now == flight.ops_left {
             return Err(Error::internal(format!("a step with {now} operations left ran them and is not complete")));
         }
-        *ops -= now;
-        flight.ops_left -= now;
         flight.pending = progress == Progress::Pending;
+        if !flight.pending {
+            *ops -= now;
+            flight.ops_left -= now;
+        }
         if progress == Progress::Complete {
             self.flight = None;
         }
@@ -179,8 +187,16 @@ impl Runner {
         self.flight = None;
     }
 
-    /// Logits of the o-th row of the last step that asked for them: [V] f32.
-    pub(super) fn output(&self, o: usize) -> Result<&[f32]> {
-        self.executor.output(o)
+    /// What the newest step, which is complete, says of the o-th row that asked.
+    pub(super) fn scores(&self, o: usize) -> Result<Scores<'_>> {
+        let Want::Best(wanted) = self.want else { return Ok(Scores::All(self.executor.output(o)?)) };
+        match self.executor.best(o)? {
+            None => Ok(Scores::All(self.executor.output(o)?)),
+            Some(best) if best.candidates.len() >= wanted => Ok(Scores::Best(best)),
+            Some(best) => {
+                let n = best.candidates.len();
+                Err(Error::internal(format!("the executor gave the {n} best logits, {wanted} were asked for")))
+            }
+        }
     }
 }

@@ -85,13 +85,24 @@ impl Executor for Faulty {
 /// A session on the reference executor, with the handle that makes it fail.
 pub fn faulty_session(file: &[u8], context_tokens: usize) -> Result<(Session, Rc<Fault>)> {
     let fault = Rc::new(Fault::default());
-    let mut session = None;
+    let session = session_on(file, context_tokens, |inner, n_vocab| {
+        Box::new(Faulty { inner, fault: fault.clone(), bad_logits: vec![f32::NAN; n_vocab] })
+    })?;
+    Ok((session, fault))
+}
+
+/// A session on an executor that `wrap` makes of the reference executor and the size of the vocabulary.
+pub fn session_on(
+    file: &[u8],
+    context_tokens: usize,
+    wrap: impl FnOnce(Reference, usize) -> Box<dyn Executor>,
+) -> Result<Session> {
+    let (mut session, mut wrap) = (None, Some(wrap));
     Parser::new().feed(file, &mut |event| match (event, &mut session) {
         (Event::Header(header), _) => {
             let model = Model::from_header(&header)?;
-            let inner = Reference::new(model.kv_geometry(KvFormat::F32));
-            let bad_logits = vec![f32::NAN; model.hyper.n_vocab];
-            let mut executor = Box::new(Faulty { inner, fault: fault.clone(), bad_logits });
+            let wrap = wrap.take().ok_or_else(|| Error::internal("two headers"))?;
+            let mut executor = wrap(Reference::new(model.kv_geometry(KvFormat::F32)), model.hyper.n_vocab);
             for id in model.used_weights()? {
                 executor.create_weight(id, model.weights.spec(id))?;
             }
@@ -104,5 +115,5 @@ pub fn faulty_session(file: &[u8], context_tokens: usize) -> Result<(Session, Rc
         }
         (Event::Data { .. }, None) => Err(Error::internal("data before the header")),
     })?;
-    Ok((session.ok_or_else(|| Error::internal("no header"))?, fault))
+    session.ok_or_else(|| Error::internal("no header"))
 }

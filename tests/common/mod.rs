@@ -5,6 +5,7 @@ pub mod arena;
 pub mod case;
 pub mod cases;
 pub mod default_model;
+pub mod elsewhere;
 pub mod faulty;
 pub mod generate;
 pub mod gguf_builder;
