@@ -106,7 +106,8 @@ fn what_cannot_be_the_best_logits_is_refused() {
     let two = SamplingParams { logit_bias: vec![(0, -1.0)], ..greedy() };
     assert_eq!(sample_best(greedy(), 10, &[(4, 1.0), (3, 1.0)], 2.0), Ok(3));
     assert_eq!(sample_best(two.clone(), 10, &[(4, 1.0), (3, 1.0)], 2.0), Ok(3));
-    let cases: [(&str, SamplingParams, &[(u32, f32)], f64); 11] = [
+    type Case<'a> = (&'a str, SamplingParams, &'a [(u32, f32)], f64);
+    let cases: [Case<'_>; 11] = [
         ("no logits", greedy(), &[], 2.0),
         ("NaN as the logit of token 3", greedy(), &[(4, 1.0), (3, f32::NAN)], 2.0),
         ("inf as the logit of token 4", greedy(), &[(4, f32::INFINITY)], 2.0),
@@ -162,7 +163,7 @@ fn any_params() -> impl Strategy<Value = SamplingParams> {
         prop_oneof![Just(1f32), 1f32..3.0, Just(100.0)],
         prop_oneof![Just(0f32), 0f32..2.0],
         prop_oneof![Just(0f32), 0f32..2.0],
-        proptest::collection::btree_map(0u32..60, prop_oneof![9 => -100f32..0.0, 1 => Just(1.0)], 0..4),
+        proptest::collection::btree_map(0u32..30, prop_oneof![9 => -100f32..0.0, 1 => Just(1.0)], 0..4),
     );
     (any::<u64>(), cuts, changes).prop_map(
         |(seed, (temperature, top_k, top_p, min_p), (repeat, frequency, presence, bias))| SamplingParams {
@@ -182,15 +183,21 @@ fn any_params() -> impl Strategy<Value = SamplingParams> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Few levels, so that there are ties everywhere: at the edge of top_k, of the best, among what is lowered.
+    /// Few levels or many, so that there are ties everywhere: at the edge of top_k, of the best, among what is lowered. What is
+    /// generated and biased are ranks at first, so that it is the best tokens that are lowered.
     #[test]
     fn the_best_logits_give_the_token_of_all(
-        params in any_params(), n_levels in 1u8..40, height in 0.05f32..2.0,
-        levels in proptest::collection::vec(any::<u8>(), 60..700),
+        params in any_params(), n_levels in prop_oneof![1u16..40, Just(u16::MAX)], height in 0.01f32..2.0,
+        levels in proptest::collection::vec(any::<u16>(), 60..700),
         prompt in proptest::collection::vec(0u32..2000, 0..90),
-        accepted in proptest::collection::vec(0u32..60, 0..30),
+        accepted in proptest::collection::vec(0usize..40, 0..30),
     ) {
-        let logits: Vec<f32> = levels.iter().map(|l| (f32::from(l % n_levels) - f32::from(n_levels / 2)) * height).collect();
+        let logit = |l: &u16| (f32::from(l % n_levels) - f32::from(n_levels / 2)) * height / f32::from(n_levels) * 40.0;
+        let logits: Vec<f32> = levels.iter().map(logit).collect();
+        let ranked = LogProbs::of(Scores::All(&logits)).unwrap().top(60);
+        let accepted: Vec<u32> = accepted.iter().map(|&rank| ranked[rank].0).collect();
+        let mut params = params;
+        params.logit_bias.iter_mut().for_each(|bias| bias.0 = ranked[bias.0 as usize].0);
         let mut s = sampler(&params, logits.len(), &prompt, &accepted);
         if let Some(n) = s.wants() {
             prop_assert!(n <= MAX_BEST && n <= logits.len());

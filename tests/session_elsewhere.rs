@@ -225,3 +225,14 @@ fn without_operations_to_run_a_pending_step_still_goes_on() {
     let events = session.advance(0).unwrap();
     assert!(events.iter().any(|e| matches!(e, Event::Token { .. })), "{events:?}");
 }
+
+#[test]
+fn waiting_takes_no_operations_off_however_long_it_takes() {
+    let (mut session, control) = elsewhere();
+    let request = request(prompt(3, 2), 1);
+    control.n_pending.set(100);
+    control.more.set(true);
+    session.start(request.clone()).unwrap();
+    assert_same(&finish(&mut session, &control, 1, 2).0, &fresh(&request));
+    assert!(!control.more.get(), "it had more to run after it was pending");
+}

@@ -22,6 +22,8 @@ use std::{
 pub struct Control {
     /// How often a step is pending before it is complete.
     pub n_pending: Cell<usize>,
+    /// Before it is complete, there is more to run.
+    pub more: Cell<bool>,
     /// More best logits than this are not given: then all are. `None`: the best are always given.
     pub most_best: Cell<Option<usize>>,
     /// One of the best is kept back.
@@ -152,6 +154,9 @@ impl Executor for Elsewhere {
         }
         *signal = None;
         drop(signal);
+        if self.control.more.take() {
+            return Ok(Progress::More);
+        }
         self.flight = None;
         self.run_all()?;
         self.found = (0..self.n_outputs).map(|o| self.find(o)).collect::<Result<_>>()?;
