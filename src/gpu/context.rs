@@ -13,7 +13,11 @@ use std::{
     task::{Context as Task, Poll, Waker},
 };
 
-use super::{pipelines::Pipelines, shader::Dialect};
+use super::{
+    forms::Forms,
+    pipelines::Pipelines,
+    shader::{Dialect, Shader},
+};
 use crate::{
     error::{Error, Result},
     plan::Signal,
@@ -64,10 +68,13 @@ pub struct Context {
     device: wgpu::Device,
     queue: wgpu::Queue,
     facts: Facts,
+    forms: Cell<Forms>,
     pipelines: RefCell<Pipelines>,
     health: Arc<Mutex<Health>>,
     scopes: RefCell<Vec<Scope>>,
     ledger: Rc<Ledger>,
+    #[cfg(not(target_arch = "wasm32"))]
+    faults: RefCell<Vec<super::fault::Fault>>,
 }
 
 /// What has gone wrong so far.
@@ -75,22 +82,48 @@ pub struct Context {
 struct Health {
     lost: Option<String>,
     fault: Option<Error>,
+    /// Shaders that do not compile.
+    broken: Vec<(Shader, Error)>,
+    /// What became of that: bind groups for them.
+    consequence: Option<Error>,
     /// Raised when the device is lost: nothing else may come.
     waiting: Vec<Signal>,
 }
 
-/// Bytes and buffers that are allocated now.
+/// Bytes and buffers that are allocated now, and what was ever made.
 #[derive(Debug, Default)]
 struct Ledger {
     bytes: Cell<u64>,
     buffers: Cell<usize>,
+    made: Cell<Made>,
+}
+
+/// How many objects were made so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Buffers of any kind.
+    pub buffers: usize,
+    /// Bind groups.
+    pub bind_groups: usize,
+    /// Pipelines.
+    pub pipelines: usize,
 }
 
 /// An error scope that is closed, but whose verdict has not come.
 struct Scope {
     verdict: Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>,
-    what: String,
-    needed_bytes: u64,
+    subject: Subject,
+}
+
+/// What was made inside an error scope.
+#[derive(Clone)]
+pub(super) enum Subject {
+    /// Buffers, for what, and their bytes.
+    Memory(String, u64),
+    /// Pipelines of this shader.
+    Shader(Shader),
+    /// Bind groups, for what: they fail where a shader did.
+    Bindings(String),
 }
 
 /// A GPU buffer that is counted, and destroyed when it is dropped (a browser would keep it until its garbage is collected).
@@ -175,17 +208,45 @@ impl Context {
         Self {
             device,
             queue,
+            forms: Cell::new(Forms::of(&facts)),
             facts,
             pipelines: RefCell::default(),
             health,
             scopes: RefCell::default(),
             ledger: Rc::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            faults: RefCell::default(),
         }
     }
 
     /// What is known about the device.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Which form each kernel takes now.
+    pub fn forms(&self) -> Forms {
+        self.forms.get()
+    }
+
+    pub(super) fn set_forms(&self, forms: Forms) {
+        self.forms.set(forms);
+    }
+
+    /// What is used of the device, for people: `subgroups 32–32`, `tiles`.
+    pub fn features(&self) -> Vec<String> {
+        self.forms().names()
+    }
+
+    /// How many objects were made so far.
+    pub fn made(&self) -> Made {
+        self.ledger.made.get()
+    }
+
+    pub(super) fn count(&self, count: impl FnOnce(&mut Made)) {
+        let mut made = self.ledger.made.get();
+        count(&mut made);
+        self.ledger.made.set(made);
     }
 
     /// Bytes of all buffers that exist now.
@@ -215,7 +276,7 @@ impl Context {
         self.scopes.borrow_mut().retain_mut(|scope| match scope.verdict.as_mut().poll(&mut task) {
             Poll::Pending => true,
             Poll::Ready(error) => {
-                self.judge(error, &scope.what, scope.needed_bytes);
+                self.judge(error, &scope.subject);
                 false
             }
         });
@@ -229,14 +290,19 @@ impl Context {
             loop {
                 let Some(scope) = context.scopes.borrow_mut().pop() else { break };
                 let verdict = scope.verdict.await;
-                context.judge(verdict, &scope.what, scope.needed_bytes);
+                context.judge(verdict, &scope.subject);
             }
             context.known()
         }
     }
 
-    /// Makes objects inside error scopes. `what` they are for and how many bytes they need is said where they cannot be had.
+    /// Makes buffers inside error scopes. `what` they are for and how many bytes they need is said where they cannot be had.
     pub(super) fn guarded<T>(&self, what: &str, needed_bytes: u64, make: impl FnOnce() -> T) -> T {
+        self.guarded_as(Subject::Memory(what.into(), needed_bytes), make)
+    }
+
+    /// Makes objects inside error scopes.
+    pub(super) fn guarded_as<T>(&self, subject: Subject, make: impl FnOnce() -> T) -> T {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -244,8 +310,18 @@ impl Context {
         let verdicts: [Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>; 3] =
             [Box::pin(validation.pop()), Box::pin(internal.pop()), Box::pin(memory.pop())];
         let mut scopes = self.scopes.borrow_mut();
-        scopes.extend(verdicts.map(|verdict| Scope { verdict, what: what.into(), needed_bytes }));
+        scopes.extend(verdicts.map(|verdict| Scope { verdict, subject: subject.clone() }));
         made
+    }
+
+    /// The shaders that did not compile, and why; they are forgotten with all that came of it. To be asked once everything has
+    /// [settled](Self::settled).
+    pub(super) fn take_broken(&self) -> Vec<(Shader, Error)> {
+        let mut health = lock(&self.health);
+        if !health.broken.is_empty() {
+            health.consequence = None;
+        }
+        std::mem::take(&mut health.broken)
     }
 
     /// A buffer; to be called inside [`Self::guarded`]. It is filled with zeros.
@@ -255,6 +331,7 @@ impl Context {
         let buffer = self.device.create_buffer(&descriptor);
         self.ledger.bytes.set(self.ledger.bytes.get() + size);
         self.ledger.buffers.set(self.ledger.buffers.get() + 1);
+        self.count(|made| made.buffers += 1);
         Buffer { buffer, ledger: self.ledger.clone() }
     }
 
@@ -281,22 +358,50 @@ impl Context {
         &self.pipelines
     }
 
-    fn judge(&self, error: Option<wgpu::Error>, what: &str, needed_bytes: u64) {
+    fn judge(&self, error: Option<wgpu::Error>, subject: &Subject) {
         let Some(error) = error else { return };
         let mut health = lock(&self.health);
-        health.fault.get_or_insert(match error {
-            wgpu::Error::OutOfMemory { .. } => Error::Memory { what: format!("{what} on the GPU"), needed_bytes },
-            other => Error::internal(format!("{what}: the GPU refused it: {other}")),
-        });
+        let refused = |what: &str| Error::internal(format!("{what}: the GPU refused it: {error}"));
+        match (&error, subject) {
+            (wgpu::Error::OutOfMemory { .. }, subject) => {
+                let (what, needed_bytes) = match subject {
+                    Subject::Memory(what, needed_bytes) => (what.clone(), *needed_bytes),
+                    Subject::Shader(shader) => (shader.label(), 0),
+                    Subject::Bindings(what) => (what.clone(), 0),
+                };
+                health.fault.get_or_insert(Error::Memory { what: format!("{what} on the GPU"), needed_bytes });
+            }
+            (_, Subject::Memory(what, _)) => {
+                health.fault.get_or_insert(refused(what));
+            }
+            (_, Subject::Shader(shader)) => health.broken.push((shader.clone(), refused(&shader.label()))),
+            (_, Subject::Bindings(what)) => {
+                health.consequence.get_or_insert(refused(what));
+            }
+        }
     }
 
     fn known(&self) -> Result<()> {
         let health = lock(&self.health);
-        match (&health.lost, &health.fault) {
-            (Some(what), _) => Err(Error::GpuLost { what: what.clone() }),
-            (None, Some(fault)) => Err(fault.clone()),
-            (None, None) => Ok(()),
+        if let Some(what) = &health.lost {
+            return Err(Error::GpuLost { what: what.clone() });
         }
+        let broken = health.broken.first().map(|(_, error)| error);
+        match health.fault.as_ref().or(broken).or(health.consequence.as_ref()) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on this device does wrong on purpose.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn inject(&self, fault: super::fault::Fault) {
+        self.faults.borrow_mut().push(fault);
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn faults(&self) -> std::cell::Ref<'_, Vec<super::fault::Fault>> {
+        self.faults.borrow()
     }
 
     #[cfg(not(target_arch = "wasm32"))]

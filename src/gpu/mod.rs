@@ -12,6 +12,8 @@ mod buffers;
 mod cache;
 pub mod context;
 pub mod dispatch;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod fault;
 mod forms;
 mod lower;
 mod pipelines;
@@ -22,7 +24,7 @@ pub mod shader;
 pub mod step;
 mod weights;
 
-pub use context::{Context, Facts, Request, Subgroups};
+pub use context::{Context, Facts, Made, Request, Subgroups};
 pub use forms::Forms;
 
 use std::{rc::Rc, sync::Arc};
@@ -46,7 +48,6 @@ use crate::{
 /// Runs plans on a GPU.
 pub struct Gpu {
     context: Rc<Context>,
-    forms: Forms,
     weights: Weights,
     cache: Cache,
     plans: Vec<Prepared>,
@@ -83,9 +84,7 @@ enum Phase {
 impl Gpu {
     /// An executor without weights, pages or plans.
     pub fn new(context: Rc<Context>, geometry: KvGeometry) -> Self {
-        let forms = Forms::of(context.facts());
         Self {
-            forms,
             weights: Weights::new(context.clone()),
             cache: Cache::new(context.clone(), geometry),
             plans: vec![],
@@ -103,7 +102,7 @@ impl Gpu {
     }
 
     fn shared(&self) -> Shared<'_> {
-        Shared { context: &self.context, weights: &self.weights, cache: &self.cache, forms: self.forms }
+        Shared { context: &self.context, weights: &self.weights, cache: &self.cache, forms: self.context.forms() }
     }
 
     /// Records the step and hands it over.
@@ -197,9 +196,9 @@ impl Executor for Gpu {
         }
         self.context.health()?;
         step.check(&self.prepared(slot)?.plan, self.cache.n_pages())?;
-        let Self { context, weights, cache, forms, .. } = self;
+        let Self { context, weights, cache, .. } = self;
         let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
-        prepared.refresh(Shared { context, weights, cache, forms: *forms }, step)?;
+        prepared.refresh(Shared { context, weights, cache, forms: context.forms() }, step)?;
         let want = match step.want {
             Want::Best(n) if n > best::MOST => Want::All,
             want => want,

@@ -1,9 +1,9 @@
 //! Pipelines by shader and constants: each is made once per context, whoever asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    context::Context,
+    context::{Context, Subject},
     dispatch::Dispatch,
     shader::{Name, Shader},
 };
@@ -16,9 +16,23 @@ pub(super) struct Pipelines {
 }
 
 /// Constants by their bits.
-type Key = (Shader, Vec<(Name, u64)>);
+pub(super) type Key = (Shader, Vec<(Name, u64)>);
 
-/// The pipeline of a dispatch; to be called inside [`Context::guarded`].
+impl Pipelines {
+    /// Those that there are.
+    pub(super) fn keys(&self) -> BTreeSet<Key> {
+        self.pipelines.keys().cloned().collect()
+    }
+
+    /// Forgets all but these.
+    pub(super) fn retain(&mut self, keys: &BTreeSet<Key>) {
+        self.pipelines.retain(|key, _| keys.contains(key));
+        let Self { modules, pipelines } = self;
+        modules.retain(|shader, _| pipelines.keys().any(|(s, _)| s == shader));
+    }
+}
+
+/// The pipeline of a dispatch.
 pub(super) fn pipeline(context: &Context, dispatch: &Dispatch) -> wgpu::ComputePipeline {
     let constants = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
     let key: Key = (dispatch.shader.clone(), constants);
@@ -26,14 +40,26 @@ pub(super) fn pipeline(context: &Context, dispatch: &Dispatch) -> wgpu::ComputeP
     if let Some(pipeline) = pipelines.get(&key) {
         return pipeline.clone();
     }
-    let label = dispatch.shader.label();
-    let module = modules.entry(dispatch.shader.clone()).or_insert_with(|| {
-        let text = dispatch.shader.compose(context.facts().dialect);
-        let source = wgpu::ShaderSource::Wgsl(text.into());
-        context.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(&label), source })
+    let pipeline = context.guarded_as(Subject::Shader(dispatch.shader.clone()), || {
+        let module = modules.entry(dispatch.shader.clone()).or_insert_with(|| module(context, &dispatch.shader));
+        create(context, dispatch, module)
     });
-    let descriptor = wgpu::ComputePipelineDescriptor {
-        label: Some(&label),
+    context.count(|made| made.pipelines += 1);
+    pipelines.insert(key, pipeline.clone());
+    pipeline
+}
+
+fn module(context: &Context, shader: &Shader) -> wgpu::ShaderModule {
+    let text = shader.compose(context.facts().dialect);
+    #[cfg(not(target_arch = "wasm32"))]
+    let text = super::fault::refused(context, shader).unwrap_or(text);
+    let source = wgpu::ShaderSource::Wgsl(text.into());
+    context.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(&shader.label()), source })
+}
+
+fn create(context: &Context, dispatch: &Dispatch, module: &wgpu::ShaderModule) -> wgpu::ComputePipeline {
+    context.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(&dispatch.shader.label()),
         layout: None,
         module,
         entry_point: Some("main"),
@@ -42,8 +68,5 @@ pub(super) fn pipeline(context: &Context, dispatch: &Dispatch) -> wgpu::ComputeP
             ..wgpu::PipelineCompilationOptions::default()
         },
         cache: None,
-    };
-    let pipeline = context.device().create_compute_pipeline(&descriptor);
-    pipelines.insert(key, pipeline.clone());
-    pipeline
+    })
 }

@@ -2,10 +2,12 @@
 
 use std::{rc::Rc, sync::Arc};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::fault;
 use super::{
     buffers::Buffers,
     cache::Cache,
-    context::{Buffer, Context},
+    context::{Buffer, Context, Subject},
     dispatch::{Dispatch, Extent, Lowered, Operand},
     forms::Forms,
     lower::lower,
@@ -35,6 +37,8 @@ pub(super) struct Prepared {
     best_commands: Vec<Command>,
     /// What the commands were made for.
     made_for: (Forms, u64),
+    #[cfg(not(target_arch = "wasm32"))]
+    n_runs: std::cell::Cell<usize>,
 }
 
 /// A dispatch with everything that WebGPU wants to have for it.
@@ -42,6 +46,9 @@ struct Command {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     grid: [Extent; 3],
+    /// The run from which on it is left out, see `fault`.
+    #[cfg(not(target_arch = "wasm32"))]
+    stale_from: usize,
 }
 
 /// What an executor has for all its plans.
@@ -73,8 +80,20 @@ impl Prepared {
             });
         let made_for = (forms, cache.generation());
         let (commands, best_commands) = (vec![], vec![]);
-        let mut prepared =
-            Self { plan, lowered, buffers, best, embeddings, regions, step, commands, best_commands, made_for };
+        let mut prepared = Self {
+            plan,
+            lowered,
+            buffers,
+            best,
+            embeddings,
+            regions,
+            step,
+            commands,
+            best_commands,
+            made_for,
+            #[cfg(not(target_arch = "wasm32"))]
+            n_runs: std::cell::Cell::default(),
+        };
         prepared.bind(shared)?;
         Ok(prepared)
     }
@@ -112,7 +131,13 @@ impl Prepared {
     pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, n_rows: usize, n_outputs: usize, want: Want) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let best: &[Command] = if matches!(want, Want::Best(_)) { &self.best_commands } else { &[] };
+        #[cfg(not(target_arch = "wasm32"))]
+        let n_runs = self.n_runs.replace(self.n_runs.get() + 1);
         for command in self.commands.iter().chain(best) {
+            #[cfg(not(target_arch = "wasm32"))]
+            if n_runs >= command.stale_from {
+                continue;
+            }
             let [x, y, z] = command.grid.map(|extent| extent.of(n_rows, n_outputs));
             if x > 0 && y > 0 && z > 0 {
                 pass.set_pipeline(&command.pipeline);
@@ -141,17 +166,21 @@ impl Prepared {
 
     /// Makes the pipelines and bind groups.
     fn bind(&mut self, shared: Shared<'_>) -> Result<()> {
-        let command = |dispatch: &Dispatch| self.command(shared, dispatch);
-        let (commands, best_commands) = shared.context.guarded(&self.plan.name, 0, || -> Result<_> {
-            let commands = self.lowered.dispatches.iter().map(command).collect::<Result<Vec<_>>>()?;
-            Ok((commands, self.lowered.best.iter().map(command).collect::<Result<Vec<_>>>()?))
+        let commands = |dispatches: &[Dispatch]| -> Result<Vec<Command>> {
+            let mut commands = vec![];
+            dispatches.iter().try_for_each(|dispatch| self.command(shared, dispatch, &mut commands))?;
+            Ok(commands)
+        };
+        let subject = Subject::Bindings(self.plan.name.clone());
+        let (commands, best_commands) = shared.context.guarded_as(subject, || {
+            Ok::<_, Error>((commands(&self.lowered.dispatches)?, commands(&self.lowered.best)?))
         })?;
         (self.commands, self.best_commands) = (commands, best_commands);
         self.made_for = (shared.forms, shared.cache.generation());
         Ok(())
     }
 
-    fn command(&self, shared: Shared<'_>, dispatch: &Dispatch) -> Result<Command> {
+    fn command(&self, shared: Shared<'_>, dispatch: &Dispatch, commands: &mut Vec<Command>) -> Result<()> {
         let pipeline = pipeline(shared.context, dispatch);
         let entries = dispatch.operands.iter().map(|(binding, operand)| {
             let resource = wgpu::BindingResource::Buffer(self.binding(shared, *operand)?);
@@ -164,7 +193,24 @@ impl Prepared {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        Ok(Command { pipeline, bind_group, grid: dispatch.grid })
+        shared.context.count(|made| made.bind_groups += 1);
+        commands.push(Command {
+            pipeline,
+            bind_group,
+            grid: dispatch.grid,
+            #[cfg(not(target_arch = "wasm32"))]
+            stale_from: fault::stale_from(shared.context, dispatch),
+        });
+        #[cfg(not(target_arch = "wasm32"))]
+        commands.extend(fault::saboteurs(shared.context, dispatch, &entries).into_iter().map(
+            |(pipeline, bind_group)| Command {
+                pipeline,
+                bind_group,
+                grid: [Extent::Fixed(1); 3],
+                stale_from: usize::MAX,
+            },
+        ));
+        Ok(())
     }
 
     fn binding<'a>(&'a self, shared: Shared<'a>, operand: Operand) -> Result<wgpu::BufferBinding<'a>> {

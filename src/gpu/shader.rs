@@ -37,6 +37,16 @@ impl Kernel {
         }
     }
 
+    /// Whether it multiplies tile by tile.
+    pub fn is_tiled_product(self) -> bool {
+        self.name() == "matmul"
+    }
+
+    /// Whether rows attend together.
+    pub fn is_tiled_attention(self) -> bool {
+        self.name() == "attention_prefill"
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::Add => include_str!("../../shaders/add.wgsl"),
