@@ -1,11 +1,13 @@
 // The demo page: puts the parts together and listens to the visitor. The model is loaded by loader.ts, the conversation
 // is in chat.ts; both use the npm package `kinglet` as any other page would.
 import { Chat } from './chat.js';
+import { DeviceChoice } from './device.js';
 import { byId, el } from './dom.js';
-import { machineLine, showFacts } from './facts.js';
+import { machineLine, noticeOf, showFacts } from './facts.js';
 import { DEFAULT_MODEL, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
 import { Transcript } from './transcript.js';
+import { processor } from './words.js';
 
 const SUGGESTIONS = [
   'What is the capital of France, and what is it known for?',
@@ -20,6 +22,7 @@ const panel = byId('panel', HTMLElement);
 const panelToggle = byId('panel-toggle', HTMLButtonElement);
 const system = byId('system', HTMLTextAreaElement);
 
+const device = new DeviceChoice();
 const sampling = new SamplingControls(byId('sampling', HTMLElement));
 const transcript = new Transcript(byId('transcript', HTMLElement), byId('scroller', HTMLElement));
 const loader = new Loader(showState);
@@ -34,7 +37,12 @@ const chat = new Chat(transcript, {
 function showState(state: State): void {
   document.body.dataset.state = state;
   const info = loader.engine?.info;
-  byId('loaded-name', HTMLElement).textContent = info ? `${loader.name} · ${info.quantization}` : '';
+  byId('loaded-name', HTMLElement).textContent = info
+    ? `${loader.name} · ${info.quantization} · ${processor(info)}`
+    : '';
+  const notice = byId('notice', HTMLElement);
+  notice.textContent = info ? noticeOf(info) : '';
+  notice.hidden = notice.textContent === '';
   if (info) showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
   if (state !== 'ready') showPanel(false);
   if (state === 'ready') void chat.reset();
@@ -59,9 +67,9 @@ function showPanel(isOpen: boolean): void {
   panelToggle.setAttribute('aria-expanded', String(isOpen));
 }
 
-async function load(offer: Offer): Promise<boolean> {
+async function load(offer: Omit<Offer, 'device'>): Promise<boolean> {
   await chat.reset();
-  const ready = await loader.load(offer);
+  const ready = await loader.load({ ...offer, device: device.value });
   if (ready) message.focus();
   return ready;
 }

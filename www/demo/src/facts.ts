@@ -3,13 +3,20 @@ import type { Info } from 'kinglet';
 import { el } from './dom.js';
 import { bytes, count, parameters } from './words.js';
 
+/** What a visitor should know at once, or nothing. */
+export const noticeOf = ({ device }: Info): string =>
+  device.software
+    ? `This GPU (${device.adapter}) is imitated in software: the results are right, but it is slow. The CPU is faster here.`
+    : '';
+
 /** One line for the first screen, from what the browser itself tells. */
 export function machineLine(): string {
   const cores = navigator.hardwareConcurrency;
   const cpu = cores === 1 ? 'one processor core' : `${cores} processor cores`;
+  const offers = `This browser offers ${cpu} and ${'gpu' in navigator ? '' : 'no '}WebGPU`;
   return crossOriginIsolated
-    ? `This browser offers ${cpu}; the page is isolated, so the model may use several threads.`
-    : `This browser offers ${cpu}; the page is not cross-origin isolated, so the model gets one thread and is slower.`;
+    ? `${offers}; the page is isolated, so on the CPU the model may use several threads.`
+    : `${offers}; the page is not cross-origin isolated, so on the CPU the model gets one thread and is slower.`;
 }
 
 export function showFacts(list: HTMLElement, reason: HTMLElement, info: Info): void {
@@ -19,13 +26,7 @@ export function showFacts(list: HTMLElement, reason: HTMLElement, info: Info): v
 
 function facts({ device, memory, ...info }: Info): [string, string][] {
   const rows: [string, string][] = [
-    [
-      'Runs on',
-      device.kind === 'webgpu' ? `graphics processor${device.adapter ? `, ${device.adapter}` : ''}` : 'processor',
-    ],
-    ['Threads', count(device.threads)],
-    ['Instructions', device.simd === 'relaxed' ? 'relaxed SIMD' : '128-bit SIMD'],
-    ['Isolated page', crossOriginIsolated ? 'yes' : 'no'],
+    ...(device.kind === 'webgpu' ? gpuFacts(device) : cpuFacts(device)),
     ['Name in the file', info.name || 'none'],
     ['Weights', `${parameters(info.parameters)}, ${info.quantization}`],
     ['File', bytes(info.fileBytes)],
@@ -36,6 +37,19 @@ function facts({ device, memory, ...info }: Info): [string, string][] {
   rows.push(['Build', info.build]);
   return rows;
 }
+
+const cpuFacts = ({ threads, simd }: Info['device']): [string, string][] => [
+  ['Runs on', 'CPU'],
+  ['Threads', count(threads)],
+  ['Instructions', simd === 'relaxed' ? 'relaxed SIMD' : '128-bit SIMD'],
+  ['Isolated page', crossOriginIsolated ? 'yes' : 'no'],
+];
+
+const gpuFacts = ({ adapter = '', software, features = [] }: Info['device']): [string, string][] => [
+  ['Runs on', 'GPU, by WebGPU'],
+  ['Adapter', `${adapter}${software ? ' (software)' : ''}`],
+  ['Kernels', features.join(', ') || 'without extras'],
+];
 
 const MEMORY: Record<string, string> = {
   weightsBytes: 'Weights in memory',

@@ -2,8 +2,9 @@
 // Holds at most one engine; loading another closes the one before, so that two models are never in memory at once.
 import { Kinglet, type ProgressEvent } from 'kinglet';
 import { byId } from './dom.js';
+import type { Device } from './device.js';
 import { errorBox } from './transcript.js';
-import { plainError, progress } from './words.js';
+import { plainError, processor, progress } from './words.js';
 
 export type Engine = Awaited<ReturnType<typeof Kinglet.load>>;
 export type State = 'empty' | 'loading' | 'ready';
@@ -18,6 +19,7 @@ export const DEFAULT_MODEL = {
 export interface Offer {
   name: string;
   source: string | File;
+  device: Device;
   sha256?: string;
 }
 
@@ -58,6 +60,7 @@ export class Loader {
     this.#showProgress(model.name);
     try {
       const engine = await Kinglet.load(model.source, {
+        device: model.device,
         signal: abort.signal,
         onProgress: (event) => this.#abort === abort && showProgress(event),
         ...(model.sha256 && { sha256: model.sha256 }),
@@ -69,7 +72,7 @@ export class Loader {
       this.#abort = undefined;
       this.engine = engine;
       this.name = model.name;
-      announce.textContent = `${model.name} is ready.`;
+      announce.textContent = `${model.name} is ready, on the ${processor(engine.info)}.`;
       this.#changed('ready');
       return true;
     } catch (error) {
@@ -102,6 +105,7 @@ export class Loader {
     } else {
       failure.replaceChildren(errorBox(plainError(error)));
       failure.hidden = false;
+      failure.scrollIntoView({ block: 'nearest' });
     }
   }
 
@@ -114,6 +118,7 @@ export class Loader {
 
 const PHASES: Record<ProgressEvent['phase'], string> = {
   start: 'Starting the engine',
+  check: 'Checking that the GPU computes right',
   download: '',
   finish: 'Checking the file',
   ready: 'Ready',

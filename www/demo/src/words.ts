@@ -35,6 +35,10 @@ export function progress(loaded: number, total: number | undefined, bytesPerSeco
   return parts.join(' · ');
 }
 
+/** "GPU" or "CPU". */
+export const processor = ({ device }: { device: { kind: 'webgpu' | 'cpu' } }): string =>
+  device.kind === 'webgpu' ? 'GPU' : 'CPU';
+
 /** What a visitor reads: `text` says what happened and what to do, `code` and `detail` are for a report. */
 export interface PlainError {
   text: string;
@@ -52,9 +56,10 @@ const PLAIN: Record<string, string> = {
   E_RANGE: 'The server does not answer requests for a part of a file.',
   E_QUOTA: 'There is no room left in this browser’s storage.',
   E_MEMORY: 'This model does not fit in the memory that the browser gives a page. Try a smaller one.',
-  E_GPU_UNAVAILABLE: 'This browser gives no access to a graphics processor.',
-  E_GPU_LOST: 'The graphics processor stopped answering. Try again.',
-  E_GPU_WRONG: 'This graphics processor computes wrong results, so it is not used.',
+  E_GPU_UNAVAILABLE:
+    'This page gets no GPU from this browser. Choose Automatic or CPU. For the GPU, see that hardware acceleration is on in the browser’s settings, or try a current Chrome, Edge, Safari or Firefox.',
+  E_GPU_LOST: 'The GPU stopped answering. Load the model again; if it happens again, choose CPU.',
+  E_GPU_WRONG: 'This GPU computes wrong results, so it is not used. Choose Automatic or CPU.',
   E_TEMPLATE: 'The model’s chat template could not be applied to this conversation.',
   E_CONTEXT_OVERFLOW: 'The conversation is longer than the model can hold. Start a new chat or write less.',
   E_UNSUPPORTED_FEATURE: 'This is not built yet.',
