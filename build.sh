@@ -18,13 +18,14 @@ Usage: ./build.sh VERB [ARGUMENTS]
           (arguments go to www/demo/serve.mjs: --port N, --no-isolation)
   build   the two WebAssembly binaries and the npm package, in www/pkg/dist and www/demo/dist
   pack    the npm tarball, dist/kinglet-VERSION.tgz
-  test    every test: native, TypeScript, WebAssembly in Chromium, end to end, budgets
-          (./build.sh test native types wasm e2e budgets: only the named parts)
+  test    every test: native, TypeScript, WebAssembly in Chromium, GPU (natively and in two browsers), end to end, budgets
+          (./build.sh test native types wasm gpu e2e budgets: only the named parts)
   lint    formatting, clippy (native and wasm32), TypeScript, shell scripts
   bench   decode and prefill speed of the default model in headless Chromium, through the public API
   soak    a long random use of one engine in Chromium (arguments: steps, seed)
 
-Environment: KINGLET_CACHE (tools and models; default .cache), CHROMEDRIVER, KINGLET_CHROMIUM.
+Environment: KINGLET_CACHE (tools and models; default .cache); what is not found by itself: KINGLET_CHROMIUM, CHROMEDRIVER,
+KINGLET_FIREFOX, KINGLET_GECKODRIVER, KINGLET_SWIFTSHADER and KINGLET_LAVAPIPE (Vulkan drivers, .json).
 TEXT
 }
 

@@ -4,9 +4,10 @@
 # run_tests [PARTS…]: all parts are run, also after one has failed; what failed is named at the end.
 run_tests() {
     local parts=("$@")
-    if [ "${#parts[@]}" = 0 ]; then parts=(native types wasm e2e budgets); fi
+    if [ "${#parts[@]}" = 0 ]; then parts=(native types wasm gpu e2e budgets); fi
     setup_build
     setup_test
+    if wants gpu; then setup_gpu; fi
     KEEP_GOING=1
     if wants native; then part "test: native" test_native; fi
     if wants types || wants e2e || wants budgets; then
@@ -17,6 +18,12 @@ run_tests() {
     fi
     if wants types; then part "test: TypeScript" test_types; fi
     if wants wasm; then part "test: WebAssembly in Chromium" test_wasm; fi
+    if wants gpu; then
+        part "test: GPU, SwiftShader" test_gpu_native SwiftShader "$KINGLET_SWIFTSHADER"
+        part "test: GPU, lavapipe" test_gpu_native llvmpipe "$KINGLET_LAVAPIPE"
+        part "test: GPU, Chromium" test_gpu_chromium
+        part "test: GPU, Firefox" test_gpu_firefox
+    fi
     if wants e2e; then part "test: end to end" test_e2e; fi
     if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs; fi
 }
@@ -27,9 +34,18 @@ wants() {
     return 1
 }
 
+# Files of tests that need an adapter are named gpu_….
 test_native() {
-    cargo nextest run --no-fail-fast
+    cargo nextest run --no-fail-fast -E 'not binary(/^gpu_/)'
     cargo test --doc --quiet
+}
+
+# test_gpu_native ADAPTER DRIVER: the native tests on a GPU, on that Vulkan driver only; the adapter's name has to hold ADAPTER.
+test_gpu_native() {
+    export VK_DRIVER_FILES=$2 KINGLET_EXPECT_ADAPTER=$1
+    quiet_vulkan
+    cargo nextest run --no-capture -E 'binary(gpu_adapter)'
+    cargo nextest run --no-fail-fast -E 'binary(/^gpu_/) - binary(gpu_adapter)'
 }
 
 test_types() {
@@ -37,16 +53,44 @@ test_types() {
     node --test www/demo/test/
 }
 
-# On plain stable without build-std, hence without threads; the thread pool is tested end to end. wasm-pack builds with the
-# dev profile and then tests with the test profile: made equal, everything is compiled once.
+# Without the tests of the GPU, which are the gpu part's.
 test_wasm() {
-    local log=target/wasm-test/last-run.log
-    mkdir -p target/wasm-test
-    CARGO_PROFILE_DEV_OPT_LEVEL=2 WASM_BINDGEN_TEST_TIMEOUT=300 CARGO_TARGET_DIR=target/wasm-test \
-        wasm-pack test --headless --chrome --mode no-install --chromedriver "$CHROMEDRIVER" 2>&1 | tee "$log"
-    if grep -q 'so skipping' "$log"; then die "wasm-pack has skipped tests (see above)"; fi
-    note "$(awk '/^test result: ok/ { n += $4 } END { print n }' "$log") tests have run in Chromium"
+    local file tests=()
+    for file in tests/*.rs; do
+        [ "$file" = tests/wasm_gpu.rs ] || tests+=(--test "$(basename "$file" .rs)")
+    done
+    wasm_pack_test Chrome "$CHROMEDRIVER" "${tests[@]}"
 }
+
+# Chromium's flags and Firefox's preferences are in webdriver.json.
+test_gpu_chromium() {
+    quiet_vulkan
+    wasm_pack_test Chrome "$CHROMEDRIVER" --test wasm_gpu -- --nocapture
+}
+test_gpu_firefox() {
+    quiet_vulkan
+    VK_DRIVER_FILES=$KINGLET_LAVAPIPE GECKODRIVER_ARGS="--binary=$KINGLET_FIREFOX" \
+        wasm_pack_test Firefox "$KINGLET_GECKODRIVER" --test wasm_gpu -- --nocapture
+}
+
+# wasm_pack_test Chrome|Firefox DRIVER TESTS…: on plain stable without build-std, hence without threads; the thread pool is tested
+# end to end. wasm-pack builds with the dev profile and then tests with the test profile: made equal, everything is compiled
+# once. It takes the browser whose driver it finds first in the environment, whatever it was asked for.
+wasm_pack_test() {
+    local browser=$1 driver=$2 log=target/wasm-test/last-run.log option
+    shift 2
+    case $browser in Chrome) option=chromedriver ;; *) option=geckodriver ;; esac
+    mkdir -p target/wasm-test
+    CARGO_PROFILE_DEV_OPT_LEVEL=2 WASM_BINDGEN_TEST_TIMEOUT=600 CARGO_TARGET_DIR=target/wasm-test \
+        env -u CHROMEDRIVER -u GECKODRIVER \
+        wasm-pack test --headless "--${browser,,}" "--$option" "$driver" --mode no-install "$@" 2>&1 | tee "$log"
+    grep -q "Running headless tests in $browser" "$log" || die "the tests have not run in $browser (see above)"
+    if grep -q 'so skipping' "$log"; then die "wasm-pack has skipped tests (see above)"; fi
+    note "$(awk '/^test result: ok/ { n += $4 } END { print n }' "$log") tests have run in $browser"
+}
+
+# Vulkan's loader complains where there is no such folder, once per device.
+quiet_vulkan() { export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}; }
 
 test_e2e() {
     KINGLET_MODELS=$KINGLET_CACHE/models node --test --test-concurrency=1 --test-timeout=900000 tests/e2e/*.test.mjs

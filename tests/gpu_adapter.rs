@@ -8,6 +8,10 @@ use common::{gpu_route, task::block_on};
 #[test]
 fn an_adapter_computes() {
     let adapter = block_on(gpu_route::adapter());
-    println!("{}", gpu_route::describe(&adapter));
+    let name = gpu_route::describe(&adapter);
+    println!("{name}");
+    if let Ok(expected) = std::env::var("KINGLET_EXPECT_ADAPTER") {
+        assert!(name.contains(&expected), "{name}, expected {expected}");
+    }
     block_on(gpu_route::prove(&adapter));
 }
