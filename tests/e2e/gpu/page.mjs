@@ -1,0 +1,94 @@
+// What the end-to-end tests of WebGPU share: the browser with its software GPU, a site with the package as build.sh has left it
+// and the committed small model, and pages that are watched.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { openSite } from '../site.mjs';
+
+export const folder = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+
+/** Chromium with SwiftShader as its GPU: subgroups of 4, no f16. */
+export const GPU_ARGS = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+
+const PAGE = `<!doctype html><title>kinglet on WebGPU</title><script type="module">
+import * as kinglet from '/kinglet/index.js';
+globalThis.kinglet = kinglet;
+</script>`;
+
+/** A site with the package under /kinglet/, the watched worker beside its own, and the model at /model.gguf. */
+export async function openGpuSite(options = {}) {
+  const site = await openSite({ mounts: { '/kinglet/': folder('www/pkg/dist') }, isolated: true, ...options });
+  const answer = (path, type, body) =>
+    site.answers.set(path, (response) =>
+      response.writeHead(200, { 'content-type': type, 'content-length': body.length }).end(body),
+    );
+  answer('/index.html', 'text/html', Buffer.from(PAGE));
+  answer('/model.gguf', 'application/octet-stream', readFileSync(folder('tests/models/stories260K.gguf')));
+  for (const name of ['watch.js', 'worker.js'])
+    answer(
+      `/kinglet/${name === 'worker.js' ? 'watched.js' : name}`,
+      'text/javascript',
+      readFileSync(folder(`tests/e2e/gpu/${name}`)),
+    );
+  return site;
+}
+
+/**
+ * Opens a page, runs `visit(page)`, and holds that nothing was complained of, in the page or in the watched worker, save what
+ * `expected` names.
+ */
+export async function visiting(browser, site, visit, { expected = [], url = `${site.url}/index.html` } = {}) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const problems = [];
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
+  });
+  page.on('pageerror', (error) => problems.push(String(error)));
+  await page.addInitScript(prepare);
+  try {
+    await page.goto(url);
+    await page.waitForFunction('globalThis.kinglet', null, { timeout: 20_000 });
+    const value = await visit(page);
+    for (const worker of page.workers().filter(isWatched))
+      problems.push(...(await worker.evaluate('gpuWatch.problems')));
+    assert.deepEqual(
+      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
+      [],
+    );
+    return value;
+  } finally {
+    await context.close();
+  }
+}
+
+const isWatched = (worker) => new URL(worker.url()).pathname === '/kinglet/watched.js';
+
+/** The watched worker of the engine that runs in this page. */
+export function workerOf(page) {
+  const [worker, ...others] = page.workers().filter(isWatched);
+  assert.ok(worker && others.length === 0, `${1 + others.length} watched workers`);
+  return worker;
+}
+
+/** What the watched worker has seen so far. */
+export const seen = (page) =>
+  workerOf(page).evaluate(() => {
+    const { made, live, submits, dispatches, altered, problems } = gpuWatch;
+    return structuredClone({ made, live, submits, dispatches, altered, problems });
+  });
+
+/** In the page, before its own script: loading with faults, and what tests use to look at errors. */
+function prepare() {
+  globalThis.load = (device, faults = '', more = {}) =>
+    globalThis.kinglet.Kinglet.load('/model.gguf', { device, workerUrl: `/kinglet/watched.js${faults}`, ...more });
+  globalThis.caught = async (work) => {
+    try {
+      await work();
+      return { code: 'nothing was thrown' };
+    } catch (error) {
+      return { name: error?.name, code: error?.code, message: error?.message, details: error?.details };
+    }
+  };
+  new BroadcastChannel('gpu-watch').onmessage = ({ data }) => (globalThis.buffers = data);
+}
