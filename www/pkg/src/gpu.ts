@@ -71,7 +71,7 @@ function factsOf(adapter: GPUAdapter): AdapterFacts {
   const { vendor, architecture, device, description } = info;
   const names = [vendor, architecture, device, description];
   return {
-    name: description || [vendor, architecture || device].filter(Boolean).join(' ') || 'a GPU without a name',
+    name: description || [vendor, architecture || device].filter(Boolean).join(' ') || 'unnamed adapter',
     // Until 2025 the adapter itself said it.
     software:
       info.isFallbackAdapter === true ||

@@ -33,7 +33,7 @@ describe('what is seen of an adapter', () => {
   test('its name, as much as the browser tells', async () => {
     assert.equal((await look({ vendor: 'nvidia', architecture: 'ampere' })).name, 'nvidia ampere');
     assert.equal((await look({ vendor: 'x', description: 'ACME Rocket 9000' })).name, 'ACME Rocket 9000');
-    assert.equal((await look({})).name, 'a GPU without a name');
+    assert.equal((await look({})).name, 'unnamed adapter');
   });
 
   test('whether it is software: by its flag, old or new, or by any of its names', async () => {
