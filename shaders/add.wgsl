@@ -1,15 +1,16 @@
-// out = a + b, all [T, WIDTH].
+// out = a + b, all [rows, WIDTH].
 
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<Lane>;
+@group(0) @binding(1) var<storage, read> b: array<Lane>;
+@group(0) @binding(2) var<storage, read_write> out: array<Lane>;
 
 override WIDTH: u32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if id.x < step.n_rows * WIDTH {
-    out[id.x] = a[id.x] + b[id.x];
+  let n = WIDTH / LANE_LEN;
+  if id.x < n {
+    let i = id.y * n + id.x;
+    out[i] = a[i] + b[i];
   }
 }

@@ -1,30 +1,49 @@
 // out[t] = SCALE · row(t): a row of the table, or of the step's embeddings. out: [T, WIDTH]. One invocation per block of 32.
+//
+// A table over the binding limit comes in shards of rows, one dispatch each, which leaves the rows of the others alone; the
+// first shard's takes the rows that start from an embedding too.
 
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> rows: array<Row>;
-@group(0) @binding(2) var<storage, read> quants: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> embeddings: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> rows: array<Row>;
+@group(0) @binding(1) var<storage, read> embeddings: array<Lane>;
+@group(0) @binding(2) var<storage, read_write> out: array<Lane>;
+@group(0) @binding(3) var<storage, read> quants: array<vec4<u32>>;
+//#if SCALES
+@group(0) @binding(4) var<storage, read> scales: array<u32>;
+//#endif
 
 override WIDTH: u32;
 // blocks per row
 override BLOCKS: u32;
 override SCALE: f32;
+// rows of the table that are in the shard
+override FIRST_ROW: u32;
+override N_ROWS: u32;
+
+const LANES_PER_BLOCK = 32u / LANE_LEN;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if id.x >= BLOCKS || id.y >= step.n_rows {
+  let row = rows[id.y];
+  if id.x >= BLOCKS {
     return;
   }
-  let row = rows[id.y];
-  let first = id.x * 32u;
-  let n = min(32u, WIDTH - first);
-  var weights = block_weights(row.input * BLOCKS + id.x);
-  for (var i = 0u; i < n; i++) {
-    var x = weights[i / 4u][i % 4u];
-    if row.kind == 1u {
-      x = embeddings[row.input * WIDTH + first + i];
+  let first = id.x * LANES_PER_BLOCK;
+  let n = min(LANES_PER_BLOCK, WIDTH / LANE_LEN - first);
+  let out_first = id.y * (WIDTH / LANE_LEN) + first;
+  if row.kind == 1u {
+    if FIRST_ROW == 0u {
+      for (var i = 0u; i < n; i++) {
+        out[out_first + i] = SCALE * embeddings[row.input * (WIDTH / LANE_LEN) + first + i];
+      }
     }
-    out[id.y * WIDTH + first + i] = SCALE * x;
+  } else if row.input >= FIRST_ROW && row.input - FIRST_ROW < N_ROWS {
+    var weights = block_weights((row.input - FIRST_ROW) * BLOCKS + id.x);
+    for (var i = 0u; i < n; i++) {
+      //#if VEC4
+      out[out_first + i] = SCALE * weights[i];
+      //#else
+      out[out_first + i] = SCALE * weights[i / 4u][i % 4u];
+      //#endif
+    }
   }
 }

@@ -10,7 +10,7 @@ use crate::sample::Candidate;
 /// Most logits that may be asked for.
 pub(super) const MOST: usize = 128;
 /// Room for ties beyond what was asked for.
-const SLACK: usize = 32;
+pub(super) const SLACK: usize = 32;
 /// Length of a row's results, bytes.
 pub(super) const STRIDE_BYTES: u64 = (HEADER_BYTES + 8 * (MOST + SLACK)) as u64;
 const HEADER_BYTES: usize = 16;

@@ -2,7 +2,7 @@
 //! it, `record` turns it into commands.
 
 use super::shader::{Name, Shader};
-use crate::plan::BufferId;
+use crate::plan::{BufferId, Rope};
 
 /// One dispatch.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,8 @@ pub enum Operand {
     Plane(usize),
     /// Keys and values of a layer.
     Cache(usize),
+    /// The frequencies of a rotation: an index into [`Lowered::ropes`].
+    Frequencies(usize),
     /// The best logits of the outputs.
     Best,
 }
@@ -75,6 +77,8 @@ pub struct Lowered {
     pub best: Vec<Dispatch>,
     /// Lengths of the buffers that only lowering knows of, f32 elements.
     pub scratch: Vec<usize>,
+    /// The rotations, each once.
+    pub ropes: Vec<Rope>,
 }
 
 impl Dispatch {

@@ -20,6 +20,7 @@ mod pipelines;
 mod prepared;
 mod readback;
 mod results;
+mod rope;
 pub mod shader;
 pub mod step;
 mod weights;
@@ -35,6 +36,7 @@ use self::{
     prepared::{Prepared, Shared},
     readback::{Readback, Ticket},
     results::{Results, Sources},
+    rope::Factors,
     weights::Weights,
 };
 use crate::{
@@ -50,6 +52,7 @@ pub struct Gpu {
     context: Rc<Context>,
     weights: Weights,
     cache: Cache,
+    factors: Factors,
     plans: Vec<Prepared>,
     readback: Readback,
     flight: Option<Flight>,
@@ -87,6 +90,7 @@ impl Gpu {
         Self {
             weights: Weights::new(context.clone()),
             cache: Cache::new(context.clone(), geometry),
+            factors: Factors::default(),
             plans: vec![],
             readback: Readback::new(context.clone()),
             flight: None,
@@ -102,7 +106,8 @@ impl Gpu {
     }
 
     fn shared(&self) -> Shared<'_> {
-        Shared { context: &self.context, weights: &self.weights, cache: &self.cache, forms: self.context.forms() }
+        let Self { context, weights, cache, factors, .. } = self;
+        Shared { context, weights, cache, factors, forms: context.forms() }
     }
 
     /// Records the step and hands it over.
@@ -155,10 +160,12 @@ impl Gpu {
 
 impl Executor for Gpu {
     fn create_weight(&mut self, id: WeightId, spec: &WeightSpec) -> Result<()> {
+        self.factors.create(id, spec);
         self.weights.create(id, spec)
     }
 
     fn write_weight(&mut self, id: WeightId, bytes: &[u8]) -> Result<()> {
+        self.factors.write(id, bytes);
         self.weights.write(id, bytes)
     }
 
@@ -196,9 +203,9 @@ impl Executor for Gpu {
         }
         self.context.health()?;
         step.check(&self.prepared(slot)?.plan, self.cache.n_pages())?;
-        let Self { context, weights, cache, .. } = self;
+        let Self { context, weights, cache, factors, .. } = self;
         let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
-        prepared.refresh(Shared { context, weights, cache, forms: context.forms() }, step)?;
+        prepared.refresh(Shared { context, weights, cache, factors, forms: context.forms() }, step)?;
         let want = match step.want {
             Want::Best(n) if n > best::MOST => Want::All,
             want => want,
@@ -230,6 +237,9 @@ impl Executor for Gpu {
     }
 
     fn ready(&self) -> Signal {
+        if let Some(reading) = self.cache.reading() {
+            return reading;
+        }
         self.flight.as_ref().map_or_else(Signal::raised, |f| f.signal.clone())
     }
 

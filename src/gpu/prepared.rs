@@ -12,12 +12,13 @@ use super::{
     forms::Forms,
     lower::lower,
     pipelines::pipeline,
+    rope::Factors,
     step::Regions,
     weights::Weights,
 };
 use crate::{
     error::{Error, Result},
-    plan::{Op, Plan, Step, Want},
+    plan::{Op, Plan, Rope, Step, Want},
 };
 
 /// Pages that the step's buffer has room for at first.
@@ -31,6 +32,9 @@ pub(super) struct Prepared {
     /// Candidates of the outputs, see `best`.
     best: Buffer,
     embeddings: Buffer,
+    /// By [`Operand::Frequencies`].
+    frequencies: Vec<Buffer>,
+    frequencies_are_there: bool,
     regions: Regions,
     step: Buffer,
     commands: Vec<Command>,
@@ -57,25 +61,29 @@ pub(super) struct Shared<'a> {
     pub(super) context: &'a Rc<Context>,
     pub(super) weights: &'a Weights,
     pub(super) cache: &'a Cache,
+    pub(super) factors: &'a Factors,
     pub(super) forms: Forms,
 }
 
 impl Prepared {
     pub(super) fn new(shared: Shared<'_>, plan: Arc<Plan>) -> Result<Self> {
-        let Shared { context, weights, forms, cache } = shared;
-        let lowered = lower(&plan, weights, forms)?;
+        let Shared { context, weights, forms, cache, .. } = shared;
+        let lowered = lower(&plan, weights, cache.geometry(), forms)?;
         let buffers = Buffers::new(context, &plan, &lowered);
         let regions = Regions::new(plan.rows.max(), plan.max_outputs, FIRST_PAGES);
         let best_bytes = plan.max_outputs as u64 * super::best::STRIDE_BYTES;
         let embedding_bytes = 4 * (plan.rows.max() * embedding_width(&plan)) as u64;
         let input = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let (step, best, embeddings) =
+        let frequencies_bytes = |rope: &Rope| 8 * (rope.dims / 2) as u64;
+        let (step, best, embeddings, frequencies) =
             context.guarded(&plan.name, best_bytes + embedding_bytes + regions.n_bytes() as u64, || {
                 let best_usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+                let frequencies = lowered.ropes.iter().map(frequencies_bytes);
                 (
                     step_buffer(context, &regions),
                     context.buffer("best", best_bytes, best_usage),
                     context.buffer("embeddings", embedding_bytes, input),
+                    frequencies.map(|n_bytes| context.buffer("frequencies", n_bytes, input)).collect(),
                 )
             });
         let made_for = (forms, cache.generation());
@@ -86,6 +94,8 @@ impl Prepared {
             buffers,
             best,
             embeddings,
+            frequencies,
+            frequencies_are_there: false,
             regions,
             step,
             commands,
@@ -98,10 +108,18 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Makes what is out of date anew: commands for other forms or a larger cache, room for more pages.
+    /// Makes what is out of date anew: commands for other forms or a larger cache, room for more pages; at the first step the
+    /// frequencies, whose factors have come by now.
     pub(super) fn refresh(&mut self, shared: Shared<'_>, step: &Step<'_>) -> Result<()> {
         if self.made_for.0 != shared.forms {
             *self = Self::new(shared, self.plan.clone())?;
+        }
+        if !self.frequencies_are_there {
+            for (rope, buffer) in self.lowered.ropes.iter().zip(&self.frequencies) {
+                let frequencies = shared.factors.frequencies(rope)?;
+                shared.context.queue().write_buffer(buffer, 0, bytemuck::cast_slice(&frequencies));
+            }
+            self.frequencies_are_there = true;
         }
         let n_pages: usize = step.sequences.iter().map(|s| s.len()).sum();
         let more_pages = n_pages > self.regions.max_pages;
@@ -161,7 +179,8 @@ impl Prepared {
     }
 
     pub(super) fn n_bytes(&self) -> u64 {
-        self.buffers.n_bytes() + self.best.size() + self.embeddings.size() + self.step.size()
+        let frequencies = self.frequencies.iter().map(|b| b.size()).sum::<u64>();
+        self.buffers.n_bytes() + self.best.size() + self.embeddings.size() + self.step.size() + frequencies
     }
 
     /// Makes the pipelines and bind groups.
@@ -233,6 +252,7 @@ impl Prepared {
             Operand::Scratch(index) => whole(self.buffers.scratch(index)),
             Operand::Plane(plane) => whole(shared.weights.buffer(plane)),
             Operand::Cache(layer) => whole(shared.cache.buffer(layer)),
+            Operand::Frequencies(index) => whole(self.frequencies.get(index).map(|b| &**b)),
         };
         binding.ok_or_else(|| Error::internal(format!("{}: there is no {operand:?}", self.plan.name)))
     }

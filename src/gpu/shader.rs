@@ -2,7 +2,7 @@
 //! numbers are `override` constants of the pipeline, not part of the text.
 //!
 //! ```text
-//! (enable …)  common.wgsl  formats/FORMAT.wgsl  kv/FORMAT.wgsl  activation.wgsl  KERNEL.wgsl
+//! (enable …)  common.wgsl  formats/FORMAT.wgsl  kv/FORMAT.wgsl kv/pages.wgsl  what the kernel shares with others  KERNEL.wgsl
 //! ```
 //! Lines `//#if FLAG`, `//#else`, `//#endif` choose between texts where bindings, the length of a private array or a language
 //! feature differ.
@@ -23,7 +23,16 @@ pub enum Dialect {
 #[expect(missing_docs, reason = "named like the files")]
 pub enum Kernel {
     Add,
+    Attention,
+    AttentionPrefill,
+    Best,
+    BlockBest,
     Embed,
+    Glu,
+    KvWrite,
+    Norm,
+    Rope,
+    RopeKv,
     SelectRows,
 }
 
@@ -32,7 +41,16 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
             Self::Add => "add",
+            Self::Attention => "attention",
+            Self::AttentionPrefill => "attention_prefill",
+            Self::Best => "best",
+            Self::BlockBest => "block_best",
             Self::Embed => "embed",
+            Self::Glu => "glu",
+            Self::KvWrite => "kv_write",
+            Self::Norm => "norm",
+            Self::Rope => "rope",
+            Self::RopeKv => "rope_kv",
             Self::SelectRows => "select_rows",
         }
     }
@@ -50,8 +68,32 @@ impl Kernel {
     fn text(self) -> &'static str {
         match self {
             Self::Add => include_str!("../../shaders/add.wgsl"),
+            Self::Attention => include_str!("../../shaders/attention.wgsl"),
+            Self::AttentionPrefill => include_str!("../../shaders/attention_prefill.wgsl"),
+            Self::Best => include_str!("../../shaders/best.wgsl"),
+            Self::BlockBest => include_str!("../../shaders/block_best.wgsl"),
             Self::Embed => include_str!("../../shaders/embed.wgsl"),
+            Self::Glu => include_str!("../../shaders/glu.wgsl"),
+            Self::KvWrite => include_str!("../../shaders/kv_write.wgsl"),
+            Self::Norm => include_str!("../../shaders/norm.wgsl"),
+            Self::Rope => include_str!("../../shaders/rope.wgsl"),
+            Self::RopeKv => include_str!("../../shaders/rope_kv.wgsl"),
             Self::SelectRows => include_str!("../../shaders/select_rows.wgsl"),
+        }
+    }
+
+    /// What it shares with other kernels.
+    fn parts(self) -> &'static [&'static str] {
+        const LANES: &str = include_str!("../../shaders/lanes.wgsl");
+        const ACTIVATION: &str = include_str!("../../shaders/activation.wgsl");
+        const ROTATION: &str = include_str!("../../shaders/rotation.wgsl");
+        const ORDERED: &str = include_str!("../../shaders/ordered.wgsl");
+        match self {
+            Self::Add | Self::Embed | Self::Norm | Self::SelectRows => &[LANES],
+            Self::Glu => &[LANES, ACTIVATION],
+            Self::Rope | Self::RopeKv => &[ROTATION],
+            Self::Best | Self::BlockBest => &[ORDERED],
+            Self::Attention | Self::AttentionPrefill | Self::KvWrite => &[],
         }
     }
 }
@@ -128,9 +170,11 @@ impl Shader {
             Some(include_str!("../../shaders/common.wgsl")),
             self.format.and_then(format_text),
             self.kv.and_then(kv_text),
+            self.kv.map(|_| include_str!("../../shaders/kv/pages.wgsl")),
             Some(self.kernel.text()),
         ];
-        parts.into_iter().flatten().for_each(|part| self.append(part, &mut text));
+        let parts = parts.into_iter().flatten().chain(self.kernel.parts().iter().copied());
+        parts.for_each(|part| self.append(part, &mut text));
         text
     }
 
@@ -165,6 +209,9 @@ fn format_text(name: Name) -> Option<&'static str> {
 }
 
 fn kv_text(name: Name) -> Option<&'static str> {
-    let _ = name;
-    None
+    Some(match name {
+        "f16" => include_str!("../../shaders/kv/f16.wgsl"),
+        "f32" => include_str!("../../shaders/kv/f32.wgsl"),
+        _ => return None,
+    })
 }

@@ -1,48 +1,63 @@
 //! From a plan's operations to dispatches: one function per operation, in the file of its kind. Pure: looks up where weights
 //! are and which forms are in use, creates nothing.
 
+mod attention;
+mod best;
 mod rows;
 
+use self::attention::RopeKv;
 use super::{
-    dispatch::{Dispatch, Lowered, Operand},
+    dispatch::{Dispatch, Extent, Lowered, Operand},
     forms::Forms,
     weights::Weights,
 };
 use crate::{
     error::{Error, Result},
-    plan::{BufferId, Op, Plan},
+    kv::KvGeometry,
+    plan::{BufferId, Op, Plan, Rows},
 };
+
+/// The largest head that attention takes.
+pub(super) const MAX_HEAD_SIZE: usize = 256;
 
 /// What the functions of this module work on.
 pub(super) struct Lowering<'a> {
     plan: &'a Plan,
     weights: &'a Weights,
+    geometry: &'a KvGeometry,
     forms: Forms,
     lowered: Lowered,
 }
 
 /// Lowers a plan whose weights have their places.
-pub(super) fn lower(plan: &Plan, weights: &Weights, forms: Forms) -> Result<Lowered> {
-    let mut lowering = Lowering { plan, weights, forms, lowered: Lowered::default() };
+pub(super) fn lower(plan: &Plan, weights: &Weights, geometry: &KvGeometry, forms: Forms) -> Result<Lowered> {
+    let mut lowering = Lowering { plan, weights, geometry, forms, lowered: Lowered::default() };
     for (i, op) in plan.ops.iter().enumerate() {
         let first = lowering.lowered.dispatches.len();
         lowering.op(op)?;
         lowering.lowered.dispatches[first..].iter_mut().for_each(|d| d.op = i);
     }
+    lowering.best();
     Ok(lowering.lowered)
 }
 
 impl Lowering<'_> {
     fn op(&mut self, op: &Op) -> Result<()> {
         match op {
-            Op::Embed { table, scale, out } => self.embed(*table, *scale, *out),
+            Op::Embed { table, scale, out } => return self.embed(*table, *scale, *out),
+            Op::Norm { x, norm, out } => return self.norm(*x, norm, *out),
+            Op::MatMul(m) => return Err(Error::UnsupportedFeature { what: format!("{m:?} on the GPU") }),
+            Op::Rope { x, rope, out, .. } => self.rope(*x, rope, *out),
+            Op::KvWrite { layer, k, v } => return self.kv_write(*layer, *k, *v),
+            &Op::RopeKv { layer, heads, ref rope, q, k, v, out, .. } => {
+                return self.rope_kv(RopeKv { layer, heads, rope, q, k, v, out });
+            }
+            Op::Attention(a) => return self.attention(a),
+            Op::Glu { gate, up, activation, out } => self.glu(*gate, *up, *activation, *out),
             Op::Add { a, b, out } => self.add(*a, *b, *out),
             Op::SelectRows { x, out } => self.select_rows(*x, *out),
-            other => {
-                let _ = self.forms;
-                Err(Error::UnsupportedFeature { what: format!("{other:?} on the GPU") })
-            }
         }
+        Ok(())
     }
 
     fn push(&mut self, dispatch: Dispatch) {
@@ -54,9 +69,12 @@ impl Lowering<'_> {
         self.plan.buffers.get(id.0 as usize).map_or(0, |b| b.width)
     }
 
-    /// Most elements of a buffer in a step.
-    fn max_len(&self, id: BufferId) -> usize {
-        self.plan.max_rows(id) * self.width(id)
+    /// One workgroup per row of a buffer.
+    fn rows_of(&self, id: BufferId) -> Extent {
+        match self.plan.buffers.get(id.0 as usize).map(|b| b.rows) {
+            Some(Rows::Out) => Extent::PerOutputs(1),
+            _ => Extent::PerRows(1),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Operations on rows by themselves.
+//! Operations on rows by themselves: one workgroup or more per row.
 
 use super::Lowering;
 use crate::{
@@ -7,39 +7,89 @@ use crate::{
         dispatch::{Dispatch, Extent, Operand},
         shader::{Kernel, Shader},
     },
-    plan::BufferId,
+    plan::{Activation, BufferId, Norm, NormKind, Rope, RopeStyle},
     weights::WeightId,
 };
 
 /// Invocations of a workgroup that works element by element.
-const WORKGROUP: u32 = 64;
+pub(super) const WORKGROUP: u32 = 64;
 
 impl Lowering<'_> {
     pub(super) fn embed(&mut self, table: WeightId, scale: f32, out: BufferId) -> Result<()> {
         let (plane, format) = self.weights.plane(table)?;
         let width = self.width(out);
-        let shader = Shader::new(Kernel::Embed).format(format);
-        let operands = [Operand::Step, Operand::Rows, Operand::Plane(plane), Operand::Embeddings, out.into()];
+        let shader = lanes(Kernel::Embed, width).format(format);
+        let operands = [Operand::Rows, Operand::Embeddings, out.into(), Operand::Plane(plane)];
         let blocks = (width as u32).div_ceil(32);
         let grid = [Extent::Fixed(blocks.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
-        let dispatch = Dispatch::new(shader, &operands, grid);
-        self.push(dispatch.with("WIDTH", width as u32).with("BLOCKS", blocks).with("SCALE", scale));
+        let dispatch = Dispatch::new(shader, &operands, grid).with("WIDTH", width as u32).with("BLOCKS", blocks);
+        self.push(dispatch.with("SCALE", scale).with("FIRST_ROW", 0).with("N_ROWS", u32::MAX));
         Ok(())
     }
 
-    pub(super) fn add(&mut self, a: BufferId, b: BufferId, out: BufferId) -> Result<()> {
-        let groups = (self.max_len(out) as u32).div_ceil(WORKGROUP);
-        let grid = [Extent::Fixed(groups), Extent::Fixed(1), Extent::Fixed(1)];
-        let operands = [Operand::Step, a.into(), b.into(), out.into()];
-        self.push(Dispatch::new(Shader::new(Kernel::Add), &operands, grid).with("WIDTH", self.width(out) as u32));
+    pub(super) fn norm(&mut self, x: BufferId, norm: &Norm, out: BufferId) -> Result<()> {
+        let (weight, _) = self.weights.plane(norm.weight)?;
+        let mut operands = vec![x.into(), Operand::Plane(weight), out.into()];
+        if let Some(bias) = norm.bias {
+            operands.push(Operand::Plane(self.weights.plane(bias)?.0));
+        }
+        let width = self.width(x);
+        let shader =
+            lanes(Kernel::Norm, width).flag("LAYER", norm.kind == NormKind::Layer).flag("BIAS", norm.bias.is_some());
+        let grid = [Extent::Fixed(1), self.rows_of(x), Extent::Fixed(1)];
+        self.push(Dispatch::new(shader, &operands, grid).with("WIDTH", width as u32).with("EPS", norm.eps));
         Ok(())
     }
 
-    pub(super) fn select_rows(&mut self, x: BufferId, out: BufferId) -> Result<()> {
+    pub(super) fn add(&mut self, a: BufferId, b: BufferId, out: BufferId) {
+        let dispatch = self.lane_by_lane(Kernel::Add, &[a.into(), b.into()], out);
+        self.push(dispatch);
+    }
+
+    pub(super) fn glu(&mut self, gate: BufferId, up: BufferId, activation: Activation, out: BufferId) {
+        let dispatch = self.lane_by_lane(Kernel::Glu, &[gate.into(), up.into()], out);
+        self.push(dispatch.with("GELU", u8::from(activation == Activation::GeluTanh)));
+    }
+
+    pub(super) fn select_rows(&mut self, x: BufferId, out: BufferId) {
+        let dispatch = self.lane_by_lane(Kernel::SelectRows, &[Operand::Outputs, x.into()], out);
+        self.push(dispatch);
+    }
+
+    pub(super) fn rope(&mut self, x: BufferId, rope: &Rope, out: BufferId) {
+        let operands = [Operand::Rows, self.frequencies(rope), x.into(), out.into()];
         let width = self.width(x) as u32;
-        let grid = [Extent::Fixed(width.div_ceil(WORKGROUP)), Extent::PerOutputs(1), Extent::Fixed(1)];
-        let operands = [Operand::Step, Operand::Outputs, x.into(), out.into()];
-        self.push(Dispatch::new(Shader::new(Kernel::SelectRows), &operands, grid).with("WIDTH", width));
-        Ok(())
+        let grid = [Extent::Fixed(width.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
+        let dispatch = Dispatch::new(Shader::new(Kernel::Rope), &operands, grid).with("WIDTH", width);
+        self.push(rotating(dispatch.with("HEAD_SIZE", rope.head_size as u32), rope));
     }
+
+    /// The table of a rotation.
+    pub(super) fn frequencies(&mut self, rope: &Rope) -> Operand {
+        let ropes = &mut self.lowered.ropes;
+        let index = ropes.iter().position(|r| r == rope).unwrap_or(ropes.len());
+        if index == ropes.len() {
+            ropes.push(*rope);
+        }
+        Operand::Frequencies(index)
+    }
+
+    /// One invocation per lane of `out`, which is bound after `operands`.
+    fn lane_by_lane(&self, kernel: Kernel, operands: &[Operand], out: BufferId) -> Dispatch {
+        let width = self.width(out);
+        let n_lanes = if width.is_multiple_of(4) { width / 4 } else { width } as u32;
+        let grid = [Extent::Fixed(n_lanes.div_ceil(WORKGROUP)), self.rows_of(out), Extent::Fixed(1)];
+        let operands = [operands, &[out.into()]].concat();
+        Dispatch::new(lanes(kernel, width), &operands, grid).with("WIDTH", width as u32)
+    }
+}
+
+/// A shader on rows of this width (shaders/lanes.wgsl).
+fn lanes(kernel: Kernel, width: usize) -> Shader {
+    Shader::new(kernel).flag("VEC4", width.is_multiple_of(4))
+}
+
+/// The constants of shaders/rotation.wgsl.
+pub(super) fn rotating(dispatch: Dispatch, rope: &Rope) -> Dispatch {
+    dispatch.with("DIMS", rope.dims as u32).with("NEOX", u8::from(rope.style == RopeStyle::Neox))
 }

@@ -1,0 +1,147 @@
+// Attention of few rows: one workgroup per row and kv head, for up to four of its query heads together, so that keys and
+// values are read once for them.
+//
+// 256 positions at a time. First each invocation scores one position; the four heads are the lanes of a vector. Then the
+// positions are cut into slices, and the invocations into slices × columns (quads of a head): each has the softmax of its
+// slice to itself and gathers its column of the values, so one barrier per 256 positions is all that meets. The slices are
+// brought together at the end.
+
+@group(0) @binding(0) var<storage, read> rows: array<Row>;
+@group(0) @binding(1) var<storage, read> pages: array<u32>;
+@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> cache: array<Quad>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+
+// query heads of a kv head; how many workgroups share them; how many of them a workgroup has, at most 4
+override GROUP: u32;
+override SPLITS: u32;
+override HEADS: u32;
+// positions that a row sees, at most
+override WINDOW: u32;
+override SCALE: f32;
+// at most 64, and SLICES · HEAD_SIZE / 4 at most WORKGROUP
+override SLICES: u32;
+
+const WORKGROUP = 256u;
+const MAX_COLUMNS = 64u;
+const MAX_SLICES = 64u;
+// below every score
+const LOWEST = -1e30;
+
+// [4][MAX_COLUMNS], scaled
+var<workgroup> queries: array<vec4<f32>, 256>;
+// scores of a round and of the next [2][WORKGROUP], a head in each lane; at the end the slices' columns of two heads
+var<workgroup> scores: array<vec4<f32>, 512>;
+var<workgroup> slice_max: array<vec4<f32>, MAX_SLICES>;
+var<workgroup> slice_sum: array<vec4<f32>, MAX_SLICES>;
+
+// The scores of the heads with one position.
+fn score(page: u32, kv_head: u32, position: u32) -> vec4<f32> {
+  var s: vec4<f32>;
+  for (var c = 0u; c < HEAD_SIZE / 4u; c++) {
+    let key = unpack_quad(cache[key_place(page, kv_head, position, c)]);
+    s.x += dot(queries[c], key);
+    if HEADS > 1u {
+      s.y += dot(queries[MAX_COLUMNS + c], key);
+    }
+    if HEADS > 2u {
+      s.z += dot(queries[2u * MAX_COLUMNS + c], key);
+    }
+    if HEADS > 3u {
+      s.w += dot(queries[3u * MAX_COLUMNS + c], key);
+    }
+  }
+  return s;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) me: u32) {
+  let columns = HEAD_SIZE / 4u;
+  let kv_head = group.x / SPLITS;
+  let first_head = group.x % SPLITS * HEADS;
+  let n_heads = min(HEADS, GROUP - first_head);
+  // where the workgroup's heads begin in q and out
+  let heads_at = ((group.y * KV_HEADS + kv_head) * GROUP + first_head) * columns;
+  for (var i = me; i < n_heads * columns; i += WORKGROUP) {
+    queries[i / columns * MAX_COLUMNS + i % columns] = SCALE * q[heads_at + i];
+  }
+  workgroupBarrier();
+
+  let row = rows[group.y];
+  let end = row.position + 1u;
+  let slice = me / columns;
+  let column = me % columns;
+  var top = vec4<f32>(LOWEST);
+  var sum: vec4<f32>;
+  var acc: array<vec4<f32>, 4>;
+  var at = 0u;
+  for (var start = end - min(end, WINDOW); start < end; start += WORKGROUP) {
+    let n = min(WORKGROUP, end - start);
+    if me < n {
+      let page = pages[row.pages + (start + me) / PAGE_POSITIONS];
+      scores[at + me] = score(page, kv_head, start + me);
+    }
+    workgroupBarrier();
+    let len = (n + SLICES - 1u) / SLICES;
+    let first = min(slice * len, n);
+    let last = select(first, min(first + len, n), slice < SLICES);
+    var new_top = top;
+    for (var i = first; i < last; i++) {
+      new_top = max(new_top, scores[at + i]);
+    }
+    let shrink = exp(top - new_top);
+    top = new_top;
+    sum *= shrink;
+    acc[0] *= shrink.x;
+    acc[1] *= shrink.y;
+    acc[2] *= shrink.z;
+    acc[3] *= shrink.w;
+    for (var i = first; i < last; i++) {
+      let page = pages[row.pages + (start + i) / PAGE_POSITIONS];
+      let value = unpack_quad(cache[value_place(page, kv_head, start + i, column)]);
+      let w = exp(scores[at + i] - top);
+      sum += w;
+      acc[0] += w.x * value;
+      if HEADS > 1u {
+        acc[1] += w.y * value;
+      }
+      if HEADS > 2u {
+        acc[2] += w.z * value;
+      }
+      if HEADS > 3u {
+        acc[3] += w.w * value;
+      }
+    }
+    // The next round writes to the other half, so nobody has to wait until all have read this one.
+    at = WORKGROUP - at;
+  }
+
+  if column == 0u && slice < SLICES {
+    slice_max[slice] = top;
+    slice_sum[slice] = sum;
+  }
+  workgroupBarrier();
+  var all_top = vec4<f32>(LOWEST);
+  for (var i = 0u; i < SLICES; i++) {
+    all_top = max(all_top, slice_max[i]);
+  }
+  var all_sum: vec4<f32>;
+  for (var i = 0u; i < SLICES; i++) {
+    all_sum += slice_sum[i] * exp(slice_max[i] - all_top);
+  }
+  let share = exp(top - all_top) / all_sum;
+  for (var pair = 0u; pair < HEADS; pair += 2u) {
+    scores[me] = acc[pair] * share[pair];
+    scores[WORKGROUP + me] = acc[pair + 1u] * share[pair + 1u];
+    workgroupBarrier();
+    let head = pair + slice;
+    if slice < 2u && head < n_heads {
+      var y: vec4<f32>;
+      for (var i = 0u; i < SLICES; i++) {
+        y += scores[slice * WORKGROUP + i * columns + column];
+      }
+      out[heads_at + head * columns + column] = y;
+    }
+    workgroupBarrier();
+  }
+}

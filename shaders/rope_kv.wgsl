@@ -1,0 +1,40 @@
+// out = rotate(q); cache = rotate(k), v. q, out [T, HEADS · K]; k, v [T, G · K]. One invocation per quad of q, then of k and v.
+
+@group(0) @binding(0) var<storage, read> rows: array<Row>;
+@group(0) @binding(1) var<storage, read> pages: array<u32>;
+@group(0) @binding(2) var<storage, read> frequencies: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> q: array<f32>;
+@group(0) @binding(4) var<storage, read> k: array<f32>;
+@group(0) @binding(5) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> cache: array<Quad>;
+
+override HEADS: u32;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let row = rows[id.y];
+  let quads = HEAD_SIZE / 4u;
+  let first_k = HEADS * quads;
+  var y: vec4<f32>;
+  if id.x < first_k {
+    let e = id.x % quads * 4u;
+    let head = id.y * HEADS * HEAD_SIZE + id.x / quads * HEAD_SIZE;
+    for (var j = 0u; j < 4u; j++) {
+      y[j] = rotated(e + j, q[head + e + j], q[head + partner(e + j)], row.position);
+    }
+    out[id.y * first_k + id.x] = y;
+  } else if id.x < first_k + KV_HEADS * quads {
+    let i = id.x - first_k;
+    let kv_head = i / quads;
+    let quad = i % quads;
+    let e = quad * 4u;
+    let head = id.y * KV_HEADS * HEAD_SIZE + kv_head * HEAD_SIZE;
+    for (var j = 0u; j < 4u; j++) {
+      y[j] = rotated(e + j, k[head + e + j], k[head + partner(e + j)], row.position);
+    }
+    let page = pages[row.pages + row.position / PAGE_POSITIONS];
+    cache[key_place(page, kv_head, row.position, quad)] = pack_quad(y);
+    cache[value_place(page, kv_head, row.position, quad)] = pack_quad(v[id.y * KV_HEADS * quads + i]);
+  }
+}

@@ -1,0 +1,141 @@
+//! Attention and what writes the cache that it reads.
+
+use super::{
+    Lowering, MAX_HEAD_SIZE,
+    rows::{WORKGROUP, rotating},
+};
+use crate::{
+    error::{Error, Result},
+    gpu::{
+        dispatch::{Dispatch, Extent, Operand},
+        shader::{Kernel, Shader},
+    },
+    plan::{Attention, BufferId, Rope},
+};
+
+/// From this number of rows on they attend tile by tile.
+const MIN_TILED_ROWS: usize = 9;
+/// Elements of a head that are read together.
+const QUAD: usize = 4;
+
+/// Numbers of attention.wgsl.
+mod few_rows {
+    /// Its workgroup.
+    pub(super) const WORKGROUP: usize = 256;
+    /// Query heads that a workgroup can take together.
+    pub(super) const MAX_HEADS: usize = 4;
+    /// Slices that it can put together.
+    pub(super) const MAX_SLICES: usize = 64;
+}
+
+/// Numbers of attention_prefill.wgsl.
+mod many_rows {
+    /// Its workgroup.
+    pub(super) const WORKGROUP: usize = 128;
+    /// Quads of a head that one invocation can have.
+    pub(super) const MAX_OWN: usize = 16;
+    /// Quads of keys that fit into its workgroup memory.
+    pub(super) const TILE_QUADS: usize = 256;
+    /// Positions whose scores one invocation can have.
+    pub(super) const MAX_TILE: usize = 16;
+}
+
+/// What `Op::RopeKv` says.
+pub(super) struct RopeKv<'a> {
+    pub(super) layer: usize,
+    pub(super) heads: usize,
+    pub(super) rope: &'a Rope,
+    pub(super) q: BufferId,
+    pub(super) k: BufferId,
+    pub(super) v: BufferId,
+    pub(super) out: BufferId,
+}
+
+impl Lowering<'_> {
+    pub(super) fn kv_write(&mut self, layer: usize, k: BufferId, v: BufferId) -> Result<()> {
+        self.check_head_size()?;
+        let operands = [Operand::Rows, Operand::Pages, k.into(), v.into(), Operand::Cache(layer)];
+        let n_quads = (self.width(k) / QUAD) as u32;
+        let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
+        let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::KvWrite), &operands, grid));
+        self.push(dispatch);
+        Ok(())
+    }
+
+    pub(super) fn rope_kv(&mut self, RopeKv { layer, heads, rope, q, k, v, out }: RopeKv<'_>) -> Result<()> {
+        self.check_head_size()?;
+        let frequencies = self.frequencies(rope);
+        let cache = Operand::Cache(layer);
+        let operands = [Operand::Rows, Operand::Pages, frequencies, q.into(), k.into(), v.into(), out.into(), cache];
+        let n_quads = ((self.width(q) + self.width(k)) / QUAD) as u32;
+        let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
+        let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::RopeKv), &operands, grid));
+        self.push(rotating(dispatch.with("HEADS", heads as u32), rope));
+        Ok(())
+    }
+
+    pub(super) fn attention(&mut self, a: &Attention) -> Result<()> {
+        self.check_head_size()?;
+        let dispatch = if self.plan.rows.max() >= MIN_TILED_ROWS && self.forms.attention_tiles {
+            many_rows(a)
+        } else {
+            few_rows(a)
+        };
+        let window = a.window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
+        let dispatch = self.cached(dispatch.with("WINDOW", window).with("SCALE", a.scale));
+        self.push(dispatch);
+        Ok(())
+    }
+
+    /// With the constants of shaders/kv/.
+    fn cached(&self, dispatch: Dispatch) -> Dispatch {
+        let shader = dispatch.shader.clone().kv(self.geometry.format);
+        let (kv_heads, head_size) = (self.geometry.kv_heads as u32, self.geometry.head_size as u32);
+        Dispatch { shader, ..dispatch }.with("KV_HEADS", kv_heads).with("HEAD_SIZE", head_size)
+    }
+
+    fn check_head_size(&self) -> Result<()> {
+        let head_size = self.geometry.head_size;
+        if head_size.is_multiple_of(QUAD) && head_size <= MAX_HEAD_SIZE {
+            return Ok(());
+        }
+        let what = format!(
+            "a head size of {head_size} on the GPU (multiples of {QUAD} up to {MAX_HEAD_SIZE} are supported there)"
+        );
+        Err(Error::UnsupportedFeature { what })
+    }
+}
+
+/// A workgroup per row, kv head and share of its query heads.
+fn few_rows(a: &Attention) -> Dispatch {
+    let group = a.heads / a.kv_heads;
+    let splits = group.div_ceil(few_rows::MAX_HEADS);
+    let slices = (few_rows::WORKGROUP / (a.head_size / QUAD)).min(few_rows::MAX_SLICES);
+    let operands = [Operand::Rows, Operand::Pages, a.q.into(), Operand::Cache(a.layer), a.out.into()];
+    let grid = [Extent::Fixed((a.kv_heads * splits) as u32), Extent::PerRows(1), Extent::Fixed(1)];
+    let dispatch = Dispatch::new(Shader::new(Kernel::Attention), &operands, grid);
+    with_heads(dispatch, group, splits).with("SLICES", slices as u32)
+}
+
+/// A workgroup per tile of rows, kv head and share of its query heads.
+fn many_rows(a: &Attention) -> Dispatch {
+    let (group, columns) = (a.heads / a.kv_heads, a.head_size / QUAD);
+    let divides = |lanes: &usize| columns.is_multiple_of(*lanes) && columns / lanes <= many_rows::MAX_OWN;
+    let lanes = (1..columns).find(divides).unwrap_or(columns);
+    // A power of two, so that a tile lies in one page.
+    let tile = 1 << (many_rows::TILE_QUADS / columns).min(many_rows::MAX_TILE).ilog2();
+    let queries = many_rows::WORKGROUP / lanes;
+    let splits = group.div_ceil(queries);
+    let rows = queries / group.div_ceil(splits);
+    let operands = [Operand::Step, Operand::Rows, Operand::Pages, a.q.into(), Operand::Cache(a.layer), a.out.into()];
+    let grid = [Extent::PerRows(rows as u32), Extent::Fixed(a.kv_heads as u32), Extent::Fixed(splits as u32)];
+    let dispatch = Dispatch::new(Shader::new(Kernel::AttentionPrefill), &operands, grid);
+    with_heads(dispatch, group, splits).with("ROWS", rows as u32).with("LANES", lanes as u32).with("TILE", tile)
+}
+
+/// A kv head's query heads, shared by `splits` workgroups.
+fn with_heads(dispatch: Dispatch, group: usize, splits: usize) -> Dispatch {
+    let heads = group.div_ceil(splits);
+    let dispatch = dispatch.with("GROUP", group as u32).with("HEADS", heads as u32);
+    if dispatch.shader.kernel == Kernel::Attention { dispatch.with("SPLITS", splits as u32) } else { dispatch }
+}
