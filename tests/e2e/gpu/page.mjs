@@ -50,8 +50,9 @@ export async function visiting(browser, site, visit, { expected = [], url = `${s
     await page.goto(url);
     await page.waitForFunction('globalThis.kinglet', null, { timeout: 20_000 });
     const value = await visit(page);
-    for (const worker of page.workers().filter(isWatched))
-      problems.push(...(await worker.evaluate('gpuWatch.problems')));
+    for (const worker of page.workers().filter(isWatched)) await worker.evaluate('gpuWatch.settled()');
+    await page.waitForTimeout(50); // what a worker tells is on its way
+    problems.push(...(await page.evaluate('problems')));
     assert.deepEqual(
       problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
       [],
@@ -73,7 +74,8 @@ export function workerOf(page) {
 
 /** What the watched worker has seen so far. */
 export const seen = (page) =>
-  workerOf(page).evaluate(() => {
+  workerOf(page).evaluate(async () => {
+    await gpuWatch.settled();
     const { made, live, submits, dispatches, altered, problems } = gpuWatch;
     return structuredClone({ made, live, submits, dispatches, altered, problems });
   });
@@ -90,5 +92,9 @@ function prepare() {
       return { name: error?.name, code: error?.code, message: error?.message, details: error?.details };
     }
   };
-  new BroadcastChannel('gpu-watch').onmessage = ({ data }) => (globalThis.buffers = data);
+  globalThis.problems = [];
+  new BroadcastChannel('gpu-watch').onmessage = ({ data }) => {
+    if (data.problem) globalThis.problems.push(data.problem);
+    else globalThis.buffers = data;
+  };
 }

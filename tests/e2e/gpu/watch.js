@@ -5,12 +5,21 @@ const faults = new URLSearchParams(location.search);
 const every = (name) => Number(faults.get(name) ?? Infinity);
 
 /** What tests read, by `worker.evaluate`. */
-const watch = { made: {}, live: 0, submits: 0, dispatches: 0, altered: 0, problems: [], devices: [] };
+const watch = { made: {}, live: 0, submits: 0, dispatches: 0, altered: 0, problems: [], devices: [], settled };
 globalThis.gpuWatch = watch;
 
-/** How many buffers live: told to the page at every change, because the worker is gone when `close()` resolves. */
+/** How many buffers live, and what was wrong: told to the page at once, because the worker is gone when `close()` resolves. */
 const channel = new BroadcastChannel('gpu-watch');
 const tell = () => channel.postMessage({ made: watch.made.createBuffer, live: watch.live });
+const complain = (problem) => {
+  watch.problems.push(problem);
+  channel.postMessage({ problem });
+};
+
+/** Errors of a device come no sooner than something makes the browser talk with it. */
+async function settled() {
+  for (const { device } of watch.devices) await device.queue.onSubmittedWorkDone().catch(() => {});
+}
 
 /** Replaces a method by `(original, ...arguments)`, called on the same object. */
 function wrap(prototype, name, replacement) {
@@ -47,16 +56,16 @@ wrap(GPUBuffer.prototype, 'destroy', function (original) {
 
 wrap(GPUAdapter.prototype, 'requestDevice', async (original, ...args) => {
   const device = await original(...args);
-  device.addEventListener('uncapturederror', ({ error }) => watch.problems.push(`uncaptured: ${error.message}`));
+  device.addEventListener('uncapturederror', ({ error }) => complain(`uncaptured: ${error.message}`));
   watch.devices.push({ device, features: [...device.features], limits: args[0]?.requiredLimits });
   return device;
 });
 for (const name of ['warn', 'error'])
   wrap(console, name, (original, ...args) => {
-    watch.problems.push(`console.${name}: ${args.join(' ')}`);
+    complain(`console.${name}: ${args.join(' ')}`);
     return original(...args);
   });
-addEventListener('unhandledrejection', ({ reason }) => watch.problems.push(`unhandled: ${String(reason)}`));
+addEventListener('unhandledrejection', ({ reason }) => complain(`unhandled: ${String(reason)}`));
 
 wrap(GPUQueue.prototype, 'submit', (original, ...args) => {
   watch.submits++;
