@@ -105,6 +105,11 @@ impl Gpu {
         self.prepared(slot).map(Prepared::lowered)
     }
 
+    /// Bytes that a weight will take on the GPU, known before it comes.
+    pub fn weight_bytes(spec: &WeightSpec) -> u64 {
+        Weights::weight_bytes(spec)
+    }
+
     fn shared(&self) -> Shared<'_> {
         let Self { context, weights, cache, factors, .. } = self;
         Shared { context, weights, cache, factors, forms: context.forms() }
@@ -203,6 +208,7 @@ impl Executor for Gpu {
         }
         self.context.health()?;
         step.check(&self.prepared(slot)?.plan, self.cache.n_pages())?;
+        self.weights.check_complete(&self.prepared(slot)?.plan)?;
         let Self { context, weights, cache, factors, .. } = self;
         let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
         prepared.refresh(Shared { context, weights, cache, factors, forms: context.forms() }, step)?;

@@ -33,6 +33,7 @@ pub enum Kernel {
     Norm,
     Rope,
     RopeKv,
+    Matvec,
     SelectRows,
 }
 
@@ -51,6 +52,7 @@ impl Kernel {
             Self::Norm => "norm",
             Self::Rope => "rope",
             Self::RopeKv => "rope_kv",
+            Self::Matvec => "matvec",
             Self::SelectRows => "select_rows",
         }
     }
@@ -78,6 +80,7 @@ impl Kernel {
             Self::Norm => include_str!("../../shaders/norm.wgsl"),
             Self::Rope => include_str!("../../shaders/rope.wgsl"),
             Self::RopeKv => include_str!("../../shaders/rope_kv.wgsl"),
+            Self::Matvec => include_str!("../../shaders/matvec.wgsl"),
             Self::SelectRows => include_str!("../../shaders/select_rows.wgsl"),
         }
     }
@@ -87,10 +90,12 @@ impl Kernel {
         const LANES: &str = include_str!("../../shaders/lanes.wgsl");
         const ACTIVATION: &str = include_str!("../../shaders/activation.wgsl");
         const ROTATION: &str = include_str!("../../shaders/rotation.wgsl");
+        const PRODUCTS: &str = include_str!("../../shaders/products.wgsl");
         const ORDERED: &str = include_str!("../../shaders/ordered.wgsl");
         match self {
             Self::Add | Self::Embed | Self::Norm | Self::SelectRows => &[LANES],
             Self::Glu => &[LANES, ACTIVATION],
+            Self::Matvec => &[LANES, ACTIVATION, PRODUCTS],
             Self::Rope | Self::RopeKv => &[ROTATION],
             Self::Best | Self::BlockBest => &[ORDERED],
             Self::Attention | Self::AttentionPrefill | Self::KvWrite => &[],
@@ -125,7 +130,7 @@ impl Shader {
 
     /// Reads weights of this format.
     pub fn format(self, format: Format) -> Self {
-        Self { format: Some(format.name()), ..self }
+        Self { format: Some(format.name()), ..self }.flag("SCALES", format.scales_block_bytes() > 0)
     }
 
     /// Reads or writes a cache of this format.
@@ -168,6 +173,7 @@ impl Shader {
         }
         let parts = [
             Some(include_str!("../../shaders/common.wgsl")),
+            self.format.map(|_| include_str!("../../shaders/blocks.wgsl")),
             self.format.and_then(format_text),
             self.kv.and_then(kv_text),
             self.kv.map(|_| include_str!("../../shaders/kv/pages.wgsl")),
@@ -204,6 +210,11 @@ impl Shader {
 fn format_text(name: Name) -> Option<&'static str> {
     Some(match name {
         "F32" => include_str!("../../shaders/formats/f32.wgsl"),
+        "F16" => include_str!("../../shaders/formats/f16.wgsl"),
+        "BF16" => include_str!("../../shaders/formats/bf16.wgsl"),
+        "Q4_0" => include_str!("../../shaders/formats/q4_0.wgsl"),
+        "Q4_1" => include_str!("../../shaders/formats/q4_1.wgsl"),
+        "Q8_0" => include_str!("../../shaders/formats/q8_0.wgsl"),
         _ => return None,
     })
 }

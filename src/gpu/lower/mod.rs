@@ -3,7 +3,11 @@
 
 mod attention;
 mod best;
+mod matmul;
 mod rows;
+mod team;
+
+use std::collections::BTreeMap;
 
 use self::attention::RopeKv;
 use super::{
@@ -12,7 +16,7 @@ use super::{
     weights::Weights,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     kv::KvGeometry,
     plan::{BufferId, Op, Plan, Rows},
 };
@@ -27,11 +31,14 @@ pub(super) struct Lowering<'a> {
     geometry: &'a KvGeometry,
     forms: Forms,
     lowered: Lowered,
+    /// Scratch by what it is for.
+    shared: BTreeMap<&'static str, usize>,
 }
 
 /// Lowers a plan whose weights have their places.
 pub(super) fn lower(plan: &Plan, weights: &Weights, geometry: &KvGeometry, forms: Forms) -> Result<Lowered> {
-    let mut lowering = Lowering { plan, weights, geometry, forms, lowered: Lowered::default() };
+    let (lowered, shared) = (Lowered::default(), BTreeMap::new());
+    let mut lowering = Lowering { plan, weights, geometry, forms, lowered, shared };
     for (i, op) in plan.ops.iter().enumerate() {
         let first = lowering.lowered.dispatches.len();
         lowering.op(op)?;
@@ -46,7 +53,7 @@ impl Lowering<'_> {
         match op {
             Op::Embed { table, scale, out } => return self.embed(*table, *scale, *out),
             Op::Norm { x, norm, out } => return self.norm(*x, norm, *out),
-            Op::MatMul(m) => return Err(Error::UnsupportedFeature { what: format!("{m:?} on the GPU") }),
+            Op::MatMul(m) => return self.mat_mul(m),
             Op::Rope { x, rope, out, .. } => self.rope(*x, rope, *out),
             Op::KvWrite { layer, k, v } => return self.kv_write(*layer, *k, *v),
             &Op::RopeKv { layer, heads, ref rope, q, k, v, out, .. } => {

@@ -16,22 +16,28 @@ pub(super) const WORKGROUP: u32 = 64;
 
 impl Lowering<'_> {
     pub(super) fn embed(&mut self, table: WeightId, scale: f32, out: BufferId) -> Result<()> {
-        let (plane, format) = self.weights.plane(table)?;
         let width = self.width(out);
-        let shader = lanes(Kernel::Embed, width).format(format);
-        let operands = [Operand::Rows, Operand::Embeddings, out.into(), Operand::Plane(plane)];
-        let blocks = (width as u32).div_ceil(32);
-        let grid = [Extent::Fixed(blocks.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
-        let dispatch = Dispatch::new(shader, &operands, grid).with("WIDTH", width as u32).with("BLOCKS", blocks);
-        self.push(dispatch.with("SCALE", scale).with("FIRST_ROW", 0).with("N_ROWS", u32::MAX));
+        let table = self.weights.table(table)?;
+        let blocks = table.row_blocks as u32;
+        let mut dispatches = vec![];
+        for shard in table.shards {
+            let shader = lanes(Kernel::Embed, width).format(table.format);
+            let mut operands = vec![Operand::Rows, Operand::Embeddings, out.into(), Operand::Plane(shard.quants)];
+            operands.extend(shard.scales.map(Operand::Plane));
+            let grid = [Extent::Fixed(blocks.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
+            let dispatch = Dispatch::new(shader, &operands, grid).with("WIDTH", width as u32).with("BLOCKS", blocks);
+            let rows = [("FIRST_ROW", shard.first_row as u32), ("N_ROWS", shard.n_rows as u32)];
+            dispatches.push(rows.into_iter().fold(dispatch.with("SCALE", scale), |d, (name, n)| d.with(name, n)));
+        }
+        dispatches.into_iter().for_each(|d| self.push(d));
         Ok(())
     }
 
-    pub(super) fn norm(&mut self, x: BufferId, norm: &Norm, out: BufferId) -> Result<()> {
-        let (weight, _) = self.weights.plane(norm.weight)?;
+    pub(super) fn norm(&mut self, x: BufferId, norm: &Norm, out: impl Into<Operand>) -> Result<()> {
+        let weight = self.weights.vector(norm.weight)?;
         let mut operands = vec![x.into(), Operand::Plane(weight), out.into()];
         if let Some(bias) = norm.bias {
-            operands.push(Operand::Plane(self.weights.plane(bias)?.0));
+            operands.push(Operand::Plane(self.weights.vector(bias)?));
         }
         let width = self.width(x);
         let shader =
@@ -46,7 +52,13 @@ impl Lowering<'_> {
         self.push(dispatch);
     }
 
-    pub(super) fn glu(&mut self, gate: BufferId, up: BufferId, activation: Activation, out: BufferId) {
+    pub(super) fn glu(
+        &mut self,
+        gate: impl Into<Operand>,
+        up: impl Into<Operand>,
+        activation: Activation,
+        out: BufferId,
+    ) {
         let dispatch = self.lane_by_lane(Kernel::Glu, &[gate.into(), up.into()], out);
         self.push(dispatch.with("GELU", u8::from(activation == Activation::GeluTanh)));
     }

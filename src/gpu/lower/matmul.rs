@@ -1,0 +1,235 @@
+//! Matrix products: which parts go into one dispatch, with which epilogue, in which form.
+
+use super::{Lowering, team::Team};
+use crate::{
+    error::{Error, Result},
+    gpu::{
+        dispatch::{Dispatch, Extent, Operand},
+        shader::{Kernel, Shader},
+        weights::{Shard, Table},
+    },
+    plan::{Activation, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Part, Rows},
+    weights::WeightId,
+};
+
+/// Rows of x that matrix × vector takes at once.
+const VECTOR_ROWS: usize = 8;
+
+/// What is multiplied: rows of a buffer.
+#[derive(Clone, Copy)]
+struct Source {
+    x: Operand,
+    width: usize,
+    rows: Rows,
+    max_rows: usize,
+    /// Root mean square only: it is folded into the product.
+    norm: Option<Norm>,
+}
+
+/// A matrix and where its product goes.
+#[derive(Clone, Copy)]
+struct Target {
+    weight: WeightId,
+    bias: Option<WeightId>,
+    out: Operand,
+}
+
+/// What a dispatch does with its products.
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    /// Each goes to its own place.
+    None,
+    /// One product: `out = residual + scale · y`.
+    Add { residual: Operand, scale: f32 },
+    /// Two: `out = act(y_0) ⊙ y_1`, to the place of the first.
+    Glu(Activation),
+}
+
+impl Lowering<'_> {
+    pub(super) fn mat_mul(&mut self, m: &MatMul) -> Result<()> {
+        let source = self.source(m)?;
+        match m.epilogue {
+            Epilogue::None => {
+                for group in self.weights.groups(m)? {
+                    let parts: Vec<&Part> = group.iter().filter_map(|i| m.parts.get(*i)).collect();
+                    match parts[..] {
+                        [part] => self.part(source, part, Ending::None, part.out.into())?,
+                        _ => {
+                            let targets: Vec<Target> = parts.iter().map(|p| target(p, p.out.into())).collect();
+                            self.product(source, &targets, Ending::None)?;
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Epilogue::Add { residual, out } => {
+                let ending = Ending::Add { residual: residual.into(), scale: 1.0 };
+                m.parts.iter().try_for_each(|part| self.part(source, part, ending, out.into()))
+            }
+            Epilogue::Glu { activation, out } => self.gated(source, m, activation, out),
+        }
+    }
+}
+
+impl Lowering<'_> {
+    fn source(&mut self, m: &MatMul) -> Result<Source> {
+        let rows = self.plan.buffers.get(m.x.0 as usize).map_or(Rows::New, |b| b.rows);
+        let max_rows = self.plan.max_rows(m.x);
+        let source = Source { x: m.x.into(), width: self.width(m.x), rows, max_rows, norm: None };
+        match m.norm {
+            Some(norm) if norm.kind == NormKind::Layer => {
+                let normed = self.shared_scratch("normed", max_rows * source.width);
+                self.norm(m.x, &norm, normed)?;
+                Ok(Source { x: normed, ..source })
+            }
+            norm => Ok(Source { norm, ..source }),
+        }
+    }
+
+    /// A product with its low-rank addition, if it has one: `scale · (x · aᵀ) · bᵀ` joins what the plain product gave.
+    fn part(&mut self, source: Source, part: &Part, ending: Ending, out: Operand) -> Result<()> {
+        let Some(Lora { a, b, scale }) = part.lora else {
+            return self.product(source, &[target(part, out)], ending);
+        };
+        let (n_rows, rank) = (self.weights.table(part.weight)?.n_rows, self.weights.table(a)?.n_rows);
+        let plain = self.shared_scratch("product", source.max_rows * n_rows);
+        let low = self.shared_scratch("low rank", source.max_rows * rank);
+        self.product(source, &[target(part, plain)], ending)?;
+        self.product(source, &[Target { weight: a, bias: None, out: low }], Ending::None)?;
+        let low = Source { x: low, width: rank, norm: None, ..source };
+        self.product(low, &[Target { weight: b, bias: None, out }], Ending::Add { residual: plain, scale })
+    }
+
+    /// `out = act(gate) ⊙ up`: one dispatch where the matrices lie together, else three.
+    fn gated(&mut self, source: Source, m: &MatMul, activation: Activation, out: BufferId) -> Result<()> {
+        let groups = self.weights.groups(m)?;
+        let targets: Vec<Target> = m.parts.iter().map(|p| target(p, out.into())).collect();
+        if groups == [[0, 1]] {
+            return self.product(source, &targets, Ending::Glu(activation));
+        }
+        let [gate_part, up_part] = &m.parts[..] else { return Err(Error::internal("a gate without its pair")) };
+        let len = source.max_rows * self.width(out);
+        let (gate, up) = (self.shared_scratch("gate", len), self.shared_scratch("up", len));
+        self.part(source, gate_part, Ending::None, gate)?;
+        self.part(source, up_part, Ending::None, up)?;
+        self.glu(gate, up, activation, out);
+        Ok(())
+    }
+
+    /// One dispatch per shard of the matrices, which are one group.
+    fn product(&mut self, source: Source, targets: &[Target], ending: Ending) -> Result<()> {
+        let tables: Vec<Table<'_>> = targets.iter().map(|t| self.weights.table(t.weight)).collect::<Result<_>>()?;
+        let [first, ..] = tables[..] else { return Err(Error::internal("a product of nothing")) };
+        let biases = self.weights.biases(&targets.iter().map(|t| (t.weight, t.bias)).collect::<Vec<_>>())?;
+        let norm = source.norm.map(|norm| self.weights.vector(norm.weight)).transpose()?;
+        let mut dispatches = vec![];
+        for shard in first.shards {
+            let n_first = first.n_rows.min(shard.n_rows);
+            let n_rows = match (ending, tables.last()) {
+                (Ending::None, Some(last)) if tables.len() > 1 => last.row + last.n_rows - first.row,
+                _ => n_first,
+            };
+            let team = Team::of(self.forms, first.row_blocks, n_rows, source.max_rows);
+            let shader = shader(&source, &first, targets.len(), ending, &team).flag("BIAS", biases.is_some());
+            let mut dispatch = team.constants(Dispatch::new(shader, &[], grid(&source, &team, n_rows)), n_rows);
+            dispatch.operands = operands(&source, targets, ending, shard);
+            dispatch.operands.extend(norm.map(|plane| (4, Operand::Plane(plane))));
+            dispatch.operands.extend(biases.map(|plane| (5, Operand::Plane(plane))));
+            let dispatch = dispatch
+                .with("K", source.width as u32)
+                .with("BLOCKS", first.row_blocks as u32)
+                .with("OUTPUTS", u8::from(source.rows == Rows::Out))
+                .with("FIRST_ROW", shard.first_row as u32)
+                .with("ROW_0", first.row as u32)
+                .with("N", n_first as u32)
+                .with("WIDTH", first.n_rows as u32);
+            dispatches.push(epilogue(dispatch, &source, ending, &tables));
+        }
+        dispatches.into_iter().for_each(|d| self.push(d));
+        Ok(())
+    }
+
+    /// A buffer of at least this length that operations use for the same purpose, one after the other.
+    fn shared_scratch(&mut self, purpose: &'static str, len: usize) -> Operand {
+        let scratch = &mut self.lowered.scratch;
+        let index = *self.shared.entry(purpose).or_insert_with(|| {
+            scratch.push(0);
+            scratch.len() - 1
+        });
+        if let Some(longest) = scratch.get_mut(index) {
+            *longest = len.max(*longest);
+        }
+        Operand::Scratch(index)
+    }
+}
+
+fn target(part: &Part, out: Operand) -> Target {
+    Target { weight: part.weight, bias: part.bias, out }
+}
+
+/// What is bound, but for the vectors.
+fn operands(source: &Source, targets: &[Target], ending: Ending, shard: &Shard) -> Vec<(u32, Operand)> {
+    let out = |i: usize| targets.get(i).filter(|_| i == 0 || ending == Ending::None).map(|t| t.out);
+    let residual = match ending {
+        Ending::Add { residual, .. } => Some(residual),
+        Ending::None | Ending::Glu(_) => None,
+    };
+    let bound = [
+        (0, (source.max_rows > 1).then_some(Operand::Step)),
+        (1, Some(Operand::Plane(shard.quants))),
+        (2, shard.scales.map(Operand::Plane)),
+        (3, Some(source.x)),
+        (6, residual),
+        (7, out(0)),
+        (8, out(1)),
+        (9, out(2)),
+    ];
+    bound.into_iter().filter_map(|(binding, operand)| Some((binding, operand?))).collect()
+}
+
+/// The constants of the flags that are set.
+fn epilogue(mut dispatch: Dispatch, source: &Source, ending: Ending, tables: &[Table<'_>]) -> Dispatch {
+    if let Some(norm) = source.norm {
+        dispatch = dispatch.with("EPS", norm.eps);
+    }
+    let (first, rest) = (tables.first(), tables.get(1..).unwrap_or_default());
+    match ending {
+        Ending::None => {
+            for (table, (row, n)) in rest.iter().zip([("ROW_1", "N_1"), ("ROW_2", "N_2")]) {
+                dispatch = dispatch.with(row, table.row as u32).with(n, table.n_rows as u32);
+            }
+            dispatch
+        }
+        Ending::Add { scale, .. } => dispatch.with("SCALE", scale),
+        Ending::Glu(activation) => {
+            let up_row = rest.first().zip(first).map_or(0, |(up, gate)| up.row - gate.row);
+            dispatch.with("UP_ROW", up_row as u32).with("GELU", u8::from(activation == Activation::GeluTanh))
+        }
+    }
+}
+
+fn shader(source: &Source, table: &Table<'_>, n_parts: usize, ending: Ending, team: &Team) -> Shader {
+    let is_glu = matches!(ending, Ending::Glu(_));
+    let shader = Shader::new(Kernel::Matvec)
+        .format(table.format)
+        .flag("COUNTED", source.max_rows > 1)
+        .flag("ROWS_8", source.max_rows > 1)
+        .flag("RAGGED", !source.width.is_multiple_of(32))
+        .flag("NORM", source.norm.is_some())
+        .flag("ADD", matches!(ending, Ending::Add { .. }))
+        .flag("GLU", is_glu)
+        .flag("PARTS_2", !is_glu && n_parts >= 2)
+        .flag("PARTS_3", !is_glu && n_parts >= 3);
+    team.flags(shader)
+}
+
+/// Workgroups for the rows of the matrix, in two dimensions where one is too short; in the third, rows of x.
+fn grid(source: &Source, team: &Team, n_rows: usize) -> [Extent; 3] {
+    let [width, height] = team.grid(n_rows);
+    let each = if source.max_rows > 1 { VECTOR_ROWS as u32 } else { 1 };
+    let batches = match source.rows {
+        Rows::New => Extent::PerRows(each),
+        Rows::Out => Extent::PerOutputs(each),
+    };
+    [Extent::Fixed(width), Extent::Fixed(height), batches]
+}
