@@ -2,8 +2,8 @@
 // that calls can ask for, nothing made per token, nothing complained of, everything given back. An absent adapter fails.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { launch } from './browser.mjs';
-import { GPU_ARGS, openGpuSite, seen, visiting, workerOf } from './gpu/page.mjs';
+import { launch, SOFTWARE_GPU } from './browser.mjs';
+import { openGpuSite, seen, visiting, workerOf } from './gpu/page.mjs';
 
 const PROMPTS = ['Once upon a time', 'Lily went to the park with her', 'The big red dog'];
 const ABORT_LIMIT_MS = 100;
@@ -15,7 +15,7 @@ let site;
 
 before(async () => {
   site = await openGpuSite();
-  browser = await launch({ args: GPU_ARGS });
+  browser = await launch({ args: SOFTWARE_GPU });
 });
 
 after(async () => {

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch } from './browser.mjs';
-import { folder, GPU_ARGS } from './gpu/page.mjs';
+import { launch, SOFTWARE_GPU } from './browser.mjs';
+import { folder } from './gpu/page.mjs';
 
 const MODEL = folder('tests/models/stories260K.gguf');
 
@@ -14,7 +14,7 @@ let site;
 
 before(async () => {
   site = await serve({ mounts: { '/': folder('www/demo/dist') }, port: 0 });
-  browser = await launch({ args: GPU_ARGS });
+  browser = await launch({ args: SOFTWARE_GPU });
   bare = await launch();
 });
 

@@ -2,8 +2,8 @@
 // one that is lost while it loads or computes. 'webgpu' rejects with the code, 'auto' goes on with the CPU and says why.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { launch } from './browser.mjs';
-import { GPU_ARGS, openGpuSite, seen, visiting, workerOf } from './gpu/page.mjs';
+import { launch, SOFTWARE_GPU } from './browser.mjs';
+import { openGpuSite, seen, visiting, workerOf } from './gpu/page.mjs';
 
 const LOST_LIMIT_MS = 2_000;
 
@@ -57,7 +57,7 @@ withBrowser('a browser that gives no adapter', [], (visit) => {
 
 withBrowser(
   'a page without a secure context',
-  ['--host-resolver-rules=MAP insecure.test 127.0.0.1', ...GPU_ARGS],
+  ['--host-resolver-rules=MAP insecure.test 127.0.0.1', ...SOFTWARE_GPU],
   (visit) => {
     test("'webgpu': E_GPU_UNAVAILABLE, naming the secure context", () => {
       const url = `${site.url.replace('127.0.0.1', 'insecure.test')}/index.html`;
@@ -74,7 +74,7 @@ withBrowser(
   },
 );
 
-withBrowser('a software adapter', GPU_ARGS, (visit) => {
+withBrowser('a software adapter', SOFTWARE_GPU, (visit) => {
   let right;
   test("'auto': the CPU, for that reason, and no device is asked for", () =>
     visit(async (page) => {
@@ -93,7 +93,7 @@ withBrowser('a software adapter', GPU_ARGS, (visit) => {
       assert.equal(text, right);
     }));
 
-  const lies = { wgsl: 'a shader that computes another function', 'drop=5': 'an adapter that leaves work out' };
+  const lies = { wgsl: 'a shader that computes another function', 'drop=2': 'an adapter that leaves work out' };
   for (const [lie, what] of Object.entries(lies)) {
     test(`${what}: E_GPU_WRONG for 'webgpu'`, () =>
       visit(async (page) => {

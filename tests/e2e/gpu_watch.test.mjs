@@ -2,15 +2,15 @@
 // a buffer that is never given back.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { launch } from './browser.mjs';
-import { GPU_ARGS, openGpuSite, seen, visiting, workerOf } from './gpu/page.mjs';
+import { launch, SOFTWARE_GPU } from './browser.mjs';
+import { openGpuSite, seen, visiting, workerOf } from './gpu/page.mjs';
 
 let browser;
 let site;
 
 before(async () => {
   site = await openGpuSite();
-  browser = await launch({ args: GPU_ARGS });
+  browser = await launch({ args: SOFTWARE_GPU });
 });
 
 after(async () => {

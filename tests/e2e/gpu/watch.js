@@ -93,8 +93,8 @@ if (faults.has('hardware'))
 
 if (faults.has('wgsl'))
   wrap(GPUDevice.prototype, 'createShaderModule', (original, descriptor) => {
-    // The root of a norm is a hundredth too large: nothing that one would see in a text at once.
-    const code = descriptor.code.replaceAll('inverseSqrt(', '1.01 * inverseSqrt(');
+    // The roots of norms are a hundredth off: nothing that one would see in a text at once.
+    const code = descriptor.code.replaceAll(/\b(inverseSqrt|sqrt)\(/g, '1.01 * $1(');
     if (code !== descriptor.code) watch.altered++;
     return original({ ...descriptor, code });
   });
