@@ -4,9 +4,9 @@
 mod common;
 
 use common::tiny_llama::{TinyConfig, tiny_llama};
-use js_sys::{Array, JSON, Object, Reflect, Uint32Array};
+use js_sys::{Array, JSON, Object, Reflect, Uint32Array, futures::JsFuture};
 use kinglet::wasm::Engine;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue, convert::TryFromJsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -31,8 +31,13 @@ fn number(object: &JsValue, key: &str) -> f64 {
     get(object, key).as_f64().unwrap_or_else(|| panic!("{key} of {object:?} is no number"))
 }
 
-fn loaded() -> Engine {
-    let mut engine = Engine::new(json(r#"{"kvType":"f16","threads":2}"#)).unwrap();
+async fn create(options: &str) -> Result<Engine, JsValue> {
+    let created = JsFuture::from(Engine::create(json(options))).await?;
+    Ok(Engine::try_from_js_value(created).unwrap())
+}
+
+async fn loaded() -> Engine {
+    let mut engine = create(r#"{"device":"cpu","kvType":"f16","threads":2}"#).await.unwrap();
     let mut headers = vec![];
     for chunk in tiny_llama(&TinyConfig::default(), 1).build().chunks(5000) {
         headers.push(engine.feed(chunk).unwrap());
@@ -40,6 +45,7 @@ fn loaded() -> Engine {
     let told: Vec<_> = headers.into_iter().filter(|h| !h.is_undefined()).collect();
     assert_eq!(told.len(), 1, "the header is told once");
     assert!(number(&told[0], "fileBytes") > 50_000.0);
+    JsFuture::from(engine.check().unwrap()).await.unwrap();
     engine.finish().unwrap();
     engine
 }
@@ -57,8 +63,10 @@ fn request() -> JsValue {
 /// Runs to the end; the events as a list.
 fn events(engine: &mut Engine, request: &JsValue) -> Vec<JsValue> {
     engine.start(request.clone()).unwrap();
+    engine.nudge();
     let mut all = vec![];
     loop {
+        assert!(engine.until_ready().unwrap().is_none(), "the CPU has nothing to wait for");
         let events = engine.advance(0.0).unwrap().dyn_into::<Array>().unwrap();
         all.extend(events.iter());
         if all.last().is_some_and(|e| text(e, "type") == "end") {
@@ -72,23 +80,24 @@ fn of_type<'a>(events: &'a [JsValue], kind: &str) -> Vec<&'a JsValue> {
 }
 
 #[wasm_bindgen_test]
-fn facts_and_templates_are_plain_objects() {
-    let engine = loaded();
+async fn facts_and_templates_are_plain_objects() {
+    let engine = loaded().await;
     let info = engine.info().unwrap();
     assert!(info.is_instance_of::<Object>() && !info.is_instance_of::<js_sys::Map>());
     assert_eq!(text(&info, "quantization"), "Q8_0");
     assert_eq!((number(&info, "contextLength"), number(&info, "vocabularySize")), (256.0, 320.0));
     assert!(number(&get(&info, "memory"), "weightsBytes") > 0.0);
     assert_eq!((number(&info, "threads"), engine.pool_address()), (1.0, 0), "this build has no shared memory");
-    assert_eq!(text(&info, "simd"), "simd128");
+    assert_eq!((text(&info, "device"), text(&info, "simd")), ("cpu".into(), "simd128".into()));
+    assert!(get(&info, "adapter").is_undefined() && get(&info, "features").is_undefined());
     let template = engine.template().unwrap();
     assert_eq!(text(&template, "bosToken"), "<|im_start|>");
     assert_eq!(get(&template, "specialStrings").unchecked_into::<Array>().length(), 3);
 }
 
 #[wasm_bindgen_test]
-fn text_becomes_tokens_and_text_again() {
-    let engine = loaded();
+async fn text_becomes_tokens_and_text_again() {
+    let engine = loaded().await;
     let ids = engine.tokenize("<|im_start|>a né 🙂", true, true, None).unwrap();
     assert_eq!(ids[0], 1);
     assert_eq!(engine.detokenize(&ids).unwrap(), "<|im_start|>a né 🙂");
@@ -98,8 +107,8 @@ fn text_becomes_tokens_and_text_again() {
 }
 
 #[wasm_bindgen_test]
-fn a_generation_says_what_happened_in_plain_objects() {
-    let mut engine = loaded();
+async fn a_generation_says_what_happened_in_plain_objects() {
+    let mut engine = loaded().await;
     let all = events(&mut engine, &request());
     let echo = of_type(&all, "echo")[0];
     assert_eq!(get(echo, "ids").unchecked_into::<Array>().length(), 4);
@@ -137,8 +146,8 @@ fn a_generation_says_what_happened_in_plain_objects() {
 }
 
 #[wasm_bindgen_test]
-fn what_is_wrong_is_thrown_as_a_plain_object_and_harms_nothing() {
-    let mut engine = loaded();
+async fn what_is_wrong_is_thrown_as_a_plain_object_and_harms_nothing() {
+    let mut engine = loaded().await;
     let expected = JSON::stringify(&events(&mut engine, &request()).into_iter().collect::<Array>()).unwrap();
     let cases = [
         ("temperature", JsValue::from_f64(f64::NAN), "RangeError"),
@@ -172,15 +181,49 @@ fn what_is_wrong_is_thrown_as_a_plain_object_and_harms_nothing() {
 }
 
 #[wasm_bindgen_test]
-fn a_file_that_is_refused_stays_refused_and_another_engine_works() {
-    for options in [r#"{"kvType":"q8","threads":1}"#, r#"{"threads":1}"#, r#"{"kvType":"f16","threads":0}"#] {
-        assert!(text(&Engine::new(json(options)).err().unwrap(), "code").ends_with("Error"));
+async fn a_file_that_is_refused_stays_refused_and_another_engine_works() {
+    for (code, options) in [
+        ("TypeError", r#"{"device":"cpu","kvType":"q8","threads":1}"#),
+        ("TypeError", r#"{"device":"cpu","threads":1}"#),
+        ("TypeError", r#"{"device":"npu","kvType":"f16","threads":1}"#),
+        ("TypeError", r#"{"kvType":"f16","threads":1}"#),
+        ("RangeError", r#"{"device":"cpu","kvType":"f16","threads":0}"#),
+    ] {
+        assert_eq!(text(&create(options).await.err().unwrap(), "code"), code, "{options}");
     }
-    let mut engine = Engine::new(json(r#"{"kvType":"f32","threads":1,"contextLength":64}"#)).unwrap();
+    let mut engine = create(r#"{"device":"cpu","kvType":"f32","threads":1,"contextLength":64}"#).await.unwrap();
+    let early = JsFuture::from(engine.check().unwrap()).await.unwrap_err();
+    assert_eq!(text(&early, "message"), "the device is checked after the header");
     assert_eq!(text(&engine.info().unwrap_err(), "code"), "E_INTERNAL");
     assert_eq!(text(&engine.feed(b"<html>").unwrap_err(), "code"), "E_FILE_FORMAT");
-    for again in [engine.finish().err(), engine.info().err(), engine.advance(1.0).err(), engine.cancel().err()] {
+    for again in [
+        engine.finish().err(),
+        engine.info().err(),
+        engine.advance(1.0).err(),
+        engine.cancel().err(),
+        engine.check().err(),
+    ] {
         assert_eq!(text(&again.unwrap(), "code"), "E_FILE_FORMAT");
     }
-    assert!(loaded().start(request()).is_ok());
+    assert!(loaded().await.start(request()).is_ok());
+}
+
+const GPU: &str = r#"{"device":"webgpu","gpu":{"subgroups":false,"subgroupMinSize":4,"subgroupMaxSize":128,"f16":false},
+    "kvType":"f32","threads":1}"#;
+
+#[wasm_bindgen_test]
+async fn an_engine_on_the_gpu_is_made_and_given_back() {
+    for _ in 0..3 {
+        let mut engine = create(GPU).await.unwrap();
+        engine.nudge();
+        assert_eq!(engine.pool_address(), 0);
+        assert_eq!(text(&engine.info().unwrap_err(), "code"), "E_INTERNAL");
+        assert_eq!(text(&engine.feed(b"<html>").unwrap_err(), "code"), "E_FILE_FORMAT");
+    }
+    let odd = GPU.replace(r#""subgroups":false,"subgroupMinSize":4"#, r#""subgroups":true,"subgroupMinSize":0.5"#);
+    assert!(create(&odd).await.is_ok(), "subgroups of an unknown size are not used");
+    assert_eq!(
+        text(&create(r#"{"device":"webgpu","gpu":{},"kvType":"f16","threads":1}"#).await.err().unwrap(), "code"),
+        "TypeError"
+    );
 }

@@ -5,19 +5,24 @@
 //!      ──► data   ──► the executor, weight by weight                 ──► finish: Engine
 //! ```
 //! Everything that can be wrong with a model is said at the header, before the weights are downloaded; what only the data
-//! can show (a NaN, a missing end) is said as soon as it is seen.
+//! can show (a NaN, a missing end) is said as soon as it is seen. A GPU is checked after the header ([`Loader::check`]):
+//! without that there is no engine on it.
 
+mod check;
 mod info;
 
 pub use info::{Info, Template};
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
+
+use self::check::Verdict;
 
 use crate::{
     arch::Model,
     cpu::{Cpu, pool::Pool},
     error::{Error, Result},
     gguf::{Event, Header, Parser},
+    gpu::{self, Gpu},
     kv::{KvFormat, KvGeometry},
     plan::{Executor, MemoryReport, memory},
     reference::Reference,
@@ -36,6 +41,8 @@ const OVERHEAD_BYTES: u64 = 64 << 20;
 pub enum Device {
     /// SIMD kernels on the threads of this pool.
     Cpu(Arc<Pool>),
+    /// Compute shaders.
+    Gpu(Rc<gpu::Context>),
     /// The specification in plain loops: for tests.
     Reference,
 }
@@ -55,10 +62,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults on a device.
+    /// The defaults on a device. How much memory a GPU has, nothing says: there what cannot be had is said by
+    /// [`Loader::check`], which comes before the weights too.
     pub fn new(device: Device) -> Self {
         let address_space_bytes = if usize::BITS == 32 { 1 << 32 } else { u64::MAX };
-        let memory_limit_bytes = address_space_bytes - OVERHEAD_BYTES;
+        let memory_limit_bytes = match device {
+            Device::Gpu(_) => u64::MAX,
+            Device::Cpu(_) | Device::Reference => address_space_bytes - OVERHEAD_BYTES,
+        };
         Self { context_length: None, kv_format: KvFormat::F16, device, memory_limit_bytes }
     }
 }
@@ -81,6 +92,7 @@ pub struct Loader {
     parser: Parser,
     /// Known from the header on.
     loading: Option<Loading>,
+    verdict: Rc<Verdict>,
 }
 
 struct Loading {
@@ -92,13 +104,18 @@ struct Loading {
 impl Loader {
     /// Waits for the first byte of a file.
     pub fn new(options: Options) -> Self {
-        Self { options, parser: Parser::new(), loading: None }
+        let verdict = match options.device {
+            Device::Gpu(_) => Verdict::needed(),
+            Device::Cpu(_) | Device::Reference => Verdict::not_needed(),
+        };
+        Self { options, parser: Parser::new(), loading: None, verdict: Rc::new(verdict) }
     }
 
     /// Takes the next bytes of the file, any number. `true` once: when the header is complete and everything has been
     /// decided ([`Self::info`] is there from then on).
     pub fn feed(&mut self, bytes: &[u8]) -> Result<bool> {
-        let Self { options, parser, loading } = self;
+        self.verdict.fault()?;
+        let Self { options, parser, loading, .. } = self;
         let mut decided = false;
         parser.feed(bytes, &mut |event| match event {
             Event::Header(header) => {
@@ -114,13 +131,24 @@ impl Loader {
         Ok(decided)
     }
 
+    /// Shows that the device computes what it is told, and that it had room for everything: to be awaited once, after the
+    /// header and before [`Self::finish`]. The future holds nothing of the loader. After a failure the loader stays failed.
+    pub fn check(&mut self) -> Pin<Box<dyn Future<Output = Result<()>>>> {
+        let Some(Loading { engine, .. }) = &mut self.loading else {
+            return Box::pin(std::future::ready(Err(Error::internal("the device is checked after the header"))));
+        };
+        let (check, verdict) = (engine.session.executor().check(), self.verdict.clone());
+        Box::pin(async move { verdict.set(check.await) })
+    }
+
     /// Facts about the model, once the header is complete.
     pub fn info(&self) -> Option<&Info> {
         self.loading.as_ref().map(|l| &l.engine.info)
     }
 
-    /// Ends the file: every byte that the header promised must have come.
+    /// Ends the file: every byte that the header promised must have come, and a GPU must have been checked.
     pub fn finish(self) -> Result<Engine> {
+        self.verdict.trusted()?;
         let summary = self.parser.finish()?;
         let Some(Loading { mut engine, .. }) = self.loading else {
             return Err(Error::internal("the parser ended without a header"));
@@ -147,6 +175,9 @@ impl Loading {
         let geometry = model.kv_geometry(options.kv_format);
         let estimate = estimate(&plans, &model, &geometry, context_tokens, &options.device);
         check_memory(&estimate, context_tokens, options.memory_limit_bytes)?;
+        if let Device::Gpu(context) = &options.device {
+            check_cache(&geometry, context_tokens, context.facts())?;
+        }
 
         let mut executor = executor(&options.device, geometry)?;
         let mut used = vec![false; model.weights.len()];
@@ -201,6 +232,7 @@ fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
 fn executor(device: &Device, geometry: KvGeometry) -> Result<Box<dyn Executor>> {
     match device {
         Device::Cpu(pool) => Ok(Box::new(Cpu::new(geometry, pool.clone())?)),
+        Device::Gpu(context) => Ok(Box::new(Gpu::new(context.clone(), geometry))),
         Device::Reference => Ok(Box::new(Reference::new(geometry))),
     }
 }
@@ -208,6 +240,7 @@ fn executor(device: &Device, geometry: KvGeometry) -> Result<Box<dyn Executor>> 
 fn estimate(plans: &Plans, model: &Model, geometry: &KvGeometry, n_ctx: usize, device: &Device) -> MemoryReport {
     let weight_bytes = |spec: &WeightSpec| match device {
         Device::Cpu(_) => Cpu::weight_bytes(spec),
+        Device::Gpu(_) => Gpu::weight_bytes(spec),
         Device::Reference => spec.shape.iter().fold(4, |n: u64, d| n.saturating_mul(*d as u64)),
     };
     let plans: Vec<_> = plans.iter().map(AsRef::as_ref).collect();
@@ -223,6 +256,21 @@ fn check_memory(estimate: &MemoryReport, context_tokens: usize, limit_bytes: u64
     let what = format!(
         "this model with a context of {context_tokens} tokens (weights {weights_bytes}, cache {kv_bytes}, buffers \
          {buffers_bytes}; there are {limit_bytes})"
+    );
+    Err(Error::Memory { what, needed_bytes })
+}
+
+/// Weights are split where a binding of the GPU ends; the keys and values of a layer are not.
+fn check_cache(geometry: &KvGeometry, context_tokens: usize, facts: &gpu::Facts) -> Result<()> {
+    let layer = KvGeometry { layers: 1, ..*geometry };
+    let n_pages = KvGeometry::pages_for(context_tokens) as u64;
+    let needed_bytes = n_pages.saturating_mul(layer.page_bytes() as u64);
+    let limit_bytes = facts.binding_limit_bytes.min(facts.buffer_limit_bytes);
+    if needed_bytes <= limit_bytes {
+        return Ok(());
+    }
+    let what = format!(
+        "the cache of one layer with a context of {context_tokens} tokens (a buffer of this GPU holds {limit_bytes})"
     );
     Err(Error::Memory { what, needed_bytes })
 }

@@ -149,6 +149,12 @@ impl Drop for Buffer {
     }
 }
 
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.facts.fmt(f)
+    }
+}
+
 impl Context {
     /// Asks for a device. [`Error::GpuUnavailable`] says in words what could not be had.
     pub async fn request(request: &Request) -> Result<Rc<Self>> {

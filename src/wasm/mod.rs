@@ -4,6 +4,8 @@
 //! code `RangeError` or `TypeError` means the caller's value. One engine lives in one worker.
 
 mod pace;
+mod processor;
+mod promise;
 mod sha256;
 mod threads;
 mod types;
@@ -11,12 +13,14 @@ mod types;
 pub use sha256::Sha256;
 pub use threads::pool_worker;
 
+use js_sys::Promise;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use self::{
-    pace::Pace,
-    threads::Threads,
+    pace::{Pace, hand_over},
+    processor::Processor,
+    promise::promise,
     types::{EngineInfo, EngineOptions, GenerateEvent, GenerateRequest, PlainError, from_js, to_js},
 };
 use crate::{
@@ -31,9 +35,10 @@ type JsResult<T> = Result<T, JsValue>;
 /// A model that is loading or ready, in its worker.
 #[wasm_bindgen]
 pub struct Engine {
-    threads: Threads,
-    pace: Pace,
+    /// First, because what is in it lies on the processor.
     state: State,
+    pace: Pace,
+    processor: Processor,
 }
 
 enum State {
@@ -45,14 +50,16 @@ enum State {
 
 #[wasm_bindgen]
 impl Engine {
-    /// `options`: `{ contextLength?, kvType, threads }`.
-    #[wasm_bindgen(constructor)]
-    pub fn new(options: JsValue) -> JsResult<Self> {
+    /// A promise of an engine. `options`: `{ device: 'cpu' | 'webgpu', gpu?: { subgroups, subgroupMinSize, subgroupMaxSize },
+    /// contextLength?, kvType, threads }`.
+    pub fn create(options: JsValue) -> Promise {
         console_error_panic_hook::set_once();
-        let options: EngineOptions = from_js(options)?;
-        let threads = Threads::new(options.threads().map_err(throw)?);
-        let loader = Loader::new(options.load_options(threads.device()).map_err(throw)?);
-        Ok(Self { threads, pace: Pace::default(), state: State::Loading(Box::new(loader)) })
+        promise(async move {
+            let options: EngineOptions = from_js(options)?;
+            let processor = Processor::get(&options).await.map_err(throw)?;
+            let loader = Loader::new(options.load_options(processor.device()).map_err(throw)?);
+            Ok(Self { state: State::Loading(Box::new(loader)), pace: Pace::default(), processor }.into())
+        })
     }
 
     /// Takes the next bytes of the file. Returns facts about the model once: when its header is complete.
@@ -67,6 +74,16 @@ impl Engine {
             Ok(false) => Ok(JsValue::UNDEFINED),
             Err(error) => Err(self.fail(error)),
         }
+    }
+
+    /// Resolves when the device has shown that it computes what it is told; after the header, and before the file's end.
+    pub fn check(&mut self) -> JsResult<Promise> {
+        let check = match &mut self.state {
+            State::Loading(loader) => loader.check(),
+            State::Ready(_) => return Err(throw(Error::internal("the file has ended"))),
+            State::Failed(error) => return Err(throw(error.clone())),
+        };
+        Ok(promise(async move { check.await.map(|()| JsValue::UNDEFINED).map_err(throw) }))
     }
 
     /// Ends the file.
@@ -96,7 +113,7 @@ impl Engine {
             State::Failed(error) => return Err(throw(error.clone())),
         };
         let info = info.ok_or_else(|| throw(Error::internal("the header is not complete")))?;
-        to_js(&EngineInfo::new(info, self.threads.count()))
+        to_js(&EngineInfo::new(info, &self.processor))
     }
 
     /// What rendering a chat needs: `{ chatTemplate?, bosToken?, eosToken?, specialStrings }`.
@@ -128,12 +145,33 @@ impl Engine {
         self.ready_mut()?.0.session.start(request).map_err(throw)
     }
 
-    /// Goes on for about `budgetMs` and returns what happened.
+    /// Goes on, on the CPU for about `budgetMs`, on the GPU until there is nothing to do but to wait; returns what happened.
     pub fn advance(&mut self, budget_ms: f64) -> JsResult<JsValue> {
+        let runs_elsewhere = matches!(self.processor, Processor::Gpu(_));
         let (engine, pace) = self.ready_mut()?;
-        let events = pace.run(&mut engine.session, budget_ms).map_err(throw)?;
+        let session = &mut engine.session;
+        let events = if runs_elsewhere { hand_over(session) } else { pace.run(session, budget_ms) }.map_err(throw)?;
         let events: Vec<GenerateEvent> = events.into_iter().map(Into::into).collect();
         to_js(&events)
+    }
+
+    /// What to wait for before [`Self::advance`] can go on; `undefined` where it can at once. It holds nothing of the engine.
+    #[wasm_bindgen(js_name = ready)]
+    pub fn until_ready(&self) -> JsResult<Option<Promise>> {
+        let signal = self.ready()?.session.waiting().filter(|signal| !signal.is_raised());
+        Ok(signal.map(|signal| {
+            promise(async move {
+                signal.await;
+                Ok(JsValue::UNDEFINED)
+            })
+        }))
+    }
+
+    /// Makes a browser look whether the GPU is done.
+    pub fn nudge(&self) {
+        if let Processor::Gpu(context) = &self.processor {
+            context.nudge();
+        }
     }
 
     /// Gives up the generation in progress; the next one works.
@@ -144,7 +182,7 @@ impl Engine {
     /// What [`pool_worker`] wants, 0 where there are no threads.
     #[wasm_bindgen(js_name = poolAddress)]
     pub fn pool_address(&self) -> usize {
-        self.threads.address()
+        self.processor.pool_address()
     }
 
     fn ready(&self) -> JsResult<&engine::Engine> {

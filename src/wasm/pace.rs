@@ -1,4 +1,7 @@
-//! How many operations make up a slice of so many milliseconds: measured, because a phone and a workstation differ by a
+//! How much of a generation is run before JavaScript gets its turn again.
+//!
+//! On a device a step is handed over whole, and the turn is over when everything is pending ([`hand_over`]). On the CPU
+//! [`Pace`] says how many operations make up a slice of so many milliseconds: measured, because a phone and a workstation differ by a
 //! factor of thirty, and a row of prefill and a row of decoding by another.
 
 use wasm_bindgen::JsCast;
@@ -16,6 +19,15 @@ const MAX_SLICE_MS: f64 = 50.0;
 const LOOKS_PER_SLICE: f64 = 4.0;
 /// A clock may be coarse (0.1 ms in some browsers): shorter spans say nothing.
 const SHORTEST_SPAN_MS: f64 = 0.5;
+
+/// Runs the session until all that is left is waiting for a device.
+pub(super) fn hand_over(session: &mut Session) -> Result<Vec<Event>> {
+    let mut events = vec![];
+    while session.is_busy() && session.waiting().is_none_or(|signal| signal.is_raised()) {
+        events.append(&mut session.advance(usize::MAX)?);
+    }
+    Ok(events)
+}
 
 /// The speed of this machine, as seen lately.
 #[derive(Debug, Default)]
@@ -37,9 +49,6 @@ impl Pace {
             let rows = session.step_rows();
             let expected_ms = rows.zip(self.unit_ms).map_or(0.0, |(rows, unit_ms)| rows as f64 * unit_ms);
             if left_ms <= 0.0 || (before_ms > start_ms && expected_ms > left_ms) {
-                break;
-            }
-            if session.waiting().is_some_and(|signal| !signal.is_raised()) {
                 break;
             }
             let n_ops = self.next_ops(rows, left_ms.min(budget_ms / LOOKS_PER_SLICE));

@@ -4,9 +4,11 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::JsValue;
 
+use super::processor::Processor;
 use crate::{
     engine::{Device, Info, Options},
     error::{Error, Result},
+    gpu::{Request as GpuRequest, Subgroups},
     kv::KvFormat,
     sample::SamplingParams,
     session::{Echo, Event, FinishReason, Request, TopLogprob, Usage},
@@ -34,9 +36,28 @@ pub(super) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsValue> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EngineOptions {
+    device: DeviceKind,
+    gpu: Option<GpuOptions>,
     context_length: Option<f64>,
     kv_type: KvType,
     threads: f64,
+}
+
+/// What runs a model, by its public name.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DeviceKind {
+    Cpu,
+    WebGpu,
+}
+
+/// What the page saw of the adapter, and asked for in wgpu's name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GpuOptions {
+    subgroups: bool,
+    subgroup_min_size: f64,
+    subgroup_max_size: f64,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +68,21 @@ enum KvType {
 }
 
 impl EngineOptions {
+    pub(super) fn device(&self) -> DeviceKind {
+        self.device
+    }
+
+    /// What to ask of the GPU. Subgroups of sizes that WebGPU does not know are not used.
+    pub(super) fn gpu_request(&self) -> GpuRequest {
+        let subgroups = self.gpu.as_ref().filter(|gpu| gpu.subgroups).and_then(|gpu| {
+            let size = |name, n| whole(name, n, 4, 128).ok().map(|n| n as u32);
+            let min = size("subgroupMinSize", gpu.subgroup_min_size)?;
+            let max = size("subgroupMaxSize", gpu.subgroup_max_size)?;
+            (min <= max).then_some(Subgroups { min, max })
+        });
+        GpuRequest { subgroups, without_subgroups: subgroups.is_none(), ..GpuRequest::default() }
+    }
+
     pub(super) fn threads(&self) -> Result<usize> {
         Ok(whole("threads", self.threads, 1, MAX_THREADS)? as usize)
     }
@@ -126,18 +162,30 @@ fn whole(name: &str, value: f64, min: u64, max: u64) -> Result<u64> {
 pub(super) struct EngineInfo<'a> {
     #[serde(flatten)]
     model: &'a Info,
+    device: DeviceKind,
+    /// Of the GPU, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<&'a str>,
+    /// What is used of the GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    features: Option<Vec<String>>,
     threads: usize,
     simd: &'static str,
 }
 
 impl<'a> EngineInfo<'a> {
-    pub(super) fn new(model: &'a Info, threads: usize) -> Self {
+    pub(super) fn new(model: &'a Info, processor: &'a Processor) -> Self {
         let simd = match (cfg!(target_feature = "relaxed-simd"), cfg!(target_feature = "simd128")) {
             (true, _) => "relaxed",
             (false, true) => "simd128",
             (false, false) => "none",
         };
-        Self { model, threads, simd }
+        let (device, gpu, threads) = match processor {
+            Processor::Cpu(threads) => (DeviceKind::Cpu, None, threads.count()),
+            Processor::Gpu(context) => (DeviceKind::WebGpu, Some(context), 1),
+        };
+        let adapter = gpu.map(|gpu| gpu.facts().name.as_str()).filter(|name| !name.is_empty());
+        Self { model, device, adapter, features: gpu.map(|gpu| gpu.features()), threads, simd }
     }
 }
 

@@ -21,15 +21,34 @@ pub fn options(device: Device) -> Options {
     Options { kv_format: KvFormat::F32, ..Options::new(device) }
 }
 
-/// Loads a whole file in chunks of `chunk_bytes`.
+/// Loads a whole file in chunks of `chunk_bytes`; the device is checked after the header.
 pub fn load(file: &[u8], options: Options, chunk_bytes: usize) -> Result<Engine> {
+    let device = options.device.clone();
     let mut loader = Loader::new(options);
     let mut decided = 0;
     for chunk in file.chunks(chunk_bytes) {
-        decided += usize::from(loader.feed(chunk)?);
+        if loader.feed(chunk)? {
+            decided += 1;
+            check(&mut loader, &device)?;
+        }
         assert_eq!(loader.info().is_some(), decided == 1);
     }
     loader.finish()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn check(loader: &mut Loader, device: &Device) -> Result<()> {
+    let context = match device {
+        Device::Gpu(context) => Some(&**context),
+        Device::Cpu(_) | Device::Reference => None,
+    };
+    kinglet::gpu::context::block_on(context, loader.check())
+}
+
+/// Nothing here can wait for a GPU; the others need no check.
+#[cfg(target_arch = "wasm32")]
+fn check(_loader: &mut Loader, _device: &Device) -> Result<()> {
+    Ok(())
 }
 
 /// What a request gave, put together as the page does.
