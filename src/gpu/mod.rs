@@ -43,7 +43,6 @@ use crate::{
     error::{Error, Result},
     kv::{KvGeometry, PageId},
     plan::{BufferId, Executor, MemoryReport, Plan, PlanSlot, Progress, Signal, Step, Want},
-    quant::planes::PlaneShape,
     sample::Best,
     weights::{WeightId, WeightSpec},
 };
@@ -98,14 +97,6 @@ impl Gpu {
             results: Results::default(),
             upload: vec![],
             context,
-        }
-    }
-
-    /// Bytes that a weight takes on a GPU, known from its header alone.
-    pub fn weight_bytes(spec: &WeightSpec) -> u64 {
-        match spec.shape.len() {
-            2 => PlaneShape::new(spec.format, spec.n_rows(), spec.row_len()).n_bytes(),
-            _ => (spec.row_len() as u64).saturating_mul(4),
         }
     }
 

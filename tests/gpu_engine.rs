@@ -1,0 +1,160 @@
+//! A whole model on the GPU, through the engine: it is checked before it is trusted, gives the tokens of the reference, is
+//! waited for, can be cancelled at any time, and gives its memory back.
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use common::{
+    generate::{Answer, load, run},
+    gpu,
+    tiny_llama::{TinyConfig, tiny_llama},
+};
+use kinglet::{
+    engine::{Device, Engine, Loader, Options},
+    error::Error,
+    gpu::{Context, Request as GpuRequest, context::block_on},
+    kv::KvFormat,
+    quant::Format,
+    sample::SamplingParams,
+    session::{Request, Session},
+};
+use std::rc::Rc;
+
+const CONTEXT: usize = 160;
+
+fn file() -> Vec<u8> {
+    let config = TinyConfig { n_ctx: CONTEXT, format: Format::F32, embd_format: Format::F32, ..TinyConfig::default() };
+    tiny_llama(&config, 7).build()
+}
+
+fn options(device: Device) -> Options {
+    Options { kv_format: KvFormat::F32, ..Options::new(device) }
+}
+
+fn on_gpu() -> (Engine, Rc<Context>) {
+    let context = gpu::context(&GpuRequest::default());
+    (load(&file(), options(Device::Gpu(context.clone())), 10_000).unwrap(), context)
+}
+
+fn on_reference(request: &Request) -> Answer {
+    run(&mut load(&file(), options(Device::Reference), 1 << 16).unwrap().session, request, 1_000_000).unwrap()
+}
+
+fn greedy(n_prompt: u32, max_tokens: usize) -> Request {
+    Request {
+        prompt: (0..n_prompt).map(|i| 3 + (i * 31 + i * i * 7) % 300).collect(),
+        max_tokens: Some(max_tokens),
+        sampling: SamplingParams::greedy(),
+        logprobs: Some(3),
+        ignore_eos: true,
+        ..Request::default()
+    }
+}
+
+/// Runs to the end, waiting as the worker does.
+fn finish(session: &mut Session, context: &Context, request: &Request) -> (Answer, usize) {
+    session.start(request.clone()).unwrap();
+    let (mut answer, mut n_waits) = (Answer::new(request.n), 0);
+    while !answer.add(session.advance(usize::MAX).unwrap()) {
+        if let Some(signal) = session.waiting() {
+            block_on(Some(context), signal);
+            n_waits += 1;
+        }
+    }
+    (answer, n_waits)
+}
+
+fn assert_near(ours: &Answer, reference: &Answer) {
+    for (a, b) in ours.choices.iter().zip(&reference.choices) {
+        assert_eq!((&a.tokens, &a.text, a.reason), (&b.tokens, &b.text, b.reason));
+        let off = a.logprobs.iter().zip(&b.logprobs).map(|(a, b)| f64::from_bits(*a) - f64::from_bits(*b));
+        assert!(off.fold(0.0, |most: f64, off| most.max(off.abs())) < 1e-3);
+    }
+}
+
+#[test]
+fn the_gpu_gives_the_tokens_of_the_reference() {
+    let (mut engine, context) = on_gpu();
+    for request in [
+        greedy(1, 4),
+        greedy(70, 12),
+        Request { n: 3, ..greedy(66, 5) },
+        Request { echo: true, ..greedy(20, 3) },
+        Request { sampling: SamplingParams { logit_bias: vec![(9, 3.0)], ..SamplingParams::greedy() }, ..greedy(9, 4) },
+    ] {
+        let (answer, n_waits) = finish(&mut engine.session, &context, &request);
+        assert_near(&answer, &on_reference(&request));
+        assert!(n_waits >= request.max_tokens.unwrap(), "each step is waited for");
+    }
+}
+
+#[test]
+fn cancelled_while_the_gpu_computes_the_next_call_is_undisturbed() {
+    let (mut engine, context) = on_gpu();
+    let next = greedy(75, 4);
+    let undisturbed = on_reference(&next);
+    for n_waits in 0..6 {
+        engine.session.start(Request { n: 2, ..greedy(70, 4) }).unwrap();
+        for _ in 0..n_waits {
+            engine.session.advance(usize::MAX).unwrap();
+            if let Some(signal) = engine.session.waiting() {
+                block_on(Some(&context), signal);
+            }
+        }
+        engine.session.advance(usize::MAX).unwrap();
+        assert!(engine.session.waiting().is_some());
+        engine.session.cancel().unwrap();
+        assert_eq!((engine.session.waiting().is_none(), engine.session.is_busy()), (true, false));
+        assert_near(&finish(&mut engine.session, &context, &next).0, &undisturbed);
+    }
+}
+
+#[test]
+fn a_gpu_that_was_not_checked_gives_no_engine() {
+    let context = gpu::context(&GpuRequest::default());
+    let mut loader = Loader::new(options(Device::Gpu(context)));
+    for chunk in file().chunks(1 << 16) {
+        loader.feed(chunk).unwrap();
+    }
+    // Begun, but not waited for.
+    drop(loader.check());
+    assert_eq!(loader.finish().err(), Some(Error::internal("the device was not checked")));
+}
+
+#[test]
+fn a_cache_that_no_buffer_can_hold_is_refused_at_the_header_with_numbers() {
+    let context = gpu::context(&GpuRequest { binding_limit_bytes: Some(40_000), ..GpuRequest::default() });
+    let mut loader = Loader::new(options(Device::Gpu(context)));
+    let error = file().chunks(4096).find_map(|chunk| loader.feed(chunk).err()).unwrap();
+    // 3 pages of 64 positions, keys and values, 2 heads of 16 f32.
+    assert!(matches!(error, Error::Memory { needed_bytes: 49_152, .. }), "{error:?}");
+    assert!(error.to_string().contains("40000"), "{error}");
+}
+
+#[test]
+fn a_gpu_that_was_lost_says_so_in_every_call() {
+    let (mut engine, context) = on_gpu();
+    engine.session.start(greedy(70, 40)).unwrap();
+    engine.session.advance(usize::MAX).unwrap();
+    let signal = engine.session.waiting().unwrap();
+    context.destroy();
+    block_on(Some(&context), signal);
+    let mut codes = vec![];
+    for _ in 0..3 {
+        codes.extend(engine.session.advance(usize::MAX).err().map(|error| error.code()));
+        assert!(!engine.session.is_busy());
+        engine.session.start(greedy(3, 1)).unwrap();
+    }
+    assert_eq!(codes, ["E_GPU_LOST"; 3]);
+}
+
+#[test]
+fn what_a_model_took_on_the_gpu_comes_back() {
+    let (engine, context) = on_gpu();
+    let memory = engine.session.memory();
+    assert!(memory.weights_bytes > 100_000 && context.allocated_bytes() >= memory.weights_bytes);
+    // The estimate, made before anything was allocated, was right but for rounding.
+    assert!(engine.info.memory.weights_bytes >= memory.weights_bytes * 9 / 10);
+    drop(engine);
+    assert_eq!((context.n_buffers(), context.allocated_bytes()), (0, 0));
+}
