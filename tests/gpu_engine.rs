@@ -94,7 +94,7 @@ fn cancelled_while_the_gpu_computes_the_next_call_is_undisturbed() {
     let next = greedy(75, 4);
     let undisturbed = on_reference(&next);
     for n_waits in 0..6 {
-        engine.session.start(Request { n: 2, ..greedy(70, 4) }).unwrap();
+        engine.session.start(Request { n: 2, ..greedy(70, 9) }).unwrap();
         for _ in 0..n_waits {
             engine.session.advance(usize::MAX).unwrap();
             if let Some(signal) = engine.session.waiting() {
