@@ -33,6 +33,7 @@ pub enum Kernel {
     Norm,
     Rope,
     RopeKv,
+    Matmul,
     Matvec,
     SelectRows,
 }
@@ -52,6 +53,7 @@ impl Kernel {
             Self::Norm => "norm",
             Self::Rope => "rope",
             Self::RopeKv => "rope_kv",
+            Self::Matmul => "matmul",
             Self::Matvec => "matvec",
             Self::SelectRows => "select_rows",
         }
@@ -59,12 +61,12 @@ impl Kernel {
 
     /// Whether it multiplies tile by tile.
     pub fn is_tiled_product(self) -> bool {
-        self.name() == "matmul"
+        matches!(self, Self::Matmul)
     }
 
     /// Whether rows attend together.
     pub fn is_tiled_attention(self) -> bool {
-        self.name() == "attention_prefill"
+        matches!(self, Self::AttentionPrefill)
     }
 
     fn text(self) -> &'static str {
@@ -80,6 +82,7 @@ impl Kernel {
             Self::Norm => include_str!("../../shaders/norm.wgsl"),
             Self::Rope => include_str!("../../shaders/rope.wgsl"),
             Self::RopeKv => include_str!("../../shaders/rope_kv.wgsl"),
+            Self::Matmul => include_str!("../../shaders/matmul.wgsl"),
             Self::Matvec => include_str!("../../shaders/matvec.wgsl"),
             Self::SelectRows => include_str!("../../shaders/select_rows.wgsl"),
         }
@@ -95,7 +98,7 @@ impl Kernel {
         match self {
             Self::Add | Self::Embed | Self::Norm | Self::SelectRows => &[LANES],
             Self::Glu => &[LANES, ACTIVATION],
-            Self::Matvec => &[LANES, ACTIVATION, PRODUCTS],
+            Self::Matmul | Self::Matvec => &[LANES, ACTIVATION, PRODUCTS],
             Self::Rope | Self::RopeKv => &[ROTATION],
             Self::Best | Self::BlockBest => &[ORDERED],
             Self::Attention | Self::AttentionPrefill | Self::KvWrite => &[],

@@ -292,6 +292,8 @@ pub struct Maker {
     pub sequences: Vec<Sequence>,
     pub output_every: usize,
     pub fused: bool,
+    /// Nothing is tapped.
+    pub untapped: bool,
     /// Buffers of a fused plan that are tapped beside the inputs.
     pub kept: &'static [&'static str],
 }
@@ -312,6 +314,7 @@ pub fn maker(name: impl Into<String>, tolerance: Tolerance) -> Maker {
         sequences: vec![Sequence { pages: vec![PageId(0), PageId(1), PageId(2)], start: 0 }],
         output_every: 1,
         fused: false,
+        untapped: false,
         kept: &[],
     }
 }
@@ -390,7 +393,9 @@ impl Maker {
         let mut plan = b.finish(output);
         edit(&mut plan, &weights);
         let tapped = |b: &Buffer| {
-            b.rows == Rows::New && (!self.fused || b.name == "embd" || self.kept.contains(&b.name.as_str()))
+            b.rows == Rows::New
+                && !self.untapped
+                && (!self.fused || b.name == "embd" || self.kept.contains(&b.name.as_str()))
         };
         let taps =
             plan.buffers.iter().enumerate().filter(|(_, b)| tapped(b)).map(|(i, _)| BufferId(i as u32)).collect();

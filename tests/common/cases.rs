@@ -29,6 +29,21 @@ pub fn product(format: Format, n: usize, k: usize, rows: usize) -> Case {
         })
 }
 
+/// The same product again and again in one step, for the bench; nothing is read back.
+pub fn repeated_product(format: Format, n: usize, k: usize, rows: usize, repeats: usize) -> Case {
+    let mut m = maker(format!("product {} {n}x{k} T{rows} {repeats} times", format.name()), SUMMED)
+        .grid("x", k)
+        .matrix("w.weight", n, k, format)
+        .rows(rows);
+    m.untapped = true;
+    m.record(|b| {
+        let table = b.weight("x", &[N_TOKENS, k])?;
+        let x = b.embed(table, 1.0);
+        let products = (0..repeats).map(|i| b.linear(&format!("y.{i}"), x, "w", n)).collect::<Result<Vec<_>, _>>()?;
+        Ok(products[repeats - 1])
+    })
+}
+
 /// Products: every format with every number of rows; row counts that are no multiple of a panel; K that is no power of two, of
 /// one block, of an odd number of weights, and over the room for unpacked panels.
 fn products(cases: &mut Vec<Case>) {

@@ -15,6 +15,18 @@ use crate::{
 /// Rows of x that matrix × vector takes at once.
 const VECTOR_ROWS: usize = 8;
 
+/// Rows of x, and of the matrices together, that a workgroup of matrix × matrix takes (shaders/matmul.wgsl).
+const TILE: [u32; 2] = [32, 64];
+
+/// How a product is computed.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// Matrix × vector, for up to eight vectors at once.
+    Vectors(Team),
+    /// Matrix × matrix.
+    Tiles,
+}
+
 /// What is multiplied: rows of a buffer.
 #[derive(Clone, Copy)]
 struct Source {
@@ -77,13 +89,18 @@ impl Lowering<'_> {
         let max_rows = self.plan.max_rows(m.x);
         let source = Source { x: m.x.into(), width: self.width(m.x), rows, max_rows, norm: None };
         match m.norm {
-            Some(norm) if norm.kind == NormKind::Layer => {
+            // Only a root mean square can be folded in, and only where all of a row passes by one invocation's team.
+            Some(norm) if norm.kind == NormKind::Layer || self.is_tiled(max_rows) => {
                 let normed = self.shared_scratch("normed", max_rows * source.width);
                 self.norm(m.x, &norm, normed)?;
                 Ok(Source { x: normed, ..source })
             }
             norm => Ok(Source { norm, ..source }),
         }
+    }
+
+    fn is_tiled(&self, max_rows: usize) -> bool {
+        max_rows > VECTOR_ROWS && self.forms.tiles
     }
 
     /// A product with its low-rank addition, if it has one: `scale · (x · aᵀ) · bᵀ` joins what the plain product gave.
@@ -129,9 +146,15 @@ impl Lowering<'_> {
                 (Ending::None, Some(last)) if tables.len() > 1 => last.row + last.n_rows - first.row,
                 _ => n_first,
             };
-            let team = Team::of(self.forms, first.row_blocks, n_rows, source.max_rows);
-            let shader = shader(&source, &first, targets.len(), ending, &team).flag("BIAS", biases.is_some());
-            let mut dispatch = team.constants(Dispatch::new(shader, &[], grid(&source, &team, n_rows)), n_rows);
+            let form = match self.is_tiled(source.max_rows) {
+                true => Form::Tiles,
+                false => Form::Vectors(Team::of(self.forms, first.row_blocks, n_rows, source.max_rows)),
+            };
+            let shader = shader(&source, &first, targets.len(), ending, form).flag("BIAS", biases.is_some());
+            let mut dispatch = Dispatch::new(shader, &[], grid(&source, form, ending, n_rows));
+            if let Form::Vectors(team) = form {
+                dispatch = team.constants(dispatch, n_rows);
+            }
             dispatch.operands = operands(&source, targets, ending, shard);
             dispatch.operands.extend(norm.map(|plane| (4, Operand::Plane(plane))));
             dispatch.operands.extend(biases.map(|plane| (5, Operand::Plane(plane))));
@@ -208,28 +231,39 @@ fn epilogue(mut dispatch: Dispatch, source: &Source, ending: Ending, tables: &[T
     }
 }
 
-fn shader(source: &Source, table: &Table<'_>, n_parts: usize, ending: Ending, team: &Team) -> Shader {
+fn shader(source: &Source, table: &Table<'_>, n_parts: usize, ending: Ending, form: Form) -> Shader {
     let is_glu = matches!(ending, Ending::Glu(_));
-    let shader = Shader::new(Kernel::Matvec)
+    let shader = match form {
+        Form::Vectors(team) => team.flags(Shader::new(Kernel::Matvec)).flag("ROWS_8", source.max_rows > 1),
+        Form::Tiles => Shader::new(Kernel::Matmul),
+    };
+    shader
         .format(table.format)
         .flag("COUNTED", source.max_rows > 1)
-        .flag("ROWS_8", source.max_rows > 1)
         .flag("RAGGED", !source.width.is_multiple_of(32))
         .flag("NORM", source.norm.is_some())
         .flag("ADD", matches!(ending, Ending::Add { .. }))
         .flag("GLU", is_glu)
         .flag("PARTS_2", !is_glu && n_parts >= 2)
-        .flag("PARTS_3", !is_glu && n_parts >= 3);
-    team.flags(shader)
+        .flag("PARTS_3", !is_glu && n_parts >= 3)
 }
 
-/// Workgroups for the rows of the matrix, in two dimensions where one is too short; in the third, rows of x.
-fn grid(source: &Source, team: &Team, n_rows: usize) -> [Extent; 3] {
-    let [width, height] = team.grid(n_rows);
-    let each = if source.max_rows > 1 { VECTOR_ROWS as u32 } else { 1 };
-    let batches = match source.rows {
+/// Workgroups for the rows of the matrix and of x. Those of a long matrix are laid out in two dimensions.
+fn grid(source: &Source, form: Form, ending: Ending, n_rows: usize) -> [Extent; 3] {
+    let batches = |each| match source.rows {
         Rows::New => Extent::PerRows(each),
         Rows::Out => Extent::PerOutputs(each),
     };
-    [Extent::Fixed(width), Extent::Fixed(height), batches]
+    match form {
+        Form::Vectors(team) => {
+            let [width, height] = team.grid(n_rows);
+            let each = if source.max_rows > 1 { VECTOR_ROWS as u32 } else { 1 };
+            [Extent::Fixed(width), Extent::Fixed(height), batches(each)]
+        }
+        Form::Tiles => {
+            let [tile_t, tile_rows] = TILE;
+            let each = if matches!(ending, Ending::Glu(_)) { tile_rows / 2 } else { tile_rows };
+            [Extent::Fixed((n_rows as u32).div_ceil(each)), batches(tile_t), Extent::Fixed(1)]
+        }
+    }
 }
