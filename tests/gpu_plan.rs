@@ -1,0 +1,102 @@
+//! What plans become on the GPU: which dispatches, how many of them per layer. The text is stored; DESIGN's budget is checked.
+
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use std::{fmt::Write, sync::Arc};
+
+use common::{
+    gpu::context,
+    llama_model::{llama_model, smollm2_135m},
+    tiny_llama::TinyConfig,
+};
+use kinglet::{
+    arch::Model,
+    gpu::{
+        Gpu, Request,
+        dispatch::{Dispatch, Lowered},
+    },
+    kv::KvFormat,
+    plan::{Executor, Plan, RowBound},
+};
+
+/// The most dispatches of a Llama's layer in a step of one row.
+const MOST_PER_LAYER: usize = 9;
+
+fn lowered(model: &Model, bound: RowBound, max_outputs: usize) -> (Plan, Lowered) {
+    let request = Request { without_subgroups: true, ..Request::default() };
+    let mut gpu = Gpu::new(context(&request), model.kv_geometry(KvFormat::F16));
+    for id in model.used_weights().unwrap() {
+        gpu.create_weight(id, model.weights.spec(id)).unwrap();
+    }
+    let plan = model.plan(bound, max_outputs).unwrap();
+    let slot = gpu.prepare(Arc::new(plan.clone())).unwrap();
+    (plan, gpu.lowered(slot).unwrap().clone())
+}
+
+/// The layer of a dispatch, by the names of what its operation writes.
+fn layer(plan: &Plan, dispatch: &Dispatch) -> Option<usize> {
+    let names = plan.ops[dispatch.op].writes().into_iter().map(|id| &plan.buffers[id.0 as usize].name);
+    names.filter_map(|name| name.strip_prefix("blk.")?.split('.').next()?.parse().ok()).next()
+}
+
+fn layer_counts(plan: &Plan, lowered: &Lowered) -> Vec<usize> {
+    let mut counts = vec![];
+    for layer in lowered.dispatches.iter().filter_map(|d| layer(plan, d)) {
+        counts.resize(counts.len().max(layer + 1), 0);
+        counts[layer] += 1;
+    }
+    counts
+}
+
+/// One line per dispatch; only the first layer is written out.
+fn text(plan: &Plan, lowered: &Lowered) -> String {
+    let mut text = format!("{}\n", plan.name);
+    let mut line = |dispatch: &Dispatch, what: &str| {
+        let writes = plan.ops[dispatch.op].writes();
+        let names: Vec<&str> = writes.iter().map(|id| plan.buffers[id.0 as usize].name.as_str()).collect();
+        writeln!(text, "  {}{what}: {} {:?}", names.join(", "), dispatch.shader.label(), dispatch.grid).unwrap();
+    };
+    let first = lowered.dispatches.iter().filter(|d| layer(plan, d).is_none_or(|layer| layer == 0));
+    first.for_each(|d| line(d, ""));
+    lowered.best.iter().for_each(|d| line(d, " (best)"));
+    let counts = layer_counts(plan, lowered);
+    let outside = lowered.dispatches.len() - counts.iter().sum::<usize>();
+    assert!(counts.iter().all(|n| *n == counts[0]), "layers differ: {counts:?}");
+    let n_layers = counts.len();
+    writeln!(
+        text,
+        "{} dispatches in each of {n_layers} layers, {outside} outside, {} for the best logits",
+        counts[0],
+        lowered.best.len()
+    )
+    .unwrap();
+    text
+}
+
+#[test]
+fn dispatches_are_as_they_were() {
+    let model = llama_model(&smollm2_135m());
+    for (name, bound, outputs) in
+        [("one", RowBound::One, 1), ("few", RowBound::UpTo(8), 8), ("chunk", RowBound::UpTo(64), 1)]
+    {
+        let (plan, lowered) = lowered(&model, bound, outputs);
+        insta::assert_snapshot!(format!("smollm2_135m_{name}"), text(&plan, &lowered));
+    }
+}
+
+#[test]
+fn a_layer_stays_within_its_budget() {
+    let one_row = |config: &TinyConfig| {
+        let (plan, lowered) = lowered(&llama_model(config), RowBound::One, 1);
+        layer_counts(&plan, &lowered)
+    };
+    for biases in [false, true] {
+        for rope_freqs in [false, true] {
+            let counts = one_row(&TinyConfig { biases, rope_freqs, ..TinyConfig::default() });
+            assert!(counts.iter().all(|n| *n <= MOST_PER_LAYER), "{counts:?}");
+        }
+    }
+    assert_eq!(one_row(&smollm2_135m()), [6; 30]);
+}
