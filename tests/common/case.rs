@@ -120,10 +120,15 @@ impl Case {
         parts.flatten().map(|p| self.weights.spec(p.weight).shape.iter().product::<usize>()).sum()
     }
 
+    /// Shows an executor the weights and then the plan; the weights' bytes may follow.
+    pub fn announce(&self, executor: &mut impl Executor) -> Result<PlanSlot> {
+        self.weights.iter().try_for_each(|(id, spec)| executor.create_weight(id, spec))?;
+        executor.prepare(self.plan.clone())
+    }
+
     /// Gives an executor the weights, in chunks of `chunk_bytes`, after it has seen the plan.
     pub fn load(&self, executor: &mut impl Executor, chunk_bytes: usize) -> Result<PlanSlot> {
-        self.weights.iter().try_for_each(|(id, spec)| executor.create_weight(id, spec))?;
-        let slot = executor.prepare(self.plan.clone())?;
+        let slot = self.announce(executor)?;
         for ((id, _), data) in self.weights.iter().zip(&self.data) {
             data.chunks(chunk_bytes).try_for_each(|chunk| executor.write_weight(id, chunk))?;
         }

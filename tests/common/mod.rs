@@ -20,3 +20,5 @@ pub mod step_runner;
 pub mod task;
 pub mod teacher_forced;
 pub mod tiny_llama;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod wgsl;
