@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use common::{case::Case, cases, gpu::context};
 use kinglet::{
-    gpu::{Context, Gpu, Request},
+    gpu::{Context, Forms, Gpu, Request},
     reference::Reference,
 };
 
@@ -18,11 +18,23 @@ fn compare(case: &Case, context: &Rc<Context>) -> Result<(), String> {
     case.check(&actual, &expected)
 }
 
+fn check(context: &Rc<Context>, wanted: impl Fn(&Case) -> bool) {
+    let cases = cases::all();
+    let chosen = || cases.iter().filter(|c| wanted(c));
+    assert!(chosen().count() > 10, "the names of the cases have changed");
+    let complaints: Vec<String> = chosen().filter_map(|case| compare(case, context).err()).collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
 #[test]
 fn every_case_without_a_product_agrees_with_the_reference() {
+    check(&context(&Request::default()), |case| case.n_weights() == 0);
+}
+
+/// The form that a device takes where tiles compute wrongly: many rows attend as few do.
+#[test]
+fn attention_without_tiles() {
     let context = context(&Request::default());
-    let cases = cases::all();
-    let complaints: Vec<String> =
-        cases.iter().filter(|c| c.n_weights() == 0).filter_map(|case| compare(case, &context).err()).collect();
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    context.set_forms(Forms { attention_tiles: false, ..context.forms() });
+    check(&context, |case| case.name.contains("attention") && !case.name.contains("long text") && case.max_rows() > 8);
 }

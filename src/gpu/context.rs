@@ -235,7 +235,8 @@ impl Context {
         self.forms.get()
     }
 
-    pub(super) fn set_forms(&self, forms: Forms) {
+    /// Takes other forms from now on; plans are lowered again.
+    pub fn set_forms(&self, forms: Forms) {
         self.forms.set(forms);
     }
 

@@ -218,11 +218,17 @@ fn norm(kind: NormKind, width: usize, rows: usize) -> Case {
 }
 
 fn glu(activation: Activation, width: usize, rows: usize) -> Case {
-    let m = maker(format!("{activation:?} {width} T{rows}"), SUMMED).plain("gate", width).plain("up", width).rows(rows);
-    m.record(|b| {
+    // Gates from -40 to 40: e^x far out too.
+    glu_from(activation, width, rows, 40.0)
+}
+
+/// Gates from `-most` to `most`.
+fn glu_from(activation: Activation, width: usize, rows: usize, most: f32) -> Case {
+    let name = if most == 40.0 { String::new() } else { format!(" to {most}") };
+    let m = maker(format!("{activation:?} {width} T{rows}{name}"), SUMMED);
+    m.plain("gate", width).plain("up", width).rows(rows).record(|b| {
         let (gate, up) = (b.weight("gate", &[N_TOKENS, width])?, b.weight("up", &[N_TOKENS, width])?);
-        // Gates from -40 to 40: e^x far out too.
-        let (gate, up) = (b.embed(gate, 40.0), b.embed(up, 1.0));
+        let (gate, up) = (b.embed(gate, most), b.embed(up, 1.0));
         let sum = b.add("sum", gate, up);
         Ok(b.glu("glu", sum, up, activation))
     })
@@ -289,6 +295,9 @@ fn attention_maker(name: &str, h: Heads) -> Maker {
 fn attention(name: &str, h: Heads, window: Option<usize>, steps: &[&[usize]], fused: bool) -> Case {
     let name = if fused { format!("{name}, fused") } else { name.into() };
     let mut m = attention_maker(&name, h).steps(steps);
+    let n_positions: usize = steps.iter().copied().flatten().sum();
+    let pages = &mut m.sequences[0].pages;
+    pages.extend((pages.len()..n_positions.div_ceil(64)).map(|i| PageId(i as u32)));
     m.fused = fused;
     record_attention(m, h, window)
 }
@@ -316,6 +325,75 @@ fn record_attention(m: Maker, h: Heads, window: Option<usize>) -> Case {
     })
 }
 
+/// What lies far out: large gates, heads of every size that models have, groups of many queries, more than a thousand positions,
+/// rotations at positions that f32 angles cannot tell apart.
+fn far(cases: &mut Vec<Case>) {
+    let heads = |heads, kv_heads, size, format| Heads { heads, kv_heads, size, format };
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        cases.push(glu_from(activation, 36, 3, 1000.0));
+    }
+    for style in [RopeStyle::Norm, RopeStyle::Neox] {
+        for start in [0, 4095, 100_000, 131_070] {
+            cases.push(rotation(style, start));
+        }
+    }
+    for h in [
+        heads(4, 2, 128, KvFormat::F16),
+        heads(3, 1, 256, KvFormat::F16),
+        heads(16, 1, 32, KvFormat::F32),
+        heads(14, 2, 80, KvFormat::F32),
+        heads(3, 3, 96, KvFormat::F16),
+    ] {
+        cases.push(attention("one by one", h, None, &[&[1][..]; 5], true));
+        cases.push(attention("eight by eight", h, Some(37), &[&[8][..]; 10], true));
+        cases.push(attention("many", h, None, &[&[70], &[67]], true));
+    }
+    let small = heads(4, 2, 32, KvFormat::F16);
+    cases.push(attention("a long text, eight by eight", small, None, &[&[8][..]; 140], true));
+    cases.push(attention("a long text", small, None, &[&[400], &[400], &[300], &[1]], true));
+    cases.push(attention("a window on a long text", small, Some(300), &[&[400], &[400], &[1]], false));
+    for rows in [5, 20] {
+        cases.push(two_texts(small, rows));
+        cases.push(far_attention(small, rows));
+    }
+}
+
+/// Two sequences that have nothing in common, side by side in every step.
+fn two_texts(h: Heads, rows: usize) -> Case {
+    let mut m = attention_maker(&format!("two texts T{rows}"), h);
+    m.sequences = vec![
+        Sequence { pages: vec![PageId(3), PageId(0)], start: 0 },
+        Sequence { pages: vec![PageId(1), PageId(2)], start: 0 },
+    ];
+    m.steps = vec![vec![rows - 2, 2], vec![1, rows - 1], vec![1, 1]];
+    record_attention(m, h, None)
+}
+
+/// A window at position 100,000, over pages of which only the last are there.
+fn far_attention(h: Heads, rows: usize) -> Case {
+    let start = 100_000;
+    let mut m = attention_maker(&format!("far out T{rows}"), h);
+    let mut pages = vec![PageId(0); start / 64];
+    pages.extend([PageId(1), PageId(2)]);
+    m.sequences = vec![Sequence { pages, start }];
+    m.steps = vec![vec![rows], vec![rows], vec![rows]];
+    m.fused = true;
+    record_attention(m, h, Some(29))
+}
+
+/// Rotation alone, to the last bits.
+fn rotation(style: RopeStyle, start: usize) -> Case {
+    let mut m = maker(format!("rotation {style:?} from {start}"), ROUNDED).plain("x", 3 * 20).vector("factors", 7, 1.5);
+    m.sequences = vec![Sequence { pages: vec![PageId(0); start / 64 + 1], start }];
+    m.record(|b| {
+        let table = b.weight("x", &[N_TOKENS, 3 * 20])?;
+        let x = b.embed(table, 2.0);
+        let factors = b.optional_weight("factors", &[7])?;
+        let rope = Rope { style, head_size: 20, dims: 14, base: 10_000.0, frequency_scale: 1.0, factors };
+        Ok(b.rope("rotated", x, 3, rope))
+    })
+}
+
 /// Every case.
 pub fn all() -> Vec<Case> {
     let mut cases = vec![];
@@ -323,6 +401,7 @@ pub fn all() -> Vec<Case> {
     fused_products(&mut cases);
     rows_alone(&mut cases);
     attentions(&mut cases);
+    far(&mut cases);
     cases
 }
 
@@ -340,5 +419,6 @@ pub fn golden() -> Vec<(&'static str, Vec<Case>, u64)> {
         ("fused products", of(fused_products), 0x26be_eba1_e181_b455),
         ("rows alone", of(rows_alone), 0x1020_2661_c4e5_6bf8),
         ("attention", of(attentions), 0x22c0_1251_35ee_68ae),
+        ("far", of(far), 0x3f5f_30c6_98b0_d459),
     ]
 }

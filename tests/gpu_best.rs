@@ -1,0 +1,179 @@
+//! The best logits and log Σ e^logit as the GPU finds them, against a sort.
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use std::{rc::Rc, sync::Arc};
+
+use common::{gpu::context, rng::Rng};
+use kinglet::{
+    gguf::{Header, Metadata, TensorInfo},
+    gpu::{Context, Gpu, Request},
+    kv::{KvFormat, KvGeometry, PageId},
+    plan::{Builder, Executor, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
+    quant::Format,
+    weights::Weights,
+};
+
+/// A model whose logits are the rows of a table.
+struct Table {
+    gpu: Gpu,
+    slot: PlanSlot,
+    rows: Vec<Vec<f32>>,
+}
+
+impl Table {
+    fn new(context: &Rc<Context>, rows: Vec<Vec<f32>>) -> Self {
+        let (n, width) = (rows.len(), rows[0].len());
+        let bytes: Vec<u8> = rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+        let shape = vec![n, width];
+        let n_bytes = bytes.len() as u64;
+        let header = Header {
+            version: 3,
+            metadata: Metadata::default(),
+            tensors: vec![TensorInfo { name: "x".into(), shape, format: Format::F32, offset: 0, n_bytes }],
+            alignment: 32,
+            data_offset: 0,
+            end_offset: 0,
+        };
+        let weights = Weights::from_header(&header);
+        let mut b = Builder::new("a table", &weights, RowBound::UpTo(n), n);
+        let table = b.weight("x", &[n, width]).expect("it is there");
+        let x = b.embed(table, 1.0);
+        let output = b.select_rows("logits", x);
+        let plan = b.finish(output);
+        let geometry = KvGeometry { layers: 1, kv_heads: 1, head_size: 8, format: KvFormat::F16 };
+        let mut gpu = Gpu::new(context.clone(), geometry);
+        for (id, spec) in weights.iter() {
+            gpu.create_weight(id, spec).expect("room");
+            gpu.write_weight(id, &bytes).expect("its bytes");
+        }
+        let slot = gpu.prepare(Arc::new(plan)).expect("a plan");
+        gpu.kv_reserve(1).expect("room");
+        Self { gpu, slot, rows }
+    }
+
+    fn step(&mut self, want: Want) {
+        let n = self.rows.len() as u32;
+        let row = |i| Row { input: RowInput::Token(i), position: i, sequence: 0 };
+        let rows: Vec<Row> = (0..n).map(row).collect();
+        let outputs: Vec<u32> = (0..n).collect();
+        let sequences: &[&[PageId]] = &[&[PageId(0)]];
+        let step = Step { rows: &rows, outputs: &outputs, sequences, embeddings: &[], want };
+        self.gpu.begin(self.slot, &step).expect("a step");
+        while self.gpu.advance(1).expect("it runs") != Progress::Complete {}
+    }
+
+    /// Whether the candidates of every row came and are the right ones; otherwise all logits must be there.
+    fn check(&mut self, n: usize) -> bool {
+        self.step(Want::Best(n));
+        let mut came = true;
+        for (o, row) in self.rows.iter().enumerate() {
+            let Some(best) = self.gpu.best(o).expect("a complete step") else {
+                came = false;
+                assert_eq!(self.gpu.output(o).expect("all logits"), row);
+                continue;
+            };
+            let mut sorted = row.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let last = sorted[n.min(row.len()) - 1];
+            let mut ids: Vec<u32> = best.candidates.iter().map(|c| c.id).collect();
+            ids.sort_unstable();
+            for c in best.candidates {
+                assert_eq!(c.logit.to_bits(), row[c.id as usize].to_bits());
+            }
+            // Whatever is as good as the n-th is there, once; what else is there is among the next best.
+            assert!(ids.windows(2).all(|w| w[0] < w[1]), "a candidate came twice");
+            let must = row.iter().enumerate().filter(|(_, x)| **x >= last);
+            assert!(
+                must.clone().all(|(id, _)| ids.binary_search(&(id as u32)).is_ok()),
+                "one of the best {n} is missing"
+            );
+            let least = best.candidates.iter().map(|c| c.logit).fold(f32::INFINITY, f32::min);
+            assert_eq!(ids.len(), row.iter().filter(|x| **x >= least).count(), "something better was left out");
+            assert!(ids.len() <= n + 32);
+            let max = f64::from(sorted[0]);
+            let lse = max + row.iter().map(|x| (f64::from(*x) - max).exp()).sum::<f64>().ln();
+            assert!((best.log_sum_exp - lse).abs() <= 3e-6 * (1.0 + lse.abs()), "{} for {lse}", best.log_sum_exp);
+        }
+        came
+    }
+}
+
+fn random(n: usize, seed: u64, scale: f32) -> Vec<f32> {
+    let mut rng = Rng(seed);
+    (0..n).map(|_| scale * (rng.signed() + rng.signed() + rng.signed())).collect()
+}
+
+#[test]
+fn vocabularies_of_every_size() {
+    let context = context(&Request::default());
+    for vocabulary in [1, 2, 7, 64, 65, 1000, 2048, 2049, 49_152, 150_000] {
+        let mut table = Table::new(
+            &context,
+            vec![random(vocabulary, 5, 4.0), random(vocabulary, 6, 0.01), random(vocabulary, 7, 300.0)],
+        );
+        for n in [1, 2, 40, 128] {
+            assert!(table.check(n), "{vocabulary} logits, the best {n}: too many candidates");
+        }
+        // More than can be had: all logits.
+        assert!(!table.check(129));
+        table.step(Want::All);
+        assert!(table.gpu.best(0).expect("a complete step").is_none());
+    }
+}
+
+#[test]
+fn the_largest_vocabulary() {
+    let context = context(&Request::default());
+    let mut table = Table::new(&context, vec![random(262_144, 9, 3.0)]);
+    assert!(table.check(1) && table.check(40));
+}
+
+#[test]
+fn ties() {
+    let context = context(&Request::default());
+    let n = 49_152;
+    // The best are equal, here and there, and next to each other.
+    let mut few = random(n, 1, 1.0);
+    (0..20).for_each(|i| few[i * 2000 + 17] = 9.0);
+    (0..20).for_each(|i| few[30_000 + i] = 9.0);
+    let mut table = Table::new(&context, vec![few]);
+    assert!(!table.check(1), "40 equal ones are more than 1 + 32");
+    assert!(table.check(8) && table.check(40) && table.check(41));
+    // All are equal: no way but to read them all.
+    let mut table = Table::new(&context, vec![vec![-2.5; n]]);
+    assert!(!table.check(1) && !table.check(128));
+    // Zeros of both signs are equal.
+    let mut zeros = vec![-1.0; n];
+    (0..30).for_each(|i| zeros[i * 1000] = if i % 2 == 0 { 0.0 } else { -0.0 });
+    let mut table = Table::new(&context, vec![zeros]);
+    assert!(table.check(4) && table.check(30));
+}
+
+#[test]
+fn what_is_not_finite_is_seen() {
+    let context = context(&Request::default());
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 31_337, 49_151] {
+            let mut row = random(49_152, 3, 2.0);
+            row[at] = bad;
+            // A table with such a value is refused, so it comes as an embedding of the step.
+            let mut table = Table::new(&context, vec![random(49_152, 4, 2.0)]);
+            let step = Step {
+                rows: &[Row { input: RowInput::Embedding(0), position: 0, sequence: 0 }],
+                outputs: &[0],
+                sequences: &[&[PageId(0)]],
+                embeddings: &row,
+                want: Want::Best(40),
+            };
+            table.gpu.begin(table.slot, &step).expect("a step");
+            while table.gpu.advance(1).expect("it runs") != Progress::Complete {}
+            let seen = match table.gpu.best(0).expect("a complete step") {
+                Some(best) => !best.log_sum_exp.is_finite(),
+                None => table.gpu.output(0).expect("all logits").iter().any(|x| !x.is_finite()),
+            };
+            assert!(seen, "{bad} at {at}");
+        }
+    }
+}
