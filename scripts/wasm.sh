@@ -27,8 +27,9 @@ build_wasm() {
     for symbol in __wasm_init_tls __tls_size __tls_align __tls_base __heap_base; do
         flags+=" -Clink-arg=--export=$symbol"
     done
+    # optimize_for_size: std's fast sorts alone, one copy per type, were 100 kB; nothing that has to be fast sorts.
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" cargo build --lib --release --target wasm32-unknown-unknown \
-        --target-dir "$target" -Zbuild-std=std,panic_abort
+        --target-dir "$target" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
     if is_fresh "$stamp" "$raw" scripts/wasm.sh Cargo.lock && [ -f "$out/optimized.wasm" ]; then
         note "$flavour: unchanged"
     else

@@ -9,6 +9,13 @@
 
 use crate::{kv::KvFormat, quant::Format};
 
+/// A file of `shaders/`, without its comments (build.rs).
+macro_rules! text {
+    ($path:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/shaders/", $path))
+    };
+}
+
 /// What compiles the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -71,30 +78,30 @@ impl Kernel {
 
     fn text(self) -> &'static str {
         match self {
-            Self::Add => include_str!("../../shaders/add.wgsl"),
-            Self::Attention => include_str!("../../shaders/attention.wgsl"),
-            Self::AttentionPrefill => include_str!("../../shaders/attention_prefill.wgsl"),
-            Self::Best => include_str!("../../shaders/best.wgsl"),
-            Self::BlockBest => include_str!("../../shaders/block_best.wgsl"),
-            Self::Embed => include_str!("../../shaders/embed.wgsl"),
-            Self::Glu => include_str!("../../shaders/glu.wgsl"),
-            Self::KvWrite => include_str!("../../shaders/kv_write.wgsl"),
-            Self::Norm => include_str!("../../shaders/norm.wgsl"),
-            Self::Rope => include_str!("../../shaders/rope.wgsl"),
-            Self::RopeKv => include_str!("../../shaders/rope_kv.wgsl"),
-            Self::Matmul => include_str!("../../shaders/matmul.wgsl"),
-            Self::Matvec => include_str!("../../shaders/matvec.wgsl"),
-            Self::SelectRows => include_str!("../../shaders/select_rows.wgsl"),
+            Self::Add => text!("add.wgsl"),
+            Self::Attention => text!("attention.wgsl"),
+            Self::AttentionPrefill => text!("attention_prefill.wgsl"),
+            Self::Best => text!("best.wgsl"),
+            Self::BlockBest => text!("block_best.wgsl"),
+            Self::Embed => text!("embed.wgsl"),
+            Self::Glu => text!("glu.wgsl"),
+            Self::KvWrite => text!("kv_write.wgsl"),
+            Self::Norm => text!("norm.wgsl"),
+            Self::Rope => text!("rope.wgsl"),
+            Self::RopeKv => text!("rope_kv.wgsl"),
+            Self::Matmul => text!("matmul.wgsl"),
+            Self::Matvec => text!("matvec.wgsl"),
+            Self::SelectRows => text!("select_rows.wgsl"),
         }
     }
 
     /// What it shares with other kernels.
     fn parts(self) -> &'static [&'static str] {
-        const LANES: &str = include_str!("../../shaders/lanes.wgsl");
-        const ACTIVATION: &str = include_str!("../../shaders/activation.wgsl");
-        const ROTATION: &str = include_str!("../../shaders/rotation.wgsl");
-        const PRODUCTS: &str = include_str!("../../shaders/products.wgsl");
-        const ORDERED: &str = include_str!("../../shaders/ordered.wgsl");
+        const LANES: &str = text!("lanes.wgsl");
+        const ACTIVATION: &str = text!("activation.wgsl");
+        const ROTATION: &str = text!("rotation.wgsl");
+        const PRODUCTS: &str = text!("products.wgsl");
+        const ORDERED: &str = text!("ordered.wgsl");
         match self {
             Self::Add | Self::Embed | Self::Norm | Self::SelectRows => &[LANES],
             Self::Glu => &[LANES, ACTIVATION],
@@ -175,11 +182,11 @@ impl Shader {
             text.push_str("enable subgroups;\n");
         }
         let parts = [
-            Some(include_str!("../../shaders/common.wgsl")),
-            self.format.map(|_| include_str!("../../shaders/blocks.wgsl")),
+            Some(text!("common.wgsl")),
+            self.format.map(|_| text!("blocks.wgsl")),
             self.format.and_then(format_text),
             self.kv.and_then(kv_text),
-            self.kv.map(|_| include_str!("../../shaders/kv/pages.wgsl")),
+            self.kv.map(|_| text!("kv/pages.wgsl")),
             Some(self.kernel.text()),
         ];
         let parts = parts.into_iter().flatten().chain(self.kernel.parts().iter().copied());
@@ -212,20 +219,20 @@ impl Shader {
 
 fn format_text(name: Name) -> Option<&'static str> {
     Some(match name {
-        "F32" => include_str!("../../shaders/formats/f32.wgsl"),
-        "F16" => include_str!("../../shaders/formats/f16.wgsl"),
-        "BF16" => include_str!("../../shaders/formats/bf16.wgsl"),
-        "Q4_0" => include_str!("../../shaders/formats/q4_0.wgsl"),
-        "Q4_1" => include_str!("../../shaders/formats/q4_1.wgsl"),
-        "Q8_0" => include_str!("../../shaders/formats/q8_0.wgsl"),
+        "F32" => text!("formats/f32.wgsl"),
+        "F16" => text!("formats/f16.wgsl"),
+        "BF16" => text!("formats/bf16.wgsl"),
+        "Q4_0" => text!("formats/q4_0.wgsl"),
+        "Q4_1" => text!("formats/q4_1.wgsl"),
+        "Q8_0" => text!("formats/q8_0.wgsl"),
         _ => return None,
     })
 }
 
 fn kv_text(name: Name) -> Option<&'static str> {
     Some(match name {
-        "f16" => include_str!("../../shaders/kv/f16.wgsl"),
-        "f32" => include_str!("../../shaders/kv/f32.wgsl"),
+        "f16" => text!("kv/f16.wgsl"),
+        "f32" => text!("kv/f32.wgsl"),
         _ => return None,
     })
 }
