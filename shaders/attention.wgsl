@@ -37,7 +37,7 @@ var<workgroup> slice_sum: array<vec4<f32>, MAX_SLICES>;
 
 // The scores of the heads with one position.
 fn score(page: u32, kv_head: u32, position: u32) -> vec4<f32> {
-  var s: vec4<f32>;
+  var s = vec4<f32>();
   for (var c = 0u; c < HEAD_SIZE / 4u; c++) {
     let key = unpack_quad(cache[key_place(page, kv_head, position, c)]);
     s.x += dot(queries[c], key);
@@ -72,8 +72,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let slice = me / columns;
   let column = me % columns;
   var top = vec4<f32>(LOWEST);
-  var sum: vec4<f32>;
-  var acc: array<vec4<f32>, 4>;
+  var sum = vec4<f32>();
+  var acc = array<vec4<f32>, 4>();
   var at = 0u;
   for (var start = end - min(end, WINDOW); start < end; start += WORKGROUP) {
     let n = min(WORKGROUP, end - start);
@@ -125,7 +125,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var i = 0u; i < SLICES; i++) {
     all_top = max(all_top, slice_max[i]);
   }
-  var all_sum: vec4<f32>;
+  var all_sum = vec4<f32>();
   for (var i = 0u; i < SLICES; i++) {
     all_sum += slice_sum[i] * exp(slice_max[i] - all_top);
   }
@@ -136,7 +136,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     let head = pair + slice;
     if slice < 2u && head < n_heads {
-      var y: vec4<f32>;
+      var y = vec4<f32>();
       for (var i = 0u; i < SLICES; i++) {
         y += scores[slice * WORKGROUP + i * columns + column];
       }

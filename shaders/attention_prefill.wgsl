@@ -50,8 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let is_query = my_row < end_row && query < ROWS * HEADS && head < GROUP;
   let q_at = ((my_row * KV_HEADS + kv_head) * GROUP + head) * columns + lane;
 
-  var my_q: array<vec4<f32>, 16>;
-  var acc: array<vec4<f32>, 16>;
+  var my_q = array<vec4<f32>, 16>();
+  var acc = array<vec4<f32>, 16>();
   var top = LOWEST;
   var sum = 0.0;
   if is_query {
@@ -84,7 +84,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let page = pages[table + start / PAGE_POSITIONS];
       for (var i = me; i < TILE * columns; i += WORKGROUP) {
         let p = start + i % TILE;
-        var key: vec4<f32>;
+        var key = vec4<f32>();
         if p < end {
           key = unpack_quad(cache[key_place(page, kv_head, p, i / TILE)]);
         }
@@ -92,16 +92,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       for (var i = me; i < TILE * columns; i += WORKGROUP) {
         let p = start + i / columns;
-        var value: vec4<f32>;
+        var value = vec4<f32>();
         if p < end {
           value = unpack_quad(cache[value_place(page, kv_head, p, i % columns)]);
         }
         values[i] = value;
       }
       workgroupBarrier();
-      var scores: array<vec4<f32>, 4>;
+      var scores = array<vec4<f32>, 4>();
       for (var j = 0u; j < TILE / 4u; j++) {
-        var s: vec4<f32>;
+        var s = vec4<f32>();
         for (var i = 0u; i < own; i++) {
           let at = (lane + i * LANES) * TILE + 4u * j;
           let x = my_q[i];
@@ -115,7 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var j = 0u; j < TILE / 4u && is_query; j++) {
-          var s: vec4<f32>;
+          var s = vec4<f32>();
           for (var i = 0u; i < LANES; i++) {
             s += parts[(query * LANES + i) * (TILE / 4u) + j];
           }

@@ -42,7 +42,7 @@ fn tile_row(first: u32, i: u32) -> u32 {
 fn x_vector(t: u32, b: u32, i: u32) -> vec4<f32> {
   //#if RAGGED
   let k = 32u * b + 4u * i;
-  var vector: vec4<f32>;
+  var vector = vec4<f32>();
   for (var j = 0u; j < 4u; j++) {
     if k + j < K {
       vector[j] = x[t * K + k + j];
@@ -78,10 +78,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let tx = me % 16u;
   let ty = me / 16u;
   let last_t = n_rows() - 1u;
-  var sums_0: vec4<f32>;
-  var sums_1: vec4<f32>;
-  var sums_2: vec4<f32>;
-  var sums_3: vec4<f32>;
+  var sums_0 = vec4<f32>();
+  var sums_1 = vec4<f32>();
+  var sums_2 = vec4<f32>();
+  var sums_3 = vec4<f32>();
   for (var b = 0u; b < BLOCKS; b++) {
     if me < TILE_ROWS {
       let weights = block_weights(tile_row(first_row, me) * BLOCKS + b);

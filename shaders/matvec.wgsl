@@ -67,7 +67,7 @@ var<workgroup> shared_partials: array<Partial, 64u * ROWS>;
 // Block b of row t of x.
 fn x_block(t: u32, b: u32) -> array<vec4<f32>, 8> {
   //#if RAGGED
-  var block: array<vec4<f32>, 8>;
+  var block = array<vec4<f32>, 8>();
   for (var i = 0u; i < 32u; i++) {
     let k = 32u * b + i;
     if k < K {
@@ -84,7 +84,7 @@ fn x_block(t: u32, b: u32) -> array<vec4<f32>, 8> {
 //#if NORM
 fn norm_block(b: u32) -> array<vec4<f32>, 8> {
   //#if RAGGED
-  var block: array<vec4<f32>, 8>;
+  var block = array<vec4<f32>, 8>();
   for (var i = 0u; i < 32u; i++) {
     let k = 32u * b + i;
     if k < K {
@@ -169,7 +169,7 @@ fn main(
   let first_row = ROW_0 + (first_team + me / LANES) * TEAM_ROWS;
   let lane = me % LANES;
   let first_t = group.z * ROWS;
-  var partials: array<Partial, ROWS>;
+  var partials = array<Partial, ROWS>();
   for (var b = lane; b < BLOCKS; b += LANES) {
     let block = first_row * BLOCKS + b;
     //#if NORM
@@ -219,7 +219,7 @@ fn main(
   for (var i = me; i < WORKGROUP / LANES * ROWS; i += WORKGROUP) {
     let t = i % ROWS;
     let team = i / ROWS;
-    var sum: Partial;
+    var sum = Partial();
     for (var l = 0u; l < LANES; l++) {
       let partial = shared_partials[t * 64u + team * LANES + l];
       sum.y += partial.y;

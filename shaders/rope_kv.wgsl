@@ -16,7 +16,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = rows[id.y];
   let quads = HEAD_SIZE / 4u;
   let first_k = HEADS * quads;
-  var y: vec4<f32>;
+  var y = vec4<f32>();
   if id.x < first_k {
     let e = id.x % quads * 4u;
     let head = id.y * HEADS * HEAD_SIZE + id.x / quads * HEAD_SIZE;
