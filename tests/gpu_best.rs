@@ -12,6 +12,7 @@ use kinglet::{
     kv::{KvFormat, KvGeometry, PageId},
     plan::{Builder, Executor, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
     quant::Format,
+    sample::Best,
     weights::Weights,
 };
 
@@ -64,40 +65,47 @@ impl Table {
         while self.gpu.advance(1).expect("it runs") != Progress::Complete {}
     }
 
-    /// Whether the candidates of every row came and are the right ones; otherwise all logits must be there.
+    /// Whether the candidates of every row came, and are the right ones; otherwise all logits must be there.
     fn check(&mut self, n: usize) -> bool {
+        self.judge(n).unwrap_or_else(|what| panic!("the best {n}: {what}"))
+    }
+
+    fn judge(&mut self, n: usize) -> Result<bool, String> {
         self.step(Want::Best(n));
         let mut came = true;
         for (o, row) in self.rows.iter().enumerate() {
-            let Some(best) = self.gpu.best(o).expect("a complete step") else {
-                came = false;
-                assert_eq!(self.gpu.output(o).expect("all logits"), row);
-                continue;
-            };
-            let mut sorted = row.clone();
-            sorted.sort_by(|a, b| b.total_cmp(a));
-            let last = sorted[n.min(row.len()) - 1];
-            let mut ids: Vec<u32> = best.candidates.iter().map(|c| c.id).collect();
-            ids.sort_unstable();
-            for c in best.candidates {
-                assert_eq!(c.logit.to_bits(), row[c.id as usize].to_bits());
+            match self.gpu.best(o).expect("a complete step") {
+                Some(best) => judge_row(row, best, n)?,
+                None => {
+                    came = false;
+                    assert_eq!(self.gpu.output(o).expect("all logits"), row);
+                }
             }
-            // Whatever is as good as the n-th is there, once; what else is there is among the next best.
-            assert!(ids.windows(2).all(|w| w[0] < w[1]), "a candidate came twice");
-            let must = row.iter().enumerate().filter(|(_, x)| **x >= last);
-            assert!(
-                must.clone().all(|(id, _)| ids.binary_search(&(id as u32)).is_ok()),
-                "one of the best {n} is missing"
-            );
-            let least = best.candidates.iter().map(|c| c.logit).fold(f32::INFINITY, f32::min);
-            assert_eq!(ids.len(), row.iter().filter(|x| **x >= least).count(), "something better was left out");
-            assert!(ids.len() <= n + 32);
-            let max = f64::from(sorted[0]);
-            let lse = max + row.iter().map(|x| (f64::from(*x) - max).exp()).sum::<f64>().ln();
-            assert!((best.log_sum_exp - lse).abs() <= 3e-6 * (1.0 + lse.abs()), "{} for {lse}", best.log_sum_exp);
         }
-        came
+        Ok(came)
     }
+}
+
+/// What is wrong with the candidates of a row, if anything.
+fn judge_row(row: &[f32], best: Best<'_>, n: usize) -> Result<(), String> {
+    let demand = |good: bool, what: &str| if good { Ok(()) } else { Err(what.to_owned()) };
+    let mut sorted = row.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let last = sorted[n.min(row.len()) - 1];
+    let mut ids: Vec<u32> = best.candidates.iter().map(|c| c.id).collect();
+    ids.sort_unstable();
+    demand(ids.windows(2).all(|w| w[0] < w[1]), "a candidate came twice")?;
+    let same = best.candidates.iter().all(|c| row.get(c.id as usize).is_some_and(|x| x.to_bits() == c.logit.to_bits()));
+    demand(same, "a candidate has another logit")?;
+    let mut must = row.iter().enumerate().filter(|(_, x)| **x >= last);
+    demand(must.all(|(id, _)| ids.binary_search(&(id as u32)).is_ok()), "one of the best is missing")?;
+    let least = best.candidates.iter().map(|c| c.logit).fold(f32::INFINITY, f32::min);
+    demand(ids.len() == row.iter().filter(|x| **x >= least).count(), "something better was left out")?;
+    demand(ids.len() <= n + 32, "there are too many")?;
+    let max = f64::from(sorted[0]);
+    let expected = max + row.iter().map(|x| (f64::from(*x) - max).exp()).sum::<f64>().ln();
+    let good = (best.log_sum_exp - expected).abs() <= 5e-6;
+    demand(good, &format!("log Σ e^logit is {}, expected {expected}", best.log_sum_exp))
 }
 
 fn random(n: usize, seed: u64, scale: f32) -> Vec<f32> {
@@ -149,6 +157,24 @@ fn ties() {
     (0..30).for_each(|i| zeros[i * 1000] = if i % 2 == 0 { 0.0 } else { -0.0 });
     let mut table = Table::new(&context, vec![zeros]);
     assert!(table.check(4) && table.check(30));
+}
+
+/// The judge sees a candidate that is missing, one that is wrong, and a sum without one logit.
+#[test]
+fn the_judge_sees_what_it_should() {
+    let row = random(1000, 8, 3.0);
+    let top = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
+    let mut table = Table::new(&context(&Request::default()), vec![row.clone()]);
+    assert_eq!(table.judge(5), Ok(true));
+    table.rows[0][top(&row)] += 0.001;
+    assert_eq!(table.judge(5), Err("a candidate has another logit".into()));
+    table.rows[0] = row.clone();
+    table.rows[0][0] = 100.0;
+    assert_eq!(table.judge(5), Err("one of the best is missing".into()));
+    table.rows[0] = row.clone();
+    let middling = row.iter().position(|x| x.abs() < 0.1).expect("one of a thousand");
+    table.rows[0][middling] = f32::NEG_INFINITY;
+    assert!(table.judge(1).is_err_and(|what| what.starts_with("log")));
 }
 
 #[test]

@@ -92,6 +92,11 @@ impl Cache {
         self.layers.iter().chain(&self.between).map(|b| b.size()).sum()
     }
 
+    /// Nobody waits for pages any more.
+    pub(super) fn stop_reading(&mut self) {
+        self.reading = None;
+    }
+
     /// Raised when pages that are being read have come.
     pub(super) fn reading(&self) -> Option<Signal> {
         self.reading.as_ref().map(|r| r.signal.clone())

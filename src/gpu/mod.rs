@@ -206,6 +206,7 @@ impl Executor for Gpu {
         if let Some(Flight { phase: Phase::Submitted { ticket, .. }, .. }) = self.flight.take() {
             self.readback.abandon(ticket);
         }
+        self.cache.stop_reading();
         self.context.health()?;
         step.check(&self.prepared(slot)?.plan, self.cache.n_pages())?;
         self.weights.check_complete(&self.prepared(slot)?.plan)?;
