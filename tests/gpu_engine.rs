@@ -32,7 +32,11 @@ fn options(device: Device) -> Options {
 }
 
 fn on_gpu() -> (Engine, Rc<Context>) {
-    let context = gpu::context(&GpuRequest::default());
+    on_gpu_with(&GpuRequest::default())
+}
+
+fn on_gpu_with(request: &GpuRequest) -> (Engine, Rc<Context>) {
+    let context = gpu::context(request);
     (load(&file(), options(Device::Gpu(context.clone())), 10_000).unwrap(), context)
 }
 
@@ -74,8 +78,25 @@ fn assert_near(ours: &Answer, reference: &Answer) {
 
 #[test]
 fn the_gpu_gives_the_tokens_of_the_reference() {
-    let (mut engine, context) = on_gpu();
+    compare(&GpuRequest::default());
+}
+
+#[test]
+fn without_subgroups_too() {
+    compare(&GpuRequest { without_subgroups: true, ..GpuRequest::default() });
+}
+
+/// Every kind of step: one row, some, many, with and without all logits.
+fn compare(device: &GpuRequest) {
+    let (mut engine, context) = on_gpu_with(device);
+    let penalties = SamplingParams {
+        repeat_penalty: 1.1,
+        frequency_penalty: 0.1,
+        logit_bias: vec![(5, -1.5)],
+        ..SamplingParams::greedy()
+    };
     for request in [
+        Request { n: 2, echo: true, sampling: penalties, ..greedy(4, 5) },
         greedy(1, 4),
         greedy(70, 12),
         Request { n: 3, ..greedy(66, 5) },

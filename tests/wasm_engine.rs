@@ -5,7 +5,7 @@ mod common;
 
 use common::tiny_llama::{TinyConfig, tiny_llama};
 use js_sys::{Array, JSON, Object, Reflect, Uint32Array, futures::JsFuture};
-use kinglet::wasm::Engine;
+use kinglet::{quant::Format, wasm::Engine};
 use wasm_bindgen::{JsCast, JsValue, convert::TryFromJsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -37,15 +37,22 @@ async fn create(options: &str) -> Result<Engine, JsValue> {
 }
 
 async fn loaded() -> Engine {
-    let mut engine = create(r#"{"device":"cpu","kvType":"f16","threads":2}"#).await.unwrap();
-    let mut headers = vec![];
-    for chunk in tiny_llama(&TinyConfig::default(), 1).build().chunks(5000) {
-        headers.push(engine.feed(chunk).unwrap());
+    loaded_on(r#"{"device":"cpu","kvType":"f16","threads":2}"#, Format::Q8_0).await
+}
+
+async fn loaded_on(options: &str, format: Format) -> Engine {
+    let mut engine = create(options).await.unwrap();
+    let mut n_told = 0;
+    let config = TinyConfig { format, embd_format: format, ..TinyConfig::default() };
+    for chunk in tiny_llama(&config, 1).build().chunks(5000) {
+        let header = engine.feed(chunk).unwrap();
+        if !header.is_undefined() {
+            assert!(number(&header, "fileBytes") > 50_000.0);
+            JsFuture::from(engine.check().unwrap()).await.unwrap();
+            n_told += 1;
+        }
     }
-    let told: Vec<_> = headers.into_iter().filter(|h| !h.is_undefined()).collect();
-    assert_eq!(told.len(), 1, "the header is told once");
-    assert!(number(&told[0], "fileBytes") > 50_000.0);
-    JsFuture::from(engine.check().unwrap()).await.unwrap();
+    assert_eq!(n_told, 1, "the header is told once");
     engine.finish().unwrap();
     engine
 }
@@ -71,6 +78,23 @@ fn events(engine: &mut Engine, request: &JsValue) -> Vec<JsValue> {
         all.extend(events.iter());
         if all.last().is_some_and(|e| text(e, "type") == "end") {
             return all;
+        }
+    }
+}
+
+/// Runs to the end on a device that is waited for; how often, too.
+async fn events_elsewhere(engine: &mut Engine, request: &JsValue) -> (Vec<JsValue>, usize) {
+    engine.start(request.clone()).unwrap();
+    let (mut all, mut n_waits) = (vec![], 0);
+    loop {
+        let events = engine.advance(0.0).unwrap().dyn_into::<Array>().unwrap();
+        all.extend(events.iter());
+        if all.last().is_some_and(|e| text(e, "type") == "end") {
+            return (all, n_waits);
+        }
+        if let Some(ready) = engine.until_ready().unwrap() {
+            JsFuture::from(ready).await.unwrap();
+            n_waits += 1;
         }
     }
 }
@@ -226,4 +250,52 @@ async fn an_engine_on_the_gpu_is_made_and_given_back() {
         text(&create(r#"{"device":"webgpu","gpu":{},"kvType":"f16","threads":1}"#).await.err().unwrap(), "code"),
         "TypeError"
     );
+}
+
+#[wasm_bindgen_test]
+async fn a_generation_on_the_gpu_is_waited_for_and_gives_the_tokens_of_the_cpu() {
+    let greedy = request();
+    set(&greedy, "temperature", &0.into());
+    let ids = |all: &[JsValue]| -> Vec<f64> { of_type(all, "token").iter().map(|t| number(t, "id")).collect() };
+    let mut on_cpu = loaded_on(r#"{"device":"cpu","kvType":"f32","threads":1}"#, Format::F32).await;
+    let expected = ids(&events(&mut on_cpu, &greedy));
+    // In f32, because the CPU's kernels for quantized weights round the activations too, and the GPU's do not.
+    let mut engine = loaded_on(GPU, Format::F32).await;
+    let info = engine.info().unwrap();
+    assert_eq!(text(&info, "device"), "webgpu");
+    assert!(
+        !get(&info, "features").unchecked_into::<Array>().iter().any(|f| f.as_string().unwrap().contains("subgroup"))
+    );
+    let (all, n_waits) = events_elsewhere(&mut engine, &greedy).await;
+    assert_eq!(ids(&all), expected);
+    assert!(n_waits >= 5, "every step is waited for, and none holds the worker up: {n_waits}");
+}
+
+#[wasm_bindgen_test]
+async fn while_the_gpu_is_waited_for_the_engine_can_be_cancelled_and_freed() {
+    let mut engine = loaded_on(GPU, Format::Q8_0).await;
+    let (expected, _) = events_elsewhere(&mut engine, &request()).await;
+    let mut forgotten = vec![];
+    for n_steps in 0..4 {
+        engine.start(request()).unwrap();
+        for _ in 0..n_steps {
+            engine.advance(0.0).unwrap();
+            JsFuture::from(engine.until_ready().unwrap().unwrap()).await.unwrap();
+        }
+        engine.advance(0.0).unwrap();
+        forgotten.push(engine.until_ready().unwrap().unwrap());
+        engine.nudge();
+        engine.cancel().unwrap();
+        assert!(engine.until_ready().unwrap().is_none());
+    }
+    let (after, _) = events_elsewhere(&mut engine, &request()).await;
+    let results = |all: &[JsValue]| JSON::stringify(&all.iter().cloned().collect::<Array>()).unwrap();
+    assert_eq!(results(&after), results(&expected));
+    engine.start(request()).unwrap();
+    engine.advance(0.0).unwrap();
+    forgotten.push(engine.until_ready().unwrap().unwrap());
+    drop(engine);
+    for promise in forgotten {
+        JsFuture::from(promise).await.unwrap();
+    }
 }
