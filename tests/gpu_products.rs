@@ -11,8 +11,11 @@ use common::{
     gpu::context,
 };
 use kinglet::{
-    gpu::{Context, Gpu, Request},
+    gpu::{Context, Forms, Gpu, Request, Subgroups},
+    plan::Executor,
+    quant::Format,
     reference::Reference,
+    weights::{WeightId, WeightSpec},
 };
 
 /// The GPU keeps activations in f32 whatever the weights are, so it only adds up in another order; its exponential function
@@ -20,8 +23,11 @@ use kinglet::{
 const SUMMED_ON_GPU: Tolerance =
     Tolerance { name: "summed on a GPU", abs: 2e-5, rel: 1e-5, outliers: 0.0, nmse: 1e-11 };
 
-fn is_product(case: &Case) -> bool {
-    ["product", "low-rank", "norm and", "gated"].iter().any(|name| case.name.starts_with(name))
+fn products() -> Vec<Case> {
+    let has_product = |case: &Case| {
+        ["product", "low-rank", "norm and", "gated", "layer norm and"].iter().any(|name| case.name.starts_with(name))
+    };
+    cases::all().into_iter().filter(has_product).collect()
 }
 
 fn complaint(mut case: Case, context: &Rc<Context>) -> Option<String> {
@@ -35,19 +41,113 @@ fn complaint(mut case: Case, context: &Rc<Context>) -> Option<String> {
     case.check(&actual, &expected).err()
 }
 
-fn all_agree(request: &Request) {
-    let context = context(request);
-    let complaints: Vec<String> =
-        cases::all().into_iter().filter(is_product).filter_map(|case| complaint(case, &context)).collect();
+fn agree(cases: impl IntoIterator<Item = Case>, context: &Rc<Context>) {
+    let complaints: Vec<String> = cases.into_iter().filter_map(|case| complaint(case, context)).collect();
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+    assert_eq!(context.n_buffers(), 0, "every buffer is given back");
+    assert_eq!(context.allocated_bytes(), 0);
+}
+
+/// Those of many weights take the reference long.
+fn is_small(case: &Case) -> bool {
+    case.n_weights() < 1 << 20
 }
 
 #[test]
 fn with_subgroups() {
-    all_agree(&Request::default());
+    agree(products(), &context(&Request::default()));
 }
 
 #[test]
 fn without_subgroups() {
-    all_agree(&Request { without_subgroups: true, ..Request::default() });
+    let request = Request { without_subgroups: true, ..Request::default() };
+    agree(products().into_iter().filter(is_small), &context(&request));
+}
+
+/// Many rows, eight at a time: what is left where tiles compute wrongly.
+#[test]
+fn without_tiles() {
+    let context = context(&Request::default());
+    context.set_forms(Forms { tiles: false, ..context.forms() });
+    agree(products().into_iter().filter(|c| is_small(c) && c.max_rows() > 8), &context);
+}
+
+/// Matrices longer than a binding may be are cut into shards, also where they are read by row; gate and up then are two
+/// products.
+#[test]
+fn in_shards() {
+    let context = context(&Request { binding_limit_bytes: Some(20_000), ..Request::default() });
+    let mut cases: Vec<Case> = Format::ALL.map(|format| cases::product(format, 300, 576, 3)).into();
+    cases.extend([1, 12].map(|rows| cases::product(Format::Q4_0, 300, 576, rows)));
+    let fused = ["gated product Q4_0 T", "norm and three products Q4_1 T", "product and residual F32 T"];
+    cases.extend(products().into_iter().filter(|c| fused.iter().any(|name| c.name.starts_with(name))));
+    let mut gpu = Gpu::new(context.clone(), cases[0].geometry);
+    let slot = cases[0].announce(&mut gpu).expect("it fits");
+    assert!(gpu.lowered(slot).expect("it is prepared").dispatches.len() > 20, "nothing was cut");
+    drop(gpu);
+    agree(cases, &context);
+
+    let case = cases::product(Format::F32, 20, 2112, 1);
+    let refused = case.announce(&mut Gpu::new(context, case.geometry)).expect_err("eight rows of 2,112 numbers");
+    assert_eq!(refused.code(), "E_MEMORY", "{refused}");
+}
+
+/// One wrong bit in one quant of one weight is seen.
+#[test]
+fn one_flipped_bit_is_seen() {
+    let context = context(&Request::default());
+    for (format, rows) in Format::ALL.into_iter().flat_map(|f| [(f, 1), (f, 5), (f, 64)]) {
+        let mut case = cases::product(format, 7, 576, rows);
+        let expected = case.run(&mut Reference::new(case.geometry), usize::MAX).expect("the reference runs");
+        case.tolerance = SUMMED_ON_GPU;
+        case.flip_bit("w.weight", format.block_bytes() - 1, 0x40);
+        let damaged = case.run(&mut Gpu::new(context.clone(), case.geometry), usize::MAX).expect("it runs");
+        assert!(case.check(&damaged, &expected).is_err(), "{format:?}, {rows} rows");
+    }
+}
+
+#[test]
+fn weights_that_cannot_be_are_refused() {
+    let context = context(&Request::default());
+    let mut case = cases::product(Format::Q4_1, 20, 576, 1);
+    case.set_bytes("w.weight", 19 * 360, &[0x01, 0x7e]);
+    let error = case.load(&mut Gpu::new(context.clone(), case.geometry), 777).expect_err("a NaN");
+    assert!(error.code() == "E_FILE_FORMAT" && error.to_string().contains("w.weight: row 19"), "{error}");
+
+    let mut gpu = Gpu::new(context.clone(), case.geometry);
+    let spec = WeightSpec { name: "w".into(), shape: vec![2, 32], format: Format::Q8_0 };
+    gpu.create_weight(WeightId(9), &spec).expect("room");
+    assert!(gpu.create_weight(WeightId(9), &spec).is_err(), "twice");
+    gpu.write_weight(WeightId(9), &[0; 68]).expect("all its bytes");
+    assert_eq!(gpu.memory().weights_bytes, Gpu::weight_bytes(&spec).max(16 + 64));
+    assert!(gpu.write_weight(WeightId(9), &[0]).is_err(), "a byte too many");
+    assert!(gpu.write_weight(WeightId(3), &[0]).is_err(), "never created");
+    assert!(case.run_unloaded(&mut Gpu::new(context, case.geometry)).is_err(), "weights are missing");
+}
+
+/// What is chosen for subgroups of any size and matrices of any shape: every row is somebody's, nothing is over a limit.
+#[test]
+fn teams_fit_every_device() {
+    let sizes = [4, 8, 16, 32, 64, 128].map(|min| Some(Subgroups { min, max: 128 }));
+    for subgroups in sizes.into_iter().chain([None]) {
+        let context = context(&Request { without_subgroups: subgroups.is_none(), ..Request::default() });
+        context.set_forms(Forms { subgroups, ..context.forms() });
+        for [n, k] in [[1, 32], [7, 576], [576, 1536], [49152, 576], [1 << 20, 32]] {
+            let case = cases::repeated_product(Format::Q4_0, n, k, 1, 1);
+            let mut gpu = Gpu::new(context.clone(), case.geometry);
+            let slot = case.announce(&mut gpu).expect("it is prepared");
+            let dispatch = &gpu.lowered(slot).expect("it is there").dispatches[1];
+            let constant = |name: &str| {
+                dispatch.constants.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("{name}")).1 as usize
+            };
+            let (workgroup, lanes) = (constant("WORKGROUP"), constant("LANES"));
+            let rows = if dispatch.shader.has("TEAM_4") { 4 } else { 1 };
+            let [x, y, z] = dispatch.grid.map(|extent| extent.of(1, 1) as usize);
+            assert!(workgroup <= 256 && lanes.is_power_of_two() && workgroup % lanes == 0);
+            assert!(x <= 65_535 && y <= 65_535 && z == 1 && x == constant("GRID_WIDTH"));
+            assert!(x * y * workgroup / lanes * rows >= n, "{n}x{k}: rows without a team");
+            assert_eq!(dispatch.shader.has("SUBGROUPS"), subgroups.is_some() && lanes > 1);
+            assert!(subgroups.is_none_or(|s| workgroup == s.min as usize), "a workgroup is a subgroup");
+        }
+    }
 }

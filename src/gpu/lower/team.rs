@@ -10,6 +10,8 @@ use crate::gpu::{
 const MAX_GRID: usize = 65_535;
 /// Invocations of a workgroup that adds up in workgroup memory; the shader has room for as many.
 const TREE_WORKGROUP: usize = 64;
+/// Most lanes of a team that adds up in workgroup memory, where one invocation has to do it.
+const MAX_TREE_LANES: usize = 16;
 /// A team has so many rows only if there remain this many invocations: fewer do not fill a GPU.
 const ENOUGH_INVOCATIONS: usize = 1 << 15;
 
@@ -31,9 +33,12 @@ impl Team {
     /// With subgroups the workgroup is as large as the smallest of them, so that it is one subgroup whatever size the driver
     /// takes. Lanes are as many as find work: at least three quarters of the blocks that they could take must be there.
     pub(super) fn of(forms: Forms, row_blocks: usize, n_rows: usize, max_rows: usize) -> Self {
-        let workgroup = forms.subgroups.map_or(TREE_WORKGROUP, |s| s.min as usize);
+        let (workgroup, most) = match forms.subgroups {
+            Some(subgroups) => (subgroups.min as usize, subgroups.min as usize),
+            None => (TREE_WORKGROUP, MAX_TREE_LANES),
+        };
         let is_busy = |lanes: &usize| 4 * row_blocks >= 3 * row_blocks.next_multiple_of(*lanes);
-        let powers = (0..=workgroup.ilog2()).rev().map(|i| 1 << i);
+        let powers = (0..=most.ilog2()).rev().map(|i| 1 << i);
         let lanes = powers.into_iter().find(is_busy).unwrap_or(1);
         let rows = if max_rows == 1 && n_rows * lanes >= 4 * ENOUGH_INVOCATIONS { 4 } else { 1 };
         Self { subgroups: forms.subgroups.is_some(), workgroup, lanes, rows }
