@@ -22,6 +22,7 @@ Usage: ./build.sh VERB [ARGUMENTS]
           (./build.sh test native types wasm gpu e2e budgets: only the named parts)
   lint    formatting, clippy (native and wasm32), TypeScript, shell scripts
   bench   decode and prefill speed of the default model in headless Chromium, through the public API
+          (--dawn [--model FILE] [--prompt N] [--decode N] [--runs N] [--json]: on the GPU, in Node.js without a browser)
   soak    a long random use of one engine in Chromium (arguments: steps, seed)
 
 Environment: KINGLET_CACHE (tools and models; default .cache); what is not found by itself: KINGLET_CHROMIUM, CHROMEDRIVER,

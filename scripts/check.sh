@@ -125,12 +125,29 @@ lint_shell() {
     fi
 }
 
-# Both need the browser and the model, and what is built.
+# Needs the browser and the model, and what is built.
 bench() {
+    if [ "${1:-}" = --dawn ]; then
+        shift
+        bench_dawn "$@"
+        return
+    fi
     setup_build
     setup_test
     build_all
     part "bench" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/e2e/bench.mjs
+}
+
+# bench --dawn [--model FILE] [--prompt TOKENS] [--decode TOKENS] [--runs N] [--json]: the package on the GPU in Node.js, on the
+# adapter that Vulkan finds (VK_DRIVER_FILES names a driver). Dawn's 130 MB are installed here alone.
+bench_dawn() {
+    setup_build
+    has_vulkan_loader || install_with_apt "the Vulkan loader, libvulkan.so.1" libvulkan1
+    part "set-up: Dawn" ensure_npm_packages tests/dawn
+    part "default model" ensure_model
+    build_all
+    quiet_vulkan
+    part "bench on Dawn" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/dawn/bench.mjs "$@"
 }
 
 # soak [STEPS] [SEED]
