@@ -23,6 +23,7 @@ mod results;
 mod rope;
 pub mod shader;
 pub mod step;
+mod vector;
 mod weights;
 
 pub use context::{Context, Facts, Made, Request, Subgroups};

@@ -162,7 +162,7 @@ impl Shader {
 
     /// Whether a flag is set.
     pub fn has(&self, name: &str) -> bool {
-        self.flags.iter().any(|f| *f == name)
+        self.flags.contains(&name)
     }
 
     /// For people: `matvec Q4_1 NORM SUBGROUPS`.

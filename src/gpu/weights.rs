@@ -7,12 +7,15 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use super::context::{Buffer, Context};
+use super::{
+    context::{Buffer, Context},
+    vector::Vector,
+};
 use crate::{
-    error::{Error, Result, try_vec},
+    error::{Error, Result},
     plan::{Epilogue, MatMul, Norm, Op, Part, Plan},
     quant::{
-        Format, dequantize, first_non_finite,
+        Format,
         planes::{Plane, PlaneShape, Slice, Splitter},
     },
     weights::{WeightId, WeightSpec},
@@ -46,7 +49,7 @@ struct Weight {
 }
 
 enum Content {
-    Matrix { splitter: Splitter, place: Option<Place> },
+    Matrix { splitter: Box<Splitter>, place: Option<Place> },
     Vector(Vector),
 }
 
@@ -56,18 +59,6 @@ struct Place {
     set: usize,
     /// Its first row in the set.
     row: usize,
-}
-
-/// A norm's weight, a bias, rope factors. Kept, since a plan that comes later may want it in another place.
-#[derive(Default)]
-struct Vector {
-    /// File bytes until all have come.
-    pending: Vec<u8>,
-    values: Vec<f32>,
-    /// A plane of its own.
-    own: Option<usize>,
-    /// Places among the biases of sets: plane, and offset in bytes.
-    shared: Vec<(usize, u64)>,
 }
 
 /// Matrices of one format and row length that lie one after the other.
@@ -129,7 +120,7 @@ impl Weights {
         let content = match spec.shape.len() {
             2 => {
                 let splitter = Splitter::new(&spec.name, spec.format, spec.n_rows(), spec.row_len())?;
-                Content::Matrix { splitter, place: None }
+                Content::Matrix { splitter: Box::new(splitter), place: None }
             }
             _ => Content::Vector(Vector::default()),
         };
@@ -433,7 +424,7 @@ impl Weight {
     fn is_complete(&self) -> bool {
         match &self.content {
             Content::Matrix { splitter, .. } => splitter.is_complete(),
-            Content::Vector(vector) => vector.values.len() == self.spec.row_len(),
+            Content::Vector(vector) => vector.is_complete(&self.spec),
         }
     }
 }
@@ -459,42 +450,6 @@ impl Set {
             }
         }
         Ok(())
-    }
-}
-
-impl Vector {
-    /// Takes the next bytes; the values are there once all have come.
-    fn take(&mut self, spec: &WeightSpec, bytes: &[u8]) -> Result<()> {
-        let n_bytes = spec.format.row_bytes(spec.row_len())?;
-        let is_complete = !self.values.is_empty();
-        if is_complete && !bytes.is_empty() || self.pending.len() + bytes.len() > n_bytes {
-            return Err(Error::internal(format!("tensor {} got more bytes than it has", spec.name)));
-        }
-        if self.pending.capacity() == 0 {
-            self.pending = try_vec(n_bytes, &format!("tensor {}", spec.name))?;
-        }
-        self.pending.extend_from_slice(bytes);
-        if self.pending.len() < n_bytes {
-            return Ok(());
-        }
-        if first_non_finite(spec.format, &self.pending).is_some() {
-            return Err(Error::file(format!("tensor {} holds a NaN or an infinity", spec.name)));
-        }
-        let mut values = try_vec(spec.row_len(), &format!("tensor {}", spec.name))?;
-        values.resize(spec.row_len(), 0.0);
-        dequantize(spec.format, &self.pending, &mut values)?;
-        (self.values, self.pending) = (values, Vec::new());
-        Ok(())
-    }
-
-    /// Writes the values, if they are there, to every place.
-    fn put(&self, context: &Context, planes: &[Buffer]) {
-        let own = self.own.map(|plane| (plane, 0));
-        for (plane, offset) in own.iter().chain(&self.shared) {
-            if let Some(buffer) = planes.get(*plane).filter(|_| !self.values.is_empty()) {
-                context.queue().write_buffer(buffer, *offset, bytemuck::cast_slice(&self.values));
-            }
-        }
     }
 }
 

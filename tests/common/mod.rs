@@ -12,6 +12,7 @@ pub mod gguf_builder;
 pub mod gpu;
 pub mod gpu_route;
 pub mod llama_model;
+pub mod odd_products;
 pub mod parse;
 pub mod recorder;
 pub mod rng;
