@@ -5,7 +5,8 @@
 mod common;
 
 use common::{
-    runner::{MAX_ROWS, Runner, argmax},
+    golden::{Golden, STORIES, STORY, difference, goldens, tell_story},
+    runner::{MAX_ROWS, Runner},
     teacher_forced::{Other, TeacherForced},
     tiny_llama::{TinyConfig, tiny_llama},
 };
@@ -18,7 +19,6 @@ use kinglet::{
     reference::Reference,
     tokenizer::{EncodeOptions, Tokenizer},
 };
-use serde::Deserialize;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -32,60 +32,12 @@ const CPU_TOLERANCE: f32 = 1e-4;
 /// The same with keys and values rounded to f16 (relative 2⁻¹¹ each, over two layers).
 const F16_CACHE_TOLERANCE: f32 = 5e-3;
 
-#[derive(Deserialize)]
-struct GoldenJson {
-    vocabulary: usize,
-    tokens: Vec<u32>,
-    logits: String,
-}
-
-struct Golden {
-    name: &'static str,
-    file: &'static [u8],
-    tokens: Vec<u32>,
-    /// [positions, V]
-    logits: Vec<Vec<f32>>,
-}
-
-/// Grouped queries; full attention with an own head; Llama 3's rotary factors over a page border; linear rotary scaling
-/// with biases.
-fn goldens() -> Vec<Golden> {
-    macro_rules! golden {
-        ($name:literal) => {
-            golden(
-                $name,
-                include_bytes!(concat!("golden/tiny_", $name, ".gguf")),
-                include_str!(concat!("golden/tiny_", $name, ".json")),
-            )
-        };
-    }
-    vec![golden!("grouped"), golden!("full"), golden!("llama3"), golden!("linear")]
-}
-
-fn golden(name: &'static str, file: &'static [u8], json: &str) -> Golden {
-    let golden: GoldenJson = serde_json::from_str(json).expect("a well-formed golden");
-    let number = |i: usize| u32::from_str_radix(&golden.logits[i..i + 8], 16).expect("hexadecimal").swap_bytes();
-    let flat: Vec<f32> = (0..golden.logits.len()).step_by(8).map(|i| f32::from_bits(number(i))).collect();
-    let logits: Vec<Vec<f32>> = flat.chunks(golden.vocabulary).map(<[f32]>::to_vec).collect();
-    assert_eq!(logits.len(), golden.tokens.len());
-    Golden { name, file, tokens: golden.tokens, logits }
-}
-
 fn reference(golden: &Golden, format: KvFormat) -> Runner<Reference> {
     Runner::load(golden.file, format, golden.tokens.len(), |geometry| Ok(Reference::new(geometry))).expect("it loads")
 }
 
 fn cpu(file: &[u8], format: KvFormat, threads: usize) -> Runner<Cpu> {
     Runner::load(file, format, 512, |geometry| Cpu::new(geometry, Pool::new(threads))).expect("it loads")
-}
-
-/// The largest difference, as a part of the largest golden logit.
-fn difference(logits: &[Vec<f32>], golden: &[Vec<f32>]) -> f32 {
-    assert_eq!(logits.len(), golden.len());
-    let largest = golden.iter().flatten().fold(0.0_f32, |a, x| a.max(x.abs()));
-    assert!(logits.iter().flatten().all(|x| x.is_finite()), "logits are not finite");
-    let pairs = logits.iter().flatten().zip(golden.iter().flatten());
-    pairs.fold(0.0_f32, |a, (x, y)| a.max((x - y).abs())) / largest
 }
 
 fn assert_same_bits(a: &[Vec<f32>], b: &[Vec<f32>], what: &str) {
@@ -162,25 +114,6 @@ fn any_split_gives_the_same_bits_on_the_reference() -> Result<()> {
         }
     }
     Ok(())
-}
-
-const STORIES: &[u8] = include_bytes!("models/stories260K.gguf");
-/// What llama2.c prints at temperature 0 (its doc/stories260K.md), and a line end.
-const STORY: &str = include_str!("golden/stories260K.txt");
-
-/// Greedy text from the beginning of a story, until it is as long as the documented one.
-fn tell_story<E: Executor>(mut runner: Runner<E>) -> Result<String> {
-    let tokenizer = Tokenizer::from_metadata(&runner.header.metadata)?;
-    let mut ids = tokenizer.encode("", &EncodeOptions { add_special: true, ..EncodeOptions::default() });
-    assert_eq!(ids, [1], "a story begins with the beginning of sequence and nothing else");
-    loop {
-        let logits = runner.append(&ids[ids.len() - 1..], 1)?;
-        ids.push(argmax(&logits[0]));
-        let text = tokenizer.decode(&ids, true);
-        if text.len() >= STORY.trim_end().len() {
-            return Ok(text);
-        }
-    }
 }
 
 #[test]

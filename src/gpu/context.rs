@@ -287,7 +287,7 @@ impl Context {
                 false
             }
         });
-        self.known()
+        self.known(true)
     }
 
     /// [`Self::health`] once every error scope has given its verdict.
@@ -299,7 +299,7 @@ impl Context {
                 let verdict = scope.verdict.await;
                 context.judge(verdict, &scope.subject);
             }
-            context.known()
+            context.known(true)
         }
     }
 
@@ -324,11 +324,15 @@ impl Context {
     /// The shaders that did not compile, and why; they are forgotten with all that came of it. To be asked once everything has
     /// [settled](Self::settled).
     pub(super) fn take_broken(&self) -> Vec<(Shader, Error)> {
-        let mut health = lock(&self.health);
-        if !health.broken.is_empty() {
-            health.consequence = None;
-        }
-        std::mem::take(&mut health.broken)
+        let broken = {
+            let mut health = lock(&self.health);
+            if !health.broken.is_empty() {
+                health.consequence = None;
+            }
+            std::mem::take(&mut health.broken)
+        };
+        self.pipelines.borrow_mut().forget(&|shader| broken.iter().any(|(s, _)| s == shader));
+        broken
     }
 
     /// A buffer; to be called inside [`Self::guarded`]. It is filled with zeros.
@@ -378,6 +382,10 @@ impl Context {
                 };
                 health.fault.get_or_insert(Error::Memory { what: format!("{what} on the GPU"), needed_bytes });
             }
+            // Browsers and wgpu say that a buffer is too long before they try.
+            (_, &Subject::Memory(ref what, needed_bytes)) if needed_bytes > self.facts.buffer_limit_bytes => {
+                health.fault.get_or_insert(Error::Memory { what: format!("{what} on the GPU"), needed_bytes });
+            }
             (_, Subject::Memory(what, _)) => {
                 health.fault.get_or_insert(refused(what));
             }
@@ -388,22 +396,44 @@ impl Context {
         }
     }
 
-    fn known(&self) -> Result<()> {
+    /// What is wrong but for shaders that do not compile: what may be called before the self-check asks this, since it may
+    /// find other forms.
+    pub(super) fn usable(&self) -> Result<()> {
+        match self.health() {
+            Err(_) => self.known(false),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn known(&self, shaders_count: bool) -> Result<()> {
         let health = lock(&self.health);
         if let Some(what) = &health.lost {
             return Err(Error::GpuLost { what: what.clone() });
         }
-        let broken = health.broken.first().map(|(_, error)| error);
-        match health.fault.as_ref().or(broken).or(health.consequence.as_ref()) {
+        let broken = health.broken.first().map(|(_, error)| error).or(health.consequence.as_ref());
+        match health.fault.as_ref().or(broken.filter(|_| shaders_count)) {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
     }
 
-    /// From now on this device does wrong on purpose.
+    /// From now on this device does wrong on purpose, in what is prepared from now on.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn inject(&self, fault: super::fault::Fault) {
+        self.pipelines.borrow_mut().forget(&fault.shaders);
         self.faults.borrow_mut().push(fault);
+    }
+
+    /// The device as it was: without faults, with every form.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn heal(&self) {
+        self.faults.take().iter().for_each(|fault| self.pipelines.borrow_mut().forget(&fault.shaders));
+        // What is known by now is over.
+        drop(self.health());
+        let mut health = lock(&self.health);
+        (health.fault, health.consequence) = (None, None);
+        health.broken.clear();
+        self.forms.set(Forms::of(&self.facts));
     }
 
     #[cfg(not(target_arch = "wasm32"))]

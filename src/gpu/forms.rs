@@ -15,12 +15,32 @@ pub struct Forms {
     pub tiles: bool,
     /// Many rows attend together; without, row by row as in decoding.
     pub attention_tiles: bool,
+    /// From so many invocations on, matrix × vector takes several rows of the matrix at once.
+    pub wide_from_invocations: usize,
+}
+
+/// Sizes at which another form or another layout is taken. The self-check lowers them, so that small shapes take what large
+/// ones do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Thresholds {
+    /// See [`Forms`].
+    pub(super) wide_from_invocations: usize,
+    /// Matrices are cut into shards of at most this many bytes, where the device does not want shorter ones.
+    pub(super) shard_bytes: u64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        // So many rows only if there remain 32,768 invocations: fewer do not fill a GPU.
+        Self { wide_from_invocations: 4 << 15, shard_bytes: u64::MAX }
+    }
 }
 
 impl Forms {
     /// The fastest that the device can do.
     pub fn of(facts: &Facts) -> Self {
-        Self { subgroups: facts.subgroups, tiles: true, attention_tiles: true }
+        let Thresholds { wide_from_invocations, .. } = Thresholds::default();
+        Self { subgroups: facts.subgroups, tiles: true, attention_tiles: true, wide_from_invocations }
     }
 
     /// The forms without the one that a faulty operation takes, where it has another: `shaders` are the operation's. Subgroups

@@ -10,6 +10,7 @@
 mod best;
 mod buffers;
 mod cache;
+mod check;
 pub mod context;
 pub mod dispatch;
 #[cfg(not(target_arch = "wasm32"))]
@@ -29,11 +30,12 @@ mod weights;
 pub use context::{Context, Facts, Made, Request, Subgroups};
 pub use forms::Forms;
 
-use std::{rc::Rc, sync::Arc};
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use self::{
     cache::Cache,
     dispatch::Lowered,
+    forms::Thresholds,
     prepared::{Prepared, Shared},
     readback::{Readback, Ticket},
     results::{Results, Sources},
@@ -51,6 +53,7 @@ use crate::{
 /// Runs plans on a GPU.
 pub struct Gpu {
     context: Rc<Context>,
+    thresholds: Thresholds,
     weights: Weights,
     cache: Cache,
     factors: Factors,
@@ -88,8 +91,13 @@ enum Phase {
 impl Gpu {
     /// An executor without weights, pages or plans.
     pub fn new(context: Rc<Context>, geometry: KvGeometry) -> Self {
+        Self::with_thresholds(context, geometry, Thresholds::default())
+    }
+
+    fn with_thresholds(context: Rc<Context>, geometry: KvGeometry, thresholds: Thresholds) -> Self {
         Self {
-            weights: Weights::new(context.clone()),
+            thresholds,
+            weights: Weights::new(context.clone(), thresholds.shard_bytes),
             cache: Cache::new(context.clone(), geometry),
             factors: Factors::default(),
             plans: vec![],
@@ -111,9 +119,14 @@ impl Gpu {
         Weights::weight_bytes(spec)
     }
 
+    fn forms(&self) -> Forms {
+        let Thresholds { wide_from_invocations, .. } = self.thresholds;
+        Forms { wide_from_invocations, ..self.context.forms() }
+    }
+
     fn shared(&self) -> Shared<'_> {
         let Self { context, weights, cache, factors, .. } = self;
-        Shared { context, weights, cache, factors, forms: context.forms() }
+        Shared { context, weights, cache, factors, forms: self.forms() }
     }
 
     /// Records the step and hands it over.
@@ -166,16 +179,19 @@ impl Gpu {
 
 impl Executor for Gpu {
     fn create_weight(&mut self, id: WeightId, spec: &WeightSpec) -> Result<()> {
+        self.context.usable()?;
         self.factors.create(id, spec);
         self.weights.create(id, spec)
     }
 
     fn write_weight(&mut self, id: WeightId, bytes: &[u8]) -> Result<()> {
+        self.context.usable()?;
         self.factors.write(id, bytes);
         self.weights.write(id, bytes)
     }
 
     fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
+        self.context.usable()?;
         plan.check()?;
         plan.check_geometry(self.cache.geometry())?;
         self.weights.place(&plan)?;
@@ -187,19 +203,22 @@ impl Executor for Gpu {
     }
 
     fn kv_reserve(&mut self, n_pages: usize) -> Result<()> {
+        self.context.usable()?;
         self.cache.reserve(n_pages)
     }
 
     fn kv_copy(&mut self, from: PageId, to: PageId, n_positions: usize) -> Result<()> {
+        self.context.usable()?;
         self.cache.copy(from, to, n_positions)
     }
 
     fn kv_read(&mut self, pages: &[(PageId, usize)], bytes: &mut Vec<u8>) -> Result<Progress> {
-        self.context.health()?;
+        self.context.usable()?;
         self.cache.read(pages, bytes)
     }
 
     fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
+        self.context.usable()?;
         self.cache.write(page, n_positions, bytes)
     }
 
@@ -211,9 +230,10 @@ impl Executor for Gpu {
         self.context.health()?;
         step.check(&self.prepared(slot)?.plan, self.cache.n_pages())?;
         self.weights.check_complete(&self.prepared(slot)?.plan)?;
+        let forms = self.forms();
         let Self { context, weights, cache, factors, .. } = self;
         let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
-        prepared.refresh(Shared { context, weights, cache, factors, forms: context.forms() }, step)?;
+        prepared.refresh(Shared { context, weights, cache, factors, forms }, step)?;
         let want = match step.want {
             Want::Best(n) if n > best::MOST => Want::All,
             want => want,
@@ -249,6 +269,12 @@ impl Executor for Gpu {
             return reading;
         }
         self.flight.as_ref().map_or_else(Signal::raised, |f| f.signal.clone())
+    }
+
+    fn check(&mut self) -> Pin<Box<dyn Future<Output = Result<()>>>> {
+        let samples = check::samples(&self.plans, &self.weights, self.cache.geometry());
+        let context = self.context.clone();
+        Box::pin(async move { check::run(context, samples?).await })
     }
 
     fn output(&self, o: usize) -> Result<&[f32]> {

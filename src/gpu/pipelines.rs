@@ -24,6 +24,12 @@ impl Pipelines {
         self.pipelines.keys().cloned().collect()
     }
 
+    /// Forgets those of some shaders, which are compiled again.
+    pub(super) fn forget(&mut self, shaders: &dyn Fn(&Shader) -> bool) {
+        self.pipelines.retain(|(shader, _), _| !shaders(shader));
+        self.modules.retain(|shader, _| !shaders(shader));
+    }
+
     /// Forgets all but these.
     pub(super) fn retain(&mut self, keys: &BTreeSet<Key>) {
         self.pipelines.retain(|key, _| keys.contains(key));

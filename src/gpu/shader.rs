@@ -131,6 +131,8 @@ pub type Name = &'static str;
 
 /// The flag that makes a shader use subgroups.
 pub const SUBGROUPS: Name = "SUBGROUPS";
+/// The flag that makes a team of matrix × vector compute four rows of the matrix.
+pub const TEAM_4: Name = "TEAM_4";
 
 impl Shader {
     /// One without formats or flags.

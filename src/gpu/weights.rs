@@ -32,6 +32,7 @@ const SUBMIT_BYTES: usize = 1 << 24;
 /// Every weight of a model.
 pub(super) struct Weights {
     context: Rc<Context>,
+    shard_bytes: u64,
     weights: BTreeMap<WeightId, Weight>,
     sets: Vec<Set>,
     /// Biases of the matrices of a set, by set and matrix.
@@ -96,9 +97,11 @@ pub(super) struct Table<'a> {
 }
 
 impl Weights {
-    pub(super) fn new(context: Rc<Context>) -> Self {
+    /// Matrices are cut into shards of at most `shard_bytes`, where the device does not want shorter ones.
+    pub(super) fn new(context: Rc<Context>, shard_bytes: u64) -> Self {
         Self {
             context,
+            shard_bytes,
             weights: BTreeMap::new(),
             sets: vec![],
             biases: BTreeMap::new(),
@@ -224,6 +227,17 @@ impl Weights {
                 self.biases.get(&key).copied().map(Some).ok_or_else(|| Error::internal("biases have no place"))
             }
         }
+    }
+
+    /// The least that [`Self::new`] may be told for a weight.
+    pub(super) fn shortest_shard_bytes(spec: &WeightSpec) -> u64 {
+        let shape = PlaneShape::new(spec.format, ROW_ALIGN, spec.row_len());
+        shape.rows_bytes(Plane::Quants, ROW_ALIGN).max(shape.rows_bytes(Plane::Scales, ROW_ALIGN))
+    }
+
+    /// What is known about a weight that was created.
+    pub(super) fn spec(&self, id: WeightId) -> Option<&WeightSpec> {
+        self.weights.get(&id).map(|w| &w.spec)
     }
 
     pub(super) fn buffer(&self, plane: usize) -> Option<&wgpu::Buffer> {
@@ -381,7 +395,7 @@ impl Weights {
     /// Most rows of a shard.
     fn max_shard_rows(&self, shape: &PlaneShape) -> usize {
         let facts = self.context.facts();
-        let limit = facts.binding_limit_bytes.min(facts.buffer_limit_bytes);
+        let limit = facts.binding_limit_bytes.min(facts.buffer_limit_bytes).min(self.shard_bytes);
         let unit = shape.rows_bytes(Plane::Quants, ROW_ALIGN).max(shape.rows_bytes(Plane::Scales, ROW_ALIGN)).max(1);
         usize::try_from(limit / unit).unwrap_or(usize::MAX / ROW_ALIGN).saturating_mul(ROW_ALIGN)
     }

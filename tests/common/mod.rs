@@ -4,11 +4,14 @@
 pub mod arena;
 pub mod case;
 pub mod cases;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod checked;
 pub mod default_model;
 pub mod elsewhere;
 pub mod faulty;
 pub mod generate;
 pub mod gguf_builder;
+pub mod golden;
 pub mod gpu;
 pub mod gpu_route;
 pub mod llama_model;

@@ -35,7 +35,7 @@ impl<E: Executor> Runner<E> {
         new: impl Fn(KvGeometry) -> Result<E>,
     ) -> Result<Self> {
         let mut parser = Parser::new();
-        let mut loading: Option<(Header, Model, E, Vec<WeightId>)> = None;
+        let mut loading: Option<(Self, Vec<WeightId>)> = None;
         let mut chunk = vec![0; 1 << 16];
         loop {
             let n = file.read(&mut chunk).map_err(|e| Error::Integrity { what: e.to_string() })?;
@@ -48,25 +48,25 @@ impl<E: Executor> Runner<E> {
                     let mut executor = new(model.kv_geometry(kv_format))?;
                     let used = model.used_weights()?;
                     used.iter().try_for_each(|id| executor.create_weight(*id, model.weights.spec(*id)))?;
-                    loading = Some((*header, model, executor, used));
+                    let one = executor.prepare(Arc::new(model.plan(RowBound::One, 1)?))?;
+                    let many = executor.prepare(Arc::new(model.plan(RowBound::UpTo(MAX_ROWS), MAX_ROWS)?))?;
+                    // Not in order: where a page lies must not matter.
+                    let pages = (0..KvGeometry::pages_for(context_tokens) as u32).rev().map(PageId).collect();
+                    let runner = Self { header: *header, model, executor, one, many, pages, past: 0 };
+                    loading = Some((runner, used));
                     Ok(())
                 }
-                (Event::Data { tensor, bytes }, Some((_, _, executor, used))) => {
+                (Event::Data { tensor, bytes }, Some((runner, used))) => {
                     let id = WeightId(tensor as u32);
-                    if used.contains(&id) { executor.write_weight(id, bytes) } else { Ok(()) }
+                    if used.contains(&id) { runner.executor.write_weight(id, bytes) } else { Ok(()) }
                 }
                 (Event::Data { .. }, None) => Err(Error::internal("data before the header")),
             })?;
         }
         parser.finish()?;
-        let (header, model, mut executor, _) = loading.ok_or_else(|| Error::file("an empty file"))?;
-        let one = executor.prepare(Arc::new(model.plan(RowBound::One, 1)?))?;
-        let many = executor.prepare(Arc::new(model.plan(RowBound::UpTo(MAX_ROWS), MAX_ROWS)?))?;
-        let n_pages = KvGeometry::pages_for(context_tokens);
-        executor.kv_reserve(n_pages)?;
-        // Not in order: where a page lies must not matter.
-        let pages = (0..n_pages as u32).rev().map(PageId).collect();
-        Ok(Self { header, model, executor, one, many, pages, past: 0 })
+        let (mut runner, _) = loading.ok_or_else(|| Error::file("an empty file"))?;
+        runner.executor.kv_reserve(runner.pages.len())?;
+        Ok(runner)
     }
 
     /// Forgets the sequence from this position on.

@@ -3,7 +3,7 @@
 use crate::gpu::{
     dispatch::Dispatch,
     forms::Forms,
-    shader::{SUBGROUPS, Shader},
+    shader::{SUBGROUPS, Shader, TEAM_4},
 };
 
 /// Workgroups along one dimension of a grid, at WebGPU's default limits.
@@ -12,8 +12,6 @@ const MAX_GRID: usize = 65_535;
 const TREE_WORKGROUP: usize = 64;
 /// Most lanes of a team that adds up in workgroup memory, where one invocation has to do it.
 const MAX_TREE_LANES: usize = 16;
-/// A team has so many rows only if there remain this many invocations: fewer do not fill a GPU.
-const ENOUGH_INVOCATIONS: usize = 1 << 15;
 
 /// Who computes which rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +38,7 @@ impl Team {
         let is_busy = |lanes: &usize| 4 * row_blocks >= 3 * row_blocks.next_multiple_of(*lanes);
         let powers = (0..=most.ilog2()).rev().map(|i| 1 << i);
         let lanes = powers.into_iter().find(is_busy).unwrap_or(1);
-        let rows = if max_rows == 1 && n_rows * lanes >= 4 * ENOUGH_INVOCATIONS { 4 } else { 1 };
+        let rows = if max_rows == 1 && n_rows * lanes >= forms.wide_from_invocations { 4 } else { 1 };
         Self { subgroups: forms.subgroups.is_some(), workgroup, lanes, rows }
     }
 
@@ -48,7 +46,7 @@ impl Team {
     pub(super) fn flags(&self, shader: Shader) -> Shader {
         let adds_up = self.lanes > 1;
         let shader = shader.flag(SUBGROUPS, adds_up && self.subgroups).flag("TREE", adds_up && !self.subgroups);
-        shader.flag("TEAM_4", self.rows == 4)
+        shader.flag(TEAM_4, self.rows == 4)
     }
 
     /// Width and height of the grid.

@@ -1,0 +1,483 @@
+//! Small plans that take the same shaders as real ones: each kind of operation of a plan once, by itself, with its own random
+//! inputs and weights.
+//!
+//! What a shader is chosen by is kept: formats, parts, epilogues, the bound on rows, whether a width is a multiple of 4 or of
+//! 32, row lengths up to twice [`WIDE`]. What is chosen by size has its threshold lowered: teams with several rows, matrices
+//! in shards; such operations are in samples of their own. Everything else is small and awkward: matrices of some 70 rows, which fill no workgroup,
+//! steps of odd numbers of rows in two sequences, positions on several pages.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{judge::written_layer, noise::Noise};
+use crate::{
+    error::{Error, Result},
+    gpu::{
+        forms::Thresholds,
+        prepared::Prepared,
+        shader::{Shader, TEAM_4},
+        weights::{MAX_PARTS, Weights},
+    },
+    kv::{KvGeometry, PAGE_POSITIONS, PageId},
+    plan::{Attention, Buffer, BufferId, Epilogue, Executor, Op, Plan, PlanSlot, Row, RowInput, Rows},
+    quant::Format,
+    weights::{WeightId, WeightSpec},
+};
+
+/// Steps of a sample. The second has other inputs, so that results of the first are seen to be stale.
+pub(super) const N_STEPS: usize = 2;
+/// Rows of the input tables.
+const N_TOKENS: usize = 37;
+/// Row lengths are kept up to this, and above it the remainder is.
+const WIDE: usize = 2048;
+/// Logits of a row at most: more than the blocks that the best of them are sought in.
+const MOST_LOGITS: usize = 4133;
+/// The same where matrices are in shards: then the inputs may not be longer than these.
+const FEW_LOGITS: usize = 32;
+/// Heads of the cache at most.
+const MOST_KV_HEADS: usize = 2;
+/// Rotated heads at most, where nothing else ties them.
+const MOST_HEADS: usize = 3;
+
+/// A small plan with what it needs.
+pub(in crate::gpu) struct Sample {
+    pub(super) plan: std::sync::Arc<Plan>,
+    pub(super) geometry: KvGeometry,
+    /// The shaders that it was drawn for.
+    pub(super) shaders: BTreeSet<Shader>,
+    pub(super) thresholds: Thresholds,
+    /// Ids are indices.
+    specs: Vec<WeightSpec>,
+    sequences: [Vec<PageId>; 2],
+}
+
+/// Samples of each prepared plan.
+pub(in crate::gpu) fn samples(prepared: &[Prepared], weights: &Weights, geometry: &KvGeometry) -> Result<Vec<Sample>> {
+    let mut samples = vec![];
+    for prepared in prepared {
+        let new = || Maker::new(&prepared.plan, weights, geometry);
+        let all = new();
+        let mut makers: BTreeMap<(bool, Option<String>), Maker<'_>> = BTreeMap::new();
+        for (i, op) in prepared.plan.ops.iter().enumerate() {
+            let lowered = prepared.lowered().dispatches.iter().filter(|d| d.op == i);
+            let shaders: BTreeSet<Shader> = lowered.map(|d| d.shader.clone()).collect();
+            let is_wide = shaders.iter().any(|s| s.has(TEAM_4));
+            // The length of a shard depends on the operation, so each kind that is in shards is a sample by itself.
+            let split = if is_split(op, weights)? { Some(all.kind(op)?) } else { None };
+            makers.entry((is_wide, split)).or_insert_with(new).add(op, shaders)?;
+        }
+        let mut best: BTreeSet<Shader> = prepared.lowered().best.iter().map(|d| d.shader.clone()).collect();
+        for ((is_wide, split), maker) in makers {
+            let logits = if split.is_some() { FEW_LOGITS } else { MOST_LOGITS };
+            samples.push(maker.finish(is_wide, split.is_some(), logits, std::mem::take(&mut best)));
+        }
+    }
+    Ok(samples)
+}
+
+impl Sample {
+    /// Creates and fills the weights, prepares the plan, fills the pages.
+    pub(super) fn load(&self, executor: &mut impl Executor) -> Result<PlanSlot> {
+        for (id, spec) in self.weights() {
+            executor.create_weight(id, spec)?;
+        }
+        let slot = executor.prepare(self.plan.clone())?;
+        let mut row = vec![];
+        for (id, spec) in self.weights() {
+            let mut noise = Noise(u64::from(id.0));
+            // A vector multiplies, or is a bias.
+            let centre = if spec.shape.len() == 1 { 1.5 } else { 0.0 };
+            for _ in 0..spec.n_rows() {
+                executor.write_weight(id, &noise.weights(spec.format, &mut row, spec.row_len(), centre)?)?;
+            }
+        }
+        let pages = self.pages();
+        executor.kv_reserve(pages.len())?;
+        let is_cached = self.plan.ops.iter().any(|op| written_layer(op).is_some());
+        for (page, n_positions) in pages.into_iter().filter(|_| is_cached) {
+            let n = self.geometry.page_bytes() / PAGE_POSITIONS * n_positions / self.geometry.format.element_bytes();
+            let bytes = Noise(1_000_000 + u64::from(page.0)).cached(self.geometry.format, n)?;
+            executor.kv_write(page, n_positions, &bytes)?;
+        }
+        Ok(slot)
+    }
+
+    fn weights(&self) -> impl Iterator<Item = (WeightId, &WeightSpec)> {
+        self.specs.iter().enumerate().map(|(i, spec)| (WeightId(i as u32), spec))
+    }
+
+    /// Every page, whole.
+    pub(super) fn pages(&self) -> Vec<(PageId, usize)> {
+        self.sequences.iter().flatten().map(|page| (*page, PAGE_POSITIONS)).collect()
+    }
+
+    pub(super) fn sequences(&self) -> impl Iterator<Item = &[PageId]> {
+        self.sequences.iter().map(Vec::as_slice)
+    }
+
+    /// Rows of step `index`: other tokens than before, at other positions.
+    pub(super) fn rows(&self, index: usize) -> Vec<Row> {
+        let row = |(i, (sequence, position)): (usize, (u32, u32))| Row {
+            input: RowInput::Token(((i * 5 + index * 11 + 3) % N_TOKENS) as u32),
+            position,
+            sequence,
+        };
+        let counts = row_counts(self.plan.rows.max(), index);
+        let starts = starts(self.plan.rows.max(), index);
+        let positions = (0..2).flat_map(|s| (0..counts[s]).map(move |i| (s as u32, (starts[s] + i) as u32)));
+        positions.enumerate().map(row).collect()
+    }
+
+    /// Rows of step `index` that ask for outputs: in the first the last ones, then the first ones.
+    pub(super) fn outputs(&self, index: usize) -> Vec<u32> {
+        let n_rows: usize = row_counts(self.plan.rows.max(), index).iter().sum();
+        let n = self.plan.max_outputs.min(n_rows).min(5);
+        let first = if index == 0 { n_rows - n } else { 0 };
+        (first..first + n).map(|i| i as u32).collect()
+    }
+
+    /// How many of the best logits step `index` wants.
+    pub(super) fn n_best(&self, index: usize) -> usize {
+        [40, 7][index % 2]
+    }
+}
+
+/// Rows of the two sequences in a step.
+fn row_counts(max_rows: usize, index: usize) -> [usize; 2] {
+    let n = [max_rows / 2 + 1, max_rows / 4 + 1][index % 2].min(max_rows);
+    [n - n / 3, n / 3]
+}
+
+/// First positions of the two sequences in a step. Few rows go on far from the beginning; of many rows some are on one page
+/// and some on the next.
+fn starts(max_rows: usize, index: usize) -> [usize; 2] {
+    let far = if max_rows <= 8 { 258 } else { 50 };
+    [[far, 61], [40, 3]][index % 2]
+}
+
+/// Pages of the two sequences: shuffled into each other.
+fn sequences(max_rows: usize) -> [Vec<PageId>; 2] {
+    let n_pages = |s: usize| {
+        let end = |index: usize| starts(max_rows, index)[s] + row_counts(max_rows, index)[s];
+        (0..N_STEPS).map(|index| KvGeometry::pages_for(end(index))).max().unwrap_or(1)
+    };
+    let (first, second) = (n_pages(0), n_pages(1));
+    let mut ids = (0..(first + second) as u32).rev().map(PageId);
+    let mut sequences = [vec![], vec![]];
+    while sequences[0].len() < first || sequences[1].len() < second {
+        for (sequence, n) in sequences.iter_mut().zip([first, second]) {
+            if sequence.len() < n {
+                sequence.extend(ids.next());
+            }
+        }
+    }
+    sequences
+}
+
+/// A sample in the making.
+struct Maker<'a> {
+    real: &'a Plan,
+    real_geometry: &'a KvGeometry,
+    weights: &'a Weights,
+    plan: Plan,
+    geometry: KvGeometry,
+    specs: Vec<WeightSpec>,
+    /// Inputs by rows, width and place among the inputs of an operation.
+    inputs: BTreeMap<(bool, usize, usize), BufferId>,
+    /// What is in it already.
+    kinds: BTreeSet<String>,
+    n_layers: usize,
+    shaders: BTreeSet<Shader>,
+}
+
+impl<'a> Maker<'a> {
+    fn new(real: &'a Plan, weights: &'a Weights, real_geometry: &'a KvGeometry) -> Self {
+        let plan = Plan { name: format!("self-check of {}", real.name), buffers: vec![], ops: vec![], ..real.clone() };
+        let geometry = KvGeometry { kv_heads: real_geometry.kv_heads.min(MOST_KV_HEADS), layers: 1, ..*real_geometry };
+        Self {
+            real,
+            real_geometry,
+            weights,
+            plan,
+            geometry,
+            specs: vec![],
+            inputs: BTreeMap::new(),
+            kinds: BTreeSet::new(),
+            n_layers: 0,
+            shaders: BTreeSet::new(),
+        }
+    }
+
+    /// Adds the like of an operation that takes these shaders, unless there is one.
+    fn add(&mut self, op: &Op, shaders: BTreeSet<Shader>) -> Result<()> {
+        self.shaders.extend(shaders);
+        if !self.kinds.insert(self.kind(op)?) {
+            return Ok(());
+        }
+        let mut buffers: BTreeMap<BufferId, BufferId> = BTreeMap::new();
+        for (place, id) in op.reads().into_iter().enumerate() {
+            let (rows, width) = (self.rows(id), self.width(op, id));
+            buffers.insert(id, self.input(rows, width, place));
+        }
+        let mut small = self.resized(op);
+        let mut outs = vec![];
+        let mut weights = BTreeMap::new();
+        rename(
+            &mut small,
+            &mut |id| {
+                *buffers.entry(id).or_insert_with(|| {
+                    outs.push(id);
+                    BufferId((self.plan.buffers.len() + outs.len() - 1) as u32)
+                })
+            },
+            &mut |id| {
+                let next = WeightId((self.specs.len() + weights.len()) as u32);
+                *weights.entry(id).or_insert(next)
+            },
+        );
+        for id in outs {
+            let buffer = Buffer { name: self.name(id), rows: self.rows(id), width: self.width(op, id) };
+            self.plan.buffers.push(buffer);
+        }
+        let mut specs: Vec<(WeightId, WeightId)> = weights.into_iter().map(|(real, small)| (small, real)).collect();
+        specs.sort_unstable();
+        for (_, id) in specs {
+            let spec = self.spec(op, id)?;
+            self.specs.push(spec);
+        }
+        self.plan.ops.push(small);
+        Ok(())
+    }
+
+    /// Ends the sample with rows of logits, which the best are sought in.
+    fn finish(mut self, is_wide: bool, is_split: bool, most_logits: usize, best: BTreeSet<Shader>) -> Sample {
+        let width = self.real.buffers.get(self.real.output.0 as usize).map_or(1, |b| b.width);
+        self.plan.output = self.input(self.rows(self.real.output), width.min(most_logits), 0);
+        self.plan.taps = self.plan.ops.iter().flat_map(Op::writes).collect();
+        self.geometry.layers = self.n_layers.max(1);
+        self.shaders.extend(best);
+        let mut thresholds = Thresholds::default();
+        if is_wide {
+            thresholds.wide_from_invocations = 0;
+        }
+        if is_split {
+            thresholds.shard_bytes = self.specs.iter().map(Weights::shortest_shard_bytes).max().unwrap_or(0);
+        }
+        Sample {
+            sequences: sequences(self.plan.rows.max()),
+            shaders: self.shaders,
+            plan: self.plan.into(),
+            geometry: self.geometry,
+            thresholds,
+            specs: self.specs,
+        }
+    }
+
+    /// What two operations have in common that are the same to a shader.
+    fn kind(&self, op: &Op) -> Result<String> {
+        let (mut buffers, mut weights) = (vec![], vec![]);
+        let mut blank = op.clone();
+        let erase = |ids: &mut Vec<_>, id, blank| {
+            ids.push(id);
+            blank
+        };
+        rename(&mut blank, &mut |id| erase(&mut buffers, id, BufferId(0)), &mut |id| {
+            weights.push(id);
+            WeightId(0)
+        });
+        if let Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } | Op::Attention(Attention { layer, .. }) =
+            &mut blank
+        {
+            *layer = 0;
+        }
+        let buffers: Vec<(Rows, usize)> = buffers.iter().map(|id| (self.rows(*id), self.width(op, *id))).collect();
+        let specs = weights.iter().map(|id| self.spec(op, *id)).collect::<Result<Vec<_>>>()?;
+        let specs: Vec<_> = specs.iter().map(|s| (s.format, &s.shape)).collect();
+        Ok(format!("{blank:?} {buffers:?} {specs:?}"))
+    }
+
+    /// The operation with fewer heads and in a layer of the sample.
+    fn resized(&mut self, op: &Op) -> Op {
+        let mut op = op.clone();
+        let (real, small) = (self.real_geometry.kv_heads.max(1), self.geometry.kv_heads);
+        let fewer = |heads: usize| heads / real * small;
+        match &mut op {
+            Op::Rope { heads, .. } => *heads = (*heads).min(MOST_HEADS),
+            Op::KvWrite { layer, .. } => *layer = self.next_layer(),
+            Op::RopeKv { layer, heads, kv_heads, .. } => {
+                (*heads, *kv_heads) = (fewer(*heads), small);
+                *layer = self.next_layer();
+            }
+            Op::Attention(a) => (a.heads, a.kv_heads, a.layer) = (fewer(a.heads), small, 0),
+            _ => {}
+        }
+        op
+    }
+
+    fn next_layer(&mut self) -> usize {
+        self.n_layers += 1;
+        self.n_layers - 1
+    }
+
+    fn rows(&self, id: BufferId) -> Rows {
+        self.real.buffers.get(id.0 as usize).map_or(Rows::New, |b| b.rows)
+    }
+
+    fn name(&self, id: BufferId) -> String {
+        self.real.buffers.get(id.0 as usize).map_or_else(String::new, |b| b.name.clone())
+    }
+
+    /// Elements per row of a buffer of an operation, in the sample.
+    fn width(&self, op: &Op, id: BufferId) -> usize {
+        let width = self.real.buffers.get(id.0 as usize).map_or(1, |b| b.width);
+        match op {
+            Op::Embed { .. } | Op::Norm { .. } => wide(width),
+            Op::MatMul(m) if m.x == id => wide(width),
+            Op::Rope { heads, .. } => width / (*heads).max(1) * (*heads).min(MOST_HEADS),
+            Op::KvWrite { .. } | Op::RopeKv { .. } | Op::Attention(_) => {
+                width / self.real_geometry.kv_heads.max(1) * self.geometry.kv_heads
+            }
+            Op::MatMul(_) | Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => narrow(width),
+        }
+    }
+
+    /// A weight of an operation, in the sample.
+    fn spec(&self, op: &Op, id: WeightId) -> Result<WeightSpec> {
+        let spec = self.weights.spec(id).ok_or_else(|| Error::internal(format!("weight {} was not created", id.0)))?;
+        let is_factor = |id: WeightId| match op {
+            Op::MatMul(m) => m.parts.iter().flat_map(|p| &p.lora).any(|lora| lora.b == id),
+            _ => false,
+        };
+        let is_low_rank = |id: WeightId| match op {
+            Op::MatMul(m) => m.parts.iter().flat_map(|p| &p.lora).any(|lora| lora.a == id),
+            _ => false,
+        };
+        let is_bias = |id: WeightId| match op {
+            Op::MatMul(m) => m.parts.iter().any(|p| p.bias == Some(id)),
+            _ => false,
+        };
+        let shape = match (op, &spec.shape[..]) {
+            (Op::Embed { .. }, [_, k]) => vec![N_TOKENS, wide(*k)],
+            (Op::Rope { .. } | Op::RopeKv { .. }, shape) => shape.to_vec(),
+            (_, [n, rank]) if is_factor(id) => vec![narrow(*n), *rank],
+            (_, [rank, k]) if is_low_rank(id) => vec![*rank, wide(*k)],
+            (_, [n, k]) => vec![narrow(*n), wide(*k)],
+            (_, [n]) if is_bias(id) => vec![narrow(*n)],
+            (_, [k]) => vec![wide(*k)],
+            (_, shape) => return Err(Error::internal(format!("tensor {} has the shape {shape:?}", spec.name))),
+        };
+        Ok(WeightSpec { name: spec.name.clone(), shape, format: spec.format })
+    }
+
+    /// A buffer of random numbers: the `place`-th of its kind.
+    fn input(&mut self, rows: Rows, width: usize, place: usize) -> BufferId {
+        if let Some(id) = self.inputs.get(&(rows == Rows::Out, width, place)) {
+            return *id;
+        }
+        let id = match rows {
+            Rows::New => {
+                let table = WeightId(self.specs.len() as u32);
+                let name = format!("input {place} of {width}");
+                self.specs.push(WeightSpec { name: name.clone(), shape: vec![N_TOKENS, width], format: Format::F32 });
+                let out = self.buffer(name, Rows::New, width);
+                self.plan.ops.push(Op::Embed { table, scale: 1.0, out });
+                out
+            }
+            Rows::Out => {
+                let x = self.input(Rows::New, width, place);
+                let out = self.buffer(format!("output input {place} of {width}"), Rows::Out, width);
+                self.plan.ops.push(Op::SelectRows { x, out });
+                out
+            }
+        };
+        self.inputs.insert((rows == Rows::Out, width, place), id);
+        id
+    }
+
+    fn buffer(&mut self, name: String, rows: Rows, width: usize) -> BufferId {
+        self.plan.buffers.push(Buffer { name, rows, width });
+        BufferId((self.plan.buffers.len() - 1) as u32)
+    }
+}
+
+/// Whether what an operation reads could not be laid out as it would be at any size: a matrix is cut into shards, or matrices
+/// are apart that would be one set.
+fn is_split(op: &Op, weights: &Weights) -> Result<bool> {
+    let m = match op {
+        Op::Embed { table, .. } => return Ok(weights.table(*table)?.shards.len() > 1),
+        Op::MatMul(m) => m,
+        _ => return Ok(false),
+    };
+    let mut n_expected = 0;
+    let mut by_format: BTreeMap<&str, usize> = BTreeMap::new();
+    for part in &m.parts {
+        let table = weights.table(part.weight)?;
+        if table.shards.len() > 1 {
+            return Ok(true);
+        }
+        match part.lora {
+            None => *by_format.entry(table.format.name()).or_default() += 1,
+            Some(_) => n_expected += 1,
+        }
+    }
+    n_expected += by_format.values().map(|n| n.div_ceil(MAX_PARTS)).sum::<usize>();
+    Ok(weights.groups(m)?.len() > n_expected)
+}
+
+/// A row length.
+fn wide(k: usize) -> usize {
+    if k <= 2 * WIDE { k } else { WIDE + k % WIDE }
+}
+
+/// A number of rows of a matrix: more than a tile, less than two.
+fn narrow(n: usize) -> usize {
+    if n < 68 { n } else { 68 + n % 4 + 4 * (n / 16 % 5) }
+}
+
+/// Gives an operation other buffers and weights.
+fn rename(op: &mut Op, buffer: &mut dyn FnMut(BufferId) -> BufferId, weight: &mut dyn FnMut(WeightId) -> WeightId) {
+    let mut buffers = |ids: &mut [&mut BufferId]| ids.iter_mut().for_each(|id| **id = buffer(**id));
+    match op {
+        Op::Embed { table, out, .. } => {
+            buffers(&mut [out]);
+            *table = weight(*table);
+        }
+        Op::Norm { x, norm, out } => {
+            buffers(&mut [x, out]);
+            norm.weight = weight(norm.weight);
+            norm.bias = norm.bias.map(weight);
+        }
+        Op::MatMul(m) => {
+            buffers(&mut [&mut m.x]);
+            if let Some(norm) = &mut m.norm {
+                norm.weight = weight(norm.weight);
+                norm.bias = norm.bias.map(&mut *weight);
+            }
+            for part in &mut m.parts {
+                buffers(&mut [&mut part.out]);
+                part.weight = weight(part.weight);
+                part.bias = part.bias.map(&mut *weight);
+                if let Some(lora) = &mut part.lora {
+                    (lora.a, lora.b) = (weight(lora.a), weight(lora.b));
+                }
+            }
+            match &mut m.epilogue {
+                Epilogue::None => {}
+                Epilogue::Add { residual, out } => buffers(&mut [residual, out]),
+                Epilogue::Glu { out, .. } => buffers(&mut [out]),
+            }
+        }
+        Op::Rope { x, rope, out, .. } => {
+            buffers(&mut [x, out]);
+            rope.factors = rope.factors.map(weight);
+        }
+        Op::KvWrite { k, v, .. } => buffers(&mut [k, v]),
+        Op::RopeKv { rope, q, k, v, out, .. } => {
+            buffers(&mut [q, k, v, out]);
+            rope.factors = rope.factors.map(weight);
+        }
+        Op::Attention(a) => buffers(&mut [&mut a.q, &mut a.out]),
+        Op::Glu { gate, up, out, .. } => buffers(&mut [gate, up, out]),
+        Op::Add { a, b, out } => buffers(&mut [a, b, out]),
+        Op::SelectRows { x, out } => buffers(&mut [x, out]),
+    }
+}

@@ -1,0 +1,158 @@
+//! The self-check at load: a good device passes, and whatever a device does wrong in whichever shader is found, and avoided
+//! where there is another form.
+
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use std::{collections::BTreeSet, rc::Rc, time::Instant};
+
+use common::{
+    checked::{check, prepared, prepared_plan, shaders},
+    golden::difference,
+    gpu::context,
+    runner::{MAX_ROWS, Runner},
+    tiny_llama::{TinyConfig, tiny_llama},
+};
+use kinglet::{
+    error::{Error, Result},
+    gpu::{
+        Context, Gpu, Request,
+        fault::{Fault, FaultKind},
+        shader::{Dialect, SUBGROUPS, Shader, TEAM_4},
+    },
+    kv::KvFormat,
+    quant::Format,
+    reference::Reference,
+};
+
+/// Doubles or halves an f32; changes an f16 in the upper half of a word by an eighth; another token.
+const MASK: u32 = 0x0080_0000;
+
+/// Everything that may happen to a shader: values in what it writes first, in the first row and in a later place, and in what
+/// else it writes; results that stay as they were; a text that the compiler refuses.
+fn faults(shader: &Shader) -> Vec<FaultKind> {
+    let flip = |written, word| FaultKind::FlipBits { written, word, mask: MASK };
+    let n_written = shader.compose(Dialect::Naga).matches("read_write").count();
+    assert!(n_written > 0, "{} writes nothing", shader.label());
+    let mut faults = vec![flip(0, 2), flip(0, 67), FaultKind::StaleFrom(1), FaultKind::Refused];
+    faults.extend((1..n_written).map(|written| flip(written, 5)));
+    faults
+}
+
+/// One layer, so that there is less to compile.
+fn small(format: Format) -> Vec<u8> {
+    let config =
+        TinyConfig { n_layer: 1, format, embd_format: format, biases: true, rope_freqs: true, ..TinyConfig::default() };
+    tiny_llama(&config, 3).build()
+}
+
+#[test]
+fn a_good_device_passes() {
+    let context = context(&Request::default());
+    for format in Format::ALL {
+        let few_rows = prepared_plan(&context, &small(format), KvFormat::F32, 1).expect("it prepares");
+        assert_passes(&context, few_rows);
+    }
+    for request in [Request::default(), Request { without_subgroups: true, ..Request::default() }] {
+        passes(&request, &small(Format::Q4_1));
+    }
+}
+
+/// Matrices that are cut into shards, and those that are so large that teams of invocations take several rows at once, have
+/// samples of their own.
+#[test]
+fn large_matrices_are_checked_too() {
+    let large = |n_vocab, n_ff, format| {
+        let config = TinyConfig { n_layer: 1, n_vocab, n_ff, format, embd_format: format, ..TinyConfig::default() };
+        tiny_llama(&config, 4).build()
+    };
+    let limited = |bytes| Request { default_limits: true, binding_limit_bytes: Some(bytes), ..Request::default() };
+    passes(&limited(1 << 18), &large(2048, 96, Format::F32));
+    // Gate and up do not fit into one binding together.
+    passes(&limited(50_000), &large(320, 160, Format::F32));
+
+    let (file, context) = (large(70_000, 96, Format::Q4_1), context(&Request::default()));
+    let wide = prepared_plan(&context, &file, KvFormat::F16, 0).expect("it prepares");
+    assert!(shaders(&wide).iter().any(|s| s.has(TEAM_4)), "no team has several rows: {:?}", shaders(&wide));
+    assert_passes(&context, wide);
+}
+
+fn passes(request: &Request, file: &[u8]) {
+    let context = context(request);
+    let gpu = prepared(&context, file, KvFormat::F16).expect("it prepares");
+    assert_passes(&context, gpu);
+}
+
+fn assert_passes(context: &Rc<Context>, mut gpu: Gpu) {
+    let forms = context.forms();
+    let start = Instant::now();
+    assert_eq!(check(context, &mut gpu), Ok(()));
+    println!("{} shaders: {:?}", shaders(&gpu).len(), start.elapsed());
+    assert_eq!(context.forms(), forms, "a form was given up");
+}
+
+/// What the self-check says of a device that is faulty in one shader of plan `plan`, and whether that plan does without it
+/// afterwards.
+fn with_fault(context: &Rc<Context>, shader: &Shader, kind: FaultKind, file: &[u8], plan: usize) -> (Result<()>, bool) {
+    let faulty = shader.clone();
+    context.inject(Fault { shaders: Box::new(move |s| *s == faulty), kind });
+    let plan = || prepared_plan(context, file, KvFormat::F16, plan);
+    let verdict = plan().and_then(|mut gpu| check(context, &mut gpu));
+    let avoided = plan().is_ok_and(|gpu| !shaders(&gpu).contains(shader));
+    context.heal();
+    (verdict, avoided)
+}
+
+/// Every fault of every shader of a plan that `seen` does not have.
+fn faults_of_plan(file: &[u8], plan: usize, seen: &mut BTreeSet<Shader>) -> Vec<String> {
+    let context = context(&Request::default());
+    let well = prepared_plan(&context, file, KvFormat::F16, plan).expect("it prepares");
+    let mut complaints = vec![];
+    for shader in shaders(&well).into_iter().filter(|shader| seen.insert(shader.clone())) {
+        for kind in faults(&shader) {
+            match with_fault(&context, &shader, kind, file, plan) {
+                (Ok(()), true) => {}
+                (Err(Error::GpuWrong { what }), _) if what.contains(&shader.label()) => {}
+                other => complaints.push(format!("{} {kind:?}: {other:?}", shader.label())),
+            }
+        }
+    }
+    complaints
+}
+
+#[test]
+fn every_fault_of_every_shader_is_found() {
+    let file = small(Format::Q4_1);
+    let mut seen = BTreeSet::new();
+    let complaints: Vec<String> = (0..3).flat_map(|plan| faults_of_plan(&file, plan, &mut seen)).collect();
+    assert!(seen.len() > 10, "{seen:?}");
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// What has another form is avoided, for every plan, and the results are right.
+#[test]
+fn a_faulty_form_is_given_up_and_the_results_are_right() {
+    let file = small(Format::Q4_1);
+    let tokens: Vec<u32> = (0..40).map(|i| 3 + i * 7 % 300).collect();
+    let new = |geometry| Ok(Reference::new(geometry));
+    let expected = Runner::load(&file[..], KvFormat::F16, 64, new).and_then(|mut r| r.append(&tokens, MAX_ROWS));
+    let expected = expected.expect("the reference runs");
+    let flip = FaultKind::FlipBits { written: 0, word: 2, mask: MASK };
+    let context = context(&Request::default());
+    for (label, flag) in [("matvec", SUBGROUPS), ("matmul", ""), ("attention_prefill", "")] {
+        for kind in [flip, FaultKind::StaleFrom(1), FaultKind::Refused] {
+            let befalls = move |s: &Shader| s.kernel.name() == label && (flag.is_empty() || s.has(flag));
+            context.inject(Fault { shaders: Box::new(befalls), kind });
+            let before = context.features();
+            let new = |geometry| Ok(Gpu::new(context.clone(), geometry));
+            let mut runner = Runner::load(&file[..], KvFormat::F16, 64, new).expect("it loads");
+            assert_eq!(check(&context, &mut runner.executor), Ok(()), "{label} {kind:?}");
+            assert_eq!(context.features().len() + 1, before.len(), "{label} {kind:?}: {:?}", context.features());
+            let actual = runner.append(&tokens, MAX_ROWS).expect("it runs");
+            let d = difference(&actual, &expected);
+            assert!(d < 2e-3, "{label} {kind:?}: {d} of the largest logit");
+            context.heal();
+        }
+    }
+}
