@@ -357,6 +357,17 @@ impl Context {
         }
     }
 
+    /// Why results cannot be read. Browsers refuse them before they say that the device is lost, so that where nothing else
+    /// is known it counts as lost from here on.
+    pub(super) fn map_failed(&self) -> Error {
+        if let Err(error) = self.health() {
+            return error;
+        }
+        let what = "it did not give its results back".to_owned();
+        lock(&self.health).lost = Some(what.clone());
+        Error::GpuLost { what }
+    }
+
     pub(super) fn device(&self) -> &wgpu::Device {
         &self.device
     }

@@ -96,7 +96,7 @@ impl Readback {
                 stage.state.store(FREE, Ordering::Release);
                 Ok(Some(value))
             }
-            _ => Err(Error::internal("the GPU did not give its results back")),
+            _ => Err(self.context.map_failed()),
         }
     }
 

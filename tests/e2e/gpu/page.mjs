@@ -47,8 +47,7 @@ export async function visiting(browser, site, visit, { expected = [], url = `${s
     await page.goto(url);
     await page.waitForFunction('globalThis.kinglet', null, { timeout: 20_000 });
     const value = await visit(page);
-    for (const worker of page.workers().filter(isWatched))
-      await worker.evaluate('gpuWatch.settled()').catch(() => {}); // a closed one has told already
+    for (const worker of page.workers().filter(isWatched)) await worker.evaluate('gpuWatch.settled()').catch(() => {}); // a closed one has told already
     await page.waitForTimeout(50); // what a worker tells is on its way
     problems.push(...(await page.evaluate('problems')));
     assert.deepEqual(
