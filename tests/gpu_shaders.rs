@@ -29,8 +29,11 @@ const INVOCATIONS: u32 = 256;
 /// WGSL lets a compiler refuse more in the variables of a function, or private ones.
 const FUNCTION_BYTES: u32 = 8 << 10;
 
+/// Name, size and the offset of each field, bytes.
+type ParameterStruct = (&'static str, usize, Vec<(&'static str, usize)>);
+
 /// Structs that Rust writes: name, size, members with their offsets.
-fn parameter_structs() -> [(&'static str, usize, Vec<(&'static str, usize)>); 2] {
+fn parameter_structs() -> [ParameterStruct; 2] {
     [
         (
             "Step",
