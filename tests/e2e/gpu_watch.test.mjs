@@ -18,44 +18,36 @@ after(async () => {
   await site?.close();
 });
 
-/** Loads a model, does `wrong` in its worker (a device is its argument), and resolves to what the worker has seen. */
-const doing = (wrong, more = async () => {}) =>
-  visiting(browser, site, async (page) => {
+/** In the worker, on its device. */
+const wrongs = {
+  buffer: (device) => void (globalThis.kept = device.createBuffer({ size: 16, usage: GPUBufferUsage.STORAGE })),
+  module: (device) =>
+    device.createShaderModule({ code: '@compute @workgroup_size(1) fn main() { _ = inverseSqrt(4.0); }' }),
+  invalid: (device) => void device.createBuffer({ size: 16, usage: 0 }),
+  warning: () => console.warn('careful'),
+};
+
+test('what should not be is counted, complained of, and fails the visit', async () => {
+  const states = {};
+  const visit = visiting(browser, site, async (page) => {
     await page.evaluate(async () => {
       globalThis.engine = await load('webgpu');
     });
-    const before = await seen(page);
-    await workerOf(page).evaluate((source) => eval(`(${source})`)(gpuWatch.devices.at(-1).device), String(wrong));
-    await page.waitForTimeout(200);
-    await more(page);
-    return { before, after: page.workers().length > 0 ? await seen(page) : undefined };
-  });
-
-const makeBuffer = (device) =>
-  void (globalThis.kept = device.createBuffer({ size: 16, usage: GPUBufferUsage.STORAGE }));
-
-test('one more of anything that is made', async () => {
-  const { before, after } = await doing(makeBuffer);
-  assert.equal(after.made.createBuffer, before.made.createBuffer + 1);
-  assert.equal(after.live, before.live + 1);
-  const compute = (device) =>
-    device.createShaderModule({ code: '@compute @workgroup_size(1) fn main() { _ = inverseSqrt(4.0); }' });
-  const module = await doing(compute);
-  assert.equal(module.after.made.createShaderModule, module.before.made.createShaderModule + 1);
-});
-
-test('a buffer that outlives close', () =>
-  doing(makeBuffer, async (page) => {
+    states.loaded = await seen(page);
+    for (const [name, wrong] of Object.entries(wrongs)) {
+      await workerOf(page).evaluate((source) => eval(`(${source})`)(gpuWatch.devices.at(-1).device), String(wrong));
+      states[name] = await seen(page);
+    }
     await page.evaluate(() => engine.close());
     await page.waitForTimeout(100);
-    assert.ok((await page.evaluate(() => buffers.live)) >= 1);
-  }));
-
-test('an error that nobody expects, and a warning, fail the visit', async () => {
-  const invalid = (device) => void device.createBuffer({ size: 16, usage: 0 });
-  await assert.rejects(doing(invalid), /uncaptured: /);
-  await assert.rejects(
-    doing(() => console.warn('careful')),
-    /console\.warn: careful/,
-  );
+    states.live = await page.evaluate(() => buffers.live);
+  });
+  await assert.rejects(visit, (error) => /uncaptured: .*console\.warn: careful/s.test(error.message));
+  const { loaded, buffer, module, warning, live } = states;
+  assert.deepEqual(loaded.problems, []);
+  assert.equal(buffer.made.createBuffer, loaded.made.createBuffer + 1);
+  assert.equal(buffer.live, loaded.live + 1);
+  assert.equal(module.made.createShaderModule, loaded.made.createShaderModule + 1);
+  assert.equal(warning.problems.length, 2);
+  assert.ok(live >= 1, 'a buffer that outlives close');
 });
