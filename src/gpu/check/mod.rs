@@ -11,6 +11,7 @@
 
 mod judge;
 mod noise;
+mod rename;
 mod sample;
 
 use std::{collections::BTreeSet, rc::Rc};
@@ -98,7 +99,8 @@ impl<'a> Trial<'a> {
     fn new(context: &'a Rc<Context>, sample: &'a Sample) -> Result<Self> {
         let mut gpu = Gpu::with_thresholds(context.clone(), sample.geometry, sample.thresholds);
         let mut reference = Reference::new(sample.geometry);
-        let slots = (sample.load(&mut gpu)?, sample.load(&mut reference)?);
+        let slots = (sample.prepare(&mut gpu)?, sample.prepare(&mut reference)?);
+        sample.fill(&mut gpu, &mut reference)?;
         Ok(Self { context, sample, gpu, reference, slots })
     }
 

@@ -11,22 +11,11 @@ pub(super) struct Noise(pub(super) u64);
 
 impl Noise {
     /// Uniform in −1..1.
-    fn signed(&mut self) -> f32 {
+    pub(super) fn signed(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    /// File bytes of a row of weights about `centre`, all finite.
-    pub(super) fn weights(&mut self, format: Format, row: &mut Vec<f32>, n: usize, centre: f32) -> Result<Vec<u8>> {
-        row.clear();
-        row.extend((0..n).map(|_| centre + self.signed()));
-        let n_bytes = format.row_bytes(n)?;
-        let mut bytes = try_vec(n_bytes, "a row of the self-check")?;
-        bytes.resize(n_bytes, 0);
-        quantize(format, row, &mut bytes)?;
-        Ok(bytes)
     }
 
     /// Bytes of `n` keys or values.
@@ -40,4 +29,11 @@ impl Noise {
         }
         Ok(bytes)
     }
+}
+
+/// Appends a row of weights as a file would have it. All are finite: they are numbers that were quantized.
+pub(super) fn append(format: Format, row: &[f32], bytes: &mut Vec<u8>) -> Result<()> {
+    let start = bytes.len();
+    bytes.resize(start + format.row_bytes(row.len())?, 0);
+    quantize(format, row, &mut bytes[start..])
 }

@@ -2,13 +2,18 @@
 //! inputs and weights.
 //!
 //! What a shader is chosen by is kept: formats, parts, epilogues, the bound on rows, whether a width is a multiple of 4 or of
-//! 32, row lengths up to twice [`WIDE`]. What is chosen by size has its threshold lowered: teams with several rows, matrices
+//! 32, row lengths up to twice [`WIDE`]. Matrices up to [`SMALL_MATRIX`] keep all their sizes: so the pipelines of a small model
+//! are checked themselves, and little is compiled for the check alone. What is chosen by size has its threshold lowered: teams with several rows, matrices
 //! in shards; such operations are in samples of their own. Everything else is small and awkward: matrices of some 70 rows, which fill no workgroup,
 //! steps of odd numbers of rows in two sequences, positions on several pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{judge::written_layer, noise::Noise};
+use super::{
+    judge::written_layer,
+    noise::{Noise, append},
+    rename::rename,
+};
 use crate::{
     error::{Error, Result},
     gpu::{
@@ -18,7 +23,7 @@ use crate::{
         weights::{MAX_PARTS, Weights},
     },
     kv::{KvGeometry, PAGE_POSITIONS, PageId},
-    plan::{Attention, Buffer, BufferId, Epilogue, Executor, Op, Plan, PlanSlot, Row, RowInput, Rows},
+    plan::{Attention, Buffer, BufferId, Executor, Op, Plan, PlanSlot, Row, RowInput, Rows},
     quant::Format,
     weights::{WeightId, WeightSpec},
 };
@@ -33,8 +38,10 @@ const WIDE: usize = 2048;
 const MOST_LOGITS: usize = 4133;
 /// The same where matrices are in shards: then the inputs may not be longer than these.
 const FEW_LOGITS: usize = 32;
-/// Heads of the cache at most.
-const MOST_KV_HEADS: usize = 2;
+/// A matrix of so many weights keeps its number of rows.
+const SMALL_MATRIX: usize = 1 << 20;
+/// Heads of the cache are kept where all of them have at most so many elements; else there are two.
+const MOST_CACHED: usize = 512;
 /// Rotated heads at most, where nothing else ties them.
 const MOST_HEADS: usize = 3;
 
@@ -54,8 +61,8 @@ pub(in crate::gpu) struct Sample {
 pub(in crate::gpu) fn samples(prepared: &[Prepared], weights: &Weights, geometry: &KvGeometry) -> Result<Vec<Sample>> {
     let mut samples = vec![];
     for prepared in prepared {
-        let new = || Maker::new(&prepared.plan, weights, geometry);
-        let all = new();
+        let new = |is_split| Maker::new(&prepared.plan, weights, geometry, is_split);
+        let all = new(false);
         let mut makers: BTreeMap<(bool, Option<String>), Maker<'_>> = BTreeMap::new();
         for (i, op) in prepared.plan.ops.iter().enumerate() {
             let lowered = prepared.lowered().dispatches.iter().filter(|d| d.op == i);
@@ -63,33 +70,47 @@ pub(in crate::gpu) fn samples(prepared: &[Prepared], weights: &Weights, geometry
             let is_wide = shaders.iter().any(|s| s.has(TEAM_4));
             // The length of a shard depends on the operation, so each kind that is in shards is a sample by itself.
             let split = if is_split(op, weights)? { Some(all.kind(op)?) } else { None };
-            makers.entry((is_wide, split)).or_insert_with(new).add(op, shaders)?;
+            let is_split = split.is_some();
+            makers.entry((is_wide, split)).or_insert_with(|| new(is_split)).add(op, shaders)?;
         }
         let mut best: BTreeSet<Shader> = prepared.lowered().best.iter().map(|d| d.shader.clone()).collect();
-        for ((is_wide, split), maker) in makers {
-            let logits = if split.is_some() { FEW_LOGITS } else { MOST_LOGITS };
-            samples.push(maker.finish(is_wide, split.is_some(), logits, std::mem::take(&mut best)));
+        for ((is_wide, _), maker) in makers {
+            samples.push(maker.finish(is_wide, std::mem::take(&mut best)));
         }
     }
     Ok(samples)
 }
 
 impl Sample {
-    /// Creates and fills the weights, prepares the plan, fills the pages.
-    pub(super) fn load(&self, executor: &mut impl Executor) -> Result<PlanSlot> {
+    /// Creates the weights and prepares the plan.
+    pub(super) fn prepare(&self, executor: &mut impl Executor) -> Result<PlanSlot> {
         for (id, spec) in self.weights() {
             executor.create_weight(id, spec)?;
         }
-        let slot = executor.prepare(self.plan.clone())?;
-        let mut row = vec![];
+        executor.prepare(self.plan.clone())
+    }
+
+    /// Fills the weights and the pages of two executors.
+    pub(super) fn fill(&self, a: &mut impl Executor, b: &mut impl Executor) -> Result<()> {
+        let (mut row, mut bytes) = (vec![], vec![]);
         for (id, spec) in self.weights() {
             let mut noise = Noise(u64::from(id.0));
             // A vector multiplies, or is a bias.
             let centre = if spec.shape.len() == 1 { 1.5 } else { 0.0 };
+            bytes.clear();
             for _ in 0..spec.n_rows() {
-                executor.write_weight(id, &noise.weights(spec.format, &mut row, spec.row_len(), centre)?)?;
+                row.clear();
+                row.extend((0..spec.row_len()).map(|_| centre + noise.signed()));
+                append(spec.format, &row, &mut bytes)?;
             }
+            a.write_weight(id, &bytes)?;
+            b.write_weight(id, &bytes)?;
         }
+        self.fill_pages(a)?;
+        self.fill_pages(b)
+    }
+
+    fn fill_pages(&self, executor: &mut impl Executor) -> Result<()> {
         let pages = self.pages();
         executor.kv_reserve(pages.len())?;
         let is_cached = self.plan.ops.iter().any(|op| written_layer(op).is_some());
@@ -98,7 +119,7 @@ impl Sample {
             let bytes = Noise(1_000_000 + u64::from(page.0)).cached(self.geometry.format, n)?;
             executor.kv_write(page, n_positions, &bytes)?;
         }
-        Ok(slot)
+        Ok(())
     }
 
     fn weights(&self) -> impl Iterator<Item = (WeightId, &WeightSpec)> {
@@ -143,7 +164,7 @@ impl Sample {
 
 /// Rows of the two sequences in a step.
 fn row_counts(max_rows: usize, index: usize) -> [usize; 2] {
-    let n = [max_rows / 2 + 1, max_rows / 4 + 1][index % 2].min(max_rows);
+    let n = [max_rows / 2 + 1, max_rows / 8 + 1][index % 2].min(max_rows);
     [n - n / 3, n / 3]
 }
 
@@ -187,12 +208,16 @@ struct Maker<'a> {
     kinds: BTreeSet<String>,
     n_layers: usize,
     shaders: BTreeSet<Shader>,
+    /// Its matrices are in shards.
+    is_split: bool,
 }
 
 impl<'a> Maker<'a> {
-    fn new(real: &'a Plan, weights: &'a Weights, real_geometry: &'a KvGeometry) -> Self {
+    fn new(real: &'a Plan, weights: &'a Weights, real_geometry: &'a KvGeometry, is_split: bool) -> Self {
         let plan = Plan { name: format!("self-check of {}", real.name), buffers: vec![], ops: vec![], ..real.clone() };
-        let geometry = KvGeometry { kv_heads: real_geometry.kv_heads.min(MOST_KV_HEADS), layers: 1, ..*real_geometry };
+        let is_small = real_geometry.kv_heads * real_geometry.head_size <= MOST_CACHED;
+        let kv_heads = if is_small { real_geometry.kv_heads } else { real_geometry.kv_heads.min(2) };
+        let geometry = KvGeometry { kv_heads, layers: 1, ..*real_geometry };
         Self {
             real,
             real_geometry,
@@ -204,6 +229,7 @@ impl<'a> Maker<'a> {
             kinds: BTreeSet::new(),
             n_layers: 0,
             shaders: BTreeSet::new(),
+            is_split,
         }
     }
 
@@ -249,8 +275,9 @@ impl<'a> Maker<'a> {
     }
 
     /// Ends the sample with rows of logits, which the best are sought in.
-    fn finish(mut self, is_wide: bool, is_split: bool, most_logits: usize, best: BTreeSet<Shader>) -> Sample {
-        let width = self.real.buffers.get(self.real.output.0 as usize).map_or(1, |b| b.width);
+    fn finish(mut self, is_wide: bool, best: BTreeSet<Shader>) -> Sample {
+        let most_logits = if self.is_split { FEW_LOGITS } else { MOST_LOGITS };
+        let width = self.real_width(self.real.output);
         self.plan.output = self.input(self.rows(self.real.output), width.min(most_logits), 0);
         self.plan.taps = self.plan.ops.iter().flat_map(Op::writes).collect();
         self.geometry.layers = self.n_layers.max(1);
@@ -259,7 +286,7 @@ impl<'a> Maker<'a> {
         if is_wide {
             thresholds.wide_from_invocations = 0;
         }
-        if is_split {
+        if self.is_split {
             thresholds.shard_bytes = self.specs.iter().map(Weights::shortest_shard_bytes).max().unwrap_or(0);
         }
         Sample {
@@ -326,9 +353,19 @@ impl<'a> Maker<'a> {
         self.real.buffers.get(id.0 as usize).map_or_else(String::new, |b| b.name.clone())
     }
 
+    /// A number of rows of a matrix [n, k]: all of a small one that is not in shards, else more than a tile and less than two.
+    fn narrow(&self, n: usize, k: usize) -> usize {
+        let is_small = !self.is_split && n.saturating_mul(k) <= SMALL_MATRIX;
+        if n < 68 || is_small { n } else { 68 + n % 4 + 4 * (n / 16 % 5) }
+    }
+
+    fn real_width(&self, id: BufferId) -> usize {
+        self.real.buffers.get(id.0 as usize).map_or(1, |b| b.width)
+    }
+
     /// Elements per row of a buffer of an operation, in the sample.
     fn width(&self, op: &Op, id: BufferId) -> usize {
-        let width = self.real.buffers.get(id.0 as usize).map_or(1, |b| b.width);
+        let width = self.real_width(id);
         match op {
             Op::Embed { .. } | Op::Norm { .. } => wide(width),
             Op::MatMul(m) if m.x == id => wide(width),
@@ -336,13 +373,19 @@ impl<'a> Maker<'a> {
             Op::KvWrite { .. } | Op::RopeKv { .. } | Op::Attention(_) => {
                 width / self.real_geometry.kv_heads.max(1) * self.geometry.kv_heads
             }
-            Op::MatMul(_) | Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => narrow(width),
+            Op::MatMul(m) => self.narrow(width, self.real_width(m.x)),
+            Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => wide(width),
         }
     }
 
     /// A weight of an operation, in the sample.
     fn spec(&self, op: &Op, id: WeightId) -> Result<WeightSpec> {
         let spec = self.weights.spec(id).ok_or_else(|| Error::internal(format!("weight {} was not created", id.0)))?;
+        // Of the matrices of a product.
+        let row_len = match op {
+            Op::MatMul(m) => self.real_width(m.x),
+            _ => 1,
+        };
         let is_factor = |id: WeightId| match op {
             Op::MatMul(m) => m.parts.iter().flat_map(|p| &p.lora).any(|lora| lora.b == id),
             _ => false,
@@ -358,10 +401,10 @@ impl<'a> Maker<'a> {
         let shape = match (op, &spec.shape[..]) {
             (Op::Embed { .. }, [_, k]) => vec![N_TOKENS, wide(*k)],
             (Op::Rope { .. } | Op::RopeKv { .. }, shape) => shape.to_vec(),
-            (_, [n, rank]) if is_factor(id) => vec![narrow(*n), *rank],
+            (_, [n, rank]) if is_factor(id) => vec![self.narrow(*n, row_len), *rank],
             (_, [rank, k]) if is_low_rank(id) => vec![*rank, wide(*k)],
-            (_, [n, k]) => vec![narrow(*n), wide(*k)],
-            (_, [n]) if is_bias(id) => vec![narrow(*n)],
+            (_, [n, k]) => vec![self.narrow(*n, row_len), wide(*k)],
+            (_, [n]) if is_bias(id) => vec![self.narrow(*n, row_len)],
             (_, [k]) => vec![wide(*k)],
             (_, shape) => return Err(Error::internal(format!("tensor {} has the shape {shape:?}", spec.name))),
         };
@@ -426,58 +469,4 @@ fn is_split(op: &Op, weights: &Weights) -> Result<bool> {
 /// A row length.
 fn wide(k: usize) -> usize {
     if k <= 2 * WIDE { k } else { WIDE + k % WIDE }
-}
-
-/// A number of rows of a matrix: more than a tile, less than two.
-fn narrow(n: usize) -> usize {
-    if n < 68 { n } else { 68 + n % 4 + 4 * (n / 16 % 5) }
-}
-
-/// Gives an operation other buffers and weights.
-fn rename(op: &mut Op, buffer: &mut dyn FnMut(BufferId) -> BufferId, weight: &mut dyn FnMut(WeightId) -> WeightId) {
-    let mut buffers = |ids: &mut [&mut BufferId]| ids.iter_mut().for_each(|id| **id = buffer(**id));
-    match op {
-        Op::Embed { table, out, .. } => {
-            buffers(&mut [out]);
-            *table = weight(*table);
-        }
-        Op::Norm { x, norm, out } => {
-            buffers(&mut [x, out]);
-            norm.weight = weight(norm.weight);
-            norm.bias = norm.bias.map(weight);
-        }
-        Op::MatMul(m) => {
-            buffers(&mut [&mut m.x]);
-            if let Some(norm) = &mut m.norm {
-                norm.weight = weight(norm.weight);
-                norm.bias = norm.bias.map(&mut *weight);
-            }
-            for part in &mut m.parts {
-                buffers(&mut [&mut part.out]);
-                part.weight = weight(part.weight);
-                part.bias = part.bias.map(&mut *weight);
-                if let Some(lora) = &mut part.lora {
-                    (lora.a, lora.b) = (weight(lora.a), weight(lora.b));
-                }
-            }
-            match &mut m.epilogue {
-                Epilogue::None => {}
-                Epilogue::Add { residual, out } => buffers(&mut [residual, out]),
-                Epilogue::Glu { out, .. } => buffers(&mut [out]),
-            }
-        }
-        Op::Rope { x, rope, out, .. } => {
-            buffers(&mut [x, out]);
-            rope.factors = rope.factors.map(weight);
-        }
-        Op::KvWrite { k, v, .. } => buffers(&mut [k, v]),
-        Op::RopeKv { rope, q, k, v, out, .. } => {
-            buffers(&mut [q, k, v, out]);
-            rope.factors = rope.factors.map(weight);
-        }
-        Op::Attention(a) => buffers(&mut [&mut a.q, &mut a.out]),
-        Op::Glu { gate, up, out, .. } => buffers(&mut [gate, up, out]),
-        Op::Add { a, b, out } => buffers(&mut [a, b, out]),
-        Op::SelectRows { x, out } => buffers(&mut [x, out]),
-    }
 }

@@ -1,0 +1,59 @@
+//! The same operation on other buffers and weights.
+
+use crate::{
+    plan::{BufferId, Epilogue, Op},
+    weights::WeightId,
+};
+
+/// Gives an operation other buffers and weights.
+pub(super) fn rename(
+    op: &mut Op,
+    buffer: &mut dyn FnMut(BufferId) -> BufferId,
+    weight: &mut dyn FnMut(WeightId) -> WeightId,
+) {
+    let mut buffers = |ids: &mut [&mut BufferId]| ids.iter_mut().for_each(|id| **id = buffer(**id));
+    match op {
+        Op::Embed { table, out, .. } => {
+            buffers(&mut [out]);
+            *table = weight(*table);
+        }
+        Op::Norm { x, norm, out } => {
+            buffers(&mut [x, out]);
+            norm.weight = weight(norm.weight);
+            norm.bias = norm.bias.map(weight);
+        }
+        Op::MatMul(m) => {
+            buffers(&mut [&mut m.x]);
+            if let Some(norm) = &mut m.norm {
+                norm.weight = weight(norm.weight);
+                norm.bias = norm.bias.map(&mut *weight);
+            }
+            for part in &mut m.parts {
+                buffers(&mut [&mut part.out]);
+                part.weight = weight(part.weight);
+                part.bias = part.bias.map(&mut *weight);
+                if let Some(lora) = &mut part.lora {
+                    (lora.a, lora.b) = (weight(lora.a), weight(lora.b));
+                }
+            }
+            match &mut m.epilogue {
+                Epilogue::None => {}
+                Epilogue::Add { residual, out } => buffers(&mut [residual, out]),
+                Epilogue::Glu { out, .. } => buffers(&mut [out]),
+            }
+        }
+        Op::Rope { x, rope, out, .. } => {
+            buffers(&mut [x, out]);
+            rope.factors = rope.factors.map(weight);
+        }
+        Op::KvWrite { k, v, .. } => buffers(&mut [k, v]),
+        Op::RopeKv { rope, q, k, v, out, .. } => {
+            buffers(&mut [q, k, v, out]);
+            rope.factors = rope.factors.map(weight);
+        }
+        Op::Attention(a) => buffers(&mut [&mut a.q, &mut a.out]),
+        Op::Glu { gate, up, out, .. } => buffers(&mut [gate, up, out]),
+        Op::Add { a, b, out } => buffers(&mut [a, b, out]),
+        Op::SelectRows { x, out } => buffers(&mut [x, out]),
+    }
+}
