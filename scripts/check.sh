@@ -107,9 +107,16 @@ lint() {
     part "lint: rustfmt" cargo fmt --check
     part "lint: clippy, native" cargo clippy --quiet --all-targets -- -D warnings
     part "lint: clippy, wasm32" cargo clippy --quiet --all-targets --target wasm32-unknown-unknown -- -D warnings
+    part "lint: clippy, wasm32, cpu" clippy_of cpu
+    part "lint: clippy, wasm32, gpu" clippy_of gpu
     part "lint: TypeScript" lint_types
     part "lint: formatting" scripts/node_modules/.bin/prettier --check --log-level warn www/demo scripts
     part "lint: shell scripts" lint_shell
+}
+
+# As the package's binaries are built: with one device each.
+clippy_of() {
+    cargo clippy --quiet --lib --target wasm32-unknown-unknown --no-default-features --features "$1" -- -D warnings
 }
 
 lint_types() {

@@ -1,25 +1,27 @@
-# The two WebAssembly binaries (DESIGN: `simd` and `relaxed`, both with shared memory) and the JavaScript glue that they
-# share. Sourced by build.sh.
+# The three WebAssembly binaries and the JavaScript glue for each kind: `simd` and `relaxed` compute on the CPU, `gpu` on WebGPU.
+# A page loads the one that it runs, so none carries what only another needs. All have shared memory. Sourced by build.sh.
 #
 #   cargo (-Zbuild-std, atomics) → wasm-bindgen --target web → wasm-opt → www/pkg/dist/kinglet_FLAVOUR.wasm
-#                                            └→ glue, the same for both → www/pkg/src/generated/kinglet.js
+#                                            └→ glue → www/pkg/src/generated/kinglet_cpu.js (the same for both), kinglet_gpu.js
 # shellcheck shell=bash
 
 GENERATED=www/pkg/src/generated
 PACKAGE_DIST=www/pkg/dist
 
 build_all() {
-    part "wasm: simd" build_wasm simd +atomics,+bulk-memory,+simd128
-    part "wasm: relaxed" build_wasm relaxed +atomics,+bulk-memory,+simd128,+relaxed-simd
+    part "wasm: simd" build_wasm simd cpu 3 wasm-simd +atomics,+bulk-memory,+simd128
+    part "wasm: gpu" build_wasm gpu gpu '"s"' wasm-simd +atomics,+bulk-memory,+simd128
+    part "wasm: relaxed" build_wasm relaxed cpu 3 wasm-relaxed +atomics,+bulk-memory,+simd128,+relaxed-simd
     part "glue" install_glue
     part "npm package" build_package
     part "demo page" build_demo
 }
 
-# build_wasm FLAVOUR TARGET_FEATURES. Each flavour has its own target directory, so that no build undoes another.
+# build_wasm FLAVOUR FEATURE OPT_LEVEL TARGET_DIRECTORY TARGET_FEATURES. What is compiled with other features of the target has another
+# target directory, so that no build undoes another.
 build_wasm() {
-    local flavour=$1 features=$2 target=target/wasm-$1 out=target/wasm-$1/bindgen
-    local raw=$target/wasm32-unknown-unknown/release/kinglet.wasm stamp=$target/kinglet-stamp
+    local flavour=$1 feature=$2 opt_level=$3 target=target/$4 features=$5 out=target/bindgen/$1
+    local raw=$target/wasm32-unknown-unknown/release/kinglet.wasm stamp=target/bindgen/$1.stamp
     # Since rust-lang/rust#147225 the atomics feature alone does not make the memory shared; wasm-bindgen needs the
     # exported symbols to give every thread its stack and thread-locals.
     local flags="-Ctarget-feature=$features -Clink-arg=--shared-memory -Clink-arg=--import-memory -Clink-arg=--max-memory=4294967296"
@@ -29,13 +31,14 @@ build_wasm() {
     done
     # optimize_for_size: std's fast sorts alone, one copy per type, were 100 kB; nothing that has to be fast sorts.
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" cargo build --lib --release --target wasm32-unknown-unknown \
+        --no-default-features --features "$feature" --config "profile.release.package.kinglet.opt-level=$opt_level" \
         --target-dir "$target" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
     if is_fresh "$stamp" "$raw" scripts/wasm.sh Cargo.lock && [ -f "$out/optimized.wasm" ]; then
         note "$flavour: unchanged"
     else
         rm -rf "$out"
-        wasm-bindgen --target web --omit-default-module-path --out-dir "$out" --out-name kinglet "$raw"
-        optimize "$features" "$out/kinglet_bg.wasm" "$out/optimized.wasm"
+        wasm-bindgen --target web --omit-default-module-path --out-dir "$out" --out-name "kinglet_$feature" "$raw"
+        optimize "$features" "$out/kinglet_${feature}_bg.wasm" "$out/optimized.wasm"
         stamp "$stamp" "$raw" scripts/wasm.sh Cargo.lock
     fi
     mkdir -p "$PACKAGE_DIST"
@@ -52,16 +55,20 @@ optimize() {
         --enable-multivalue --strip-debug --strip-producers "$2" -o "$3"
 }
 
-# One set of JavaScript serves both binaries; that holds only while wasm-bindgen writes the same text for both.
+# One set of JavaScript serves both binaries of the CPU; that holds only while wasm-bindgen writes the same text for both.
 install_glue() {
-    local file
+    local kind file
     mkdir -p "$GENERATED"
-    for file in kinglet.js kinglet.d.ts; do
-        cmp "target/wasm-simd/bindgen/$file" "target/wasm-relaxed/bindgen/$file" \
+    for file in kinglet_cpu.js kinglet_cpu.d.ts; do
+        cmp "target/bindgen/simd/$file" "target/bindgen/relaxed/$file" \
             || die "wasm-bindgen's $file differs between the simd and the relaxed build: they cannot share one glue"
-        copy_if_changed "target/wasm-simd/bindgen/$file" "$GENERATED/$file"
     done
-    note "$GENERATED/kinglet.js: $(wc -c <"$GENERATED/kinglet.js") bytes"
+    for kind in cpu gpu; do
+        for file in "kinglet_$kind.js" "kinglet_$kind.d.ts"; do
+            copy_if_changed "target/bindgen/${kind/cpu/simd}/$file" "$GENERATED/$file"
+        done
+        note "$GENERATED/kinglet_$kind.js: $(wc -c <"$GENERATED/kinglet_$kind.js") bytes"
+    done
 }
 
 copy_if_changed() { cmp -s "$1" "$2" || cp "$1" "$2"; }

@@ -21,14 +21,17 @@
 #![deny(unsafe_code)]
 
 pub mod arch;
+#[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod engine;
 pub mod error;
 pub mod gguf;
+#[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod kv;
 pub mod plan;
 pub mod quant;
+#[cfg(feature = "reference")]
 pub mod reference;
 pub mod sample;
 pub mod session;

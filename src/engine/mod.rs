@@ -9,44 +9,28 @@
 //! without that there is no engine on it.
 
 mod check;
+mod device;
 mod info;
 
+pub use device::Device;
 pub use info::{Info, Template};
 
 use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use self::check::Verdict;
-
 use crate::{
     arch::Model,
-    cpu::{Cpu, pool::Pool},
     error::{Error, Result},
     gguf::{Event, Header, Parser},
-    gpu::{self, Gpu},
     kv::{KvFormat, KvGeometry},
-    plan::{Executor, MemoryReport, memory},
-    reference::Reference,
+    plan::{MemoryReport, memory},
     session::{Plans, Session},
     tokenizer::Tokenizer,
-    weights::{WeightId, WeightSpec},
+    weights::WeightId,
 };
 
 /// Context where neither the caller nor a shorter training says otherwise, tokens.
 const DEFAULT_CONTEXT_TOKENS: usize = 4096;
-/// What the engine needs beside weights, cache and buffers: code, stack, tokenizer, the chunk that arrives.
-const OVERHEAD_BYTES: u64 = 64 << 20;
-
-/// What runs the plans.
-#[derive(Debug, Clone)]
-pub enum Device {
-    /// SIMD kernels on the threads of this pool.
-    Cpu(Arc<Pool>),
-    /// Compute shaders.
-    Gpu(Rc<gpu::Context>),
-    /// The specification in plain loops: for tests.
-    Reference,
-}
-
 /// How to load a model.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -62,14 +46,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults on a device. How much memory a GPU has, nothing says: there what cannot be had is said by
-    /// [`Loader::check`], which comes before the weights too.
+    /// The defaults on a device.
     pub fn new(device: Device) -> Self {
-        let address_space_bytes = if usize::BITS == 32 { 1 << 32 } else { u64::MAX };
-        let memory_limit_bytes = match device {
-            Device::Gpu(_) => u64::MAX,
-            Device::Cpu(_) | Device::Reference => address_space_bytes - OVERHEAD_BYTES,
-        };
+        let memory_limit_bytes = device.memory_limit_bytes();
         Self { context_length: None, kv_format: KvFormat::F16, device, memory_limit_bytes }
     }
 }
@@ -104,10 +83,7 @@ struct Loading {
 impl Loader {
     /// Waits for the first byte of a file.
     pub fn new(options: Options) -> Self {
-        let verdict = match options.device {
-            Device::Gpu(_) => Verdict::needed(),
-            Device::Cpu(_) | Device::Reference => Verdict::not_needed(),
-        };
+        let verdict = if options.device.is_gpu() { Verdict::needed() } else { Verdict::not_needed() };
         Self { options, parser: Parser::new(), loading: None, verdict: Rc::new(verdict) }
     }
 
@@ -175,11 +151,11 @@ impl Loading {
         let geometry = model.kv_geometry(options.kv_format);
         let estimate = estimate(&plans, &model, &geometry, context_tokens, &options.device);
         check_memory(&estimate, context_tokens, options.memory_limit_bytes)?;
-        if let Device::Gpu(context) = &options.device {
-            check_cache(&geometry, context_tokens, context.facts())?;
+        if let Some(limit_bytes) = options.device.buffer_limit_bytes() {
+            check_cache(&geometry, context_tokens, limit_bytes)?;
         }
 
-        let mut executor = executor(&options.device, geometry)?;
+        let mut executor = options.device.executor(geometry)?;
         let mut used = vec![false; model.weights.len()];
         for id in model.used_weights()? {
             executor.create_weight(id, model.weights.spec(id))?;
@@ -229,22 +205,9 @@ fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
     }
 }
 
-fn executor(device: &Device, geometry: KvGeometry) -> Result<Box<dyn Executor>> {
-    match device {
-        Device::Cpu(pool) => Ok(Box::new(Cpu::new(geometry, pool.clone())?)),
-        Device::Gpu(context) => Ok(Box::new(Gpu::new(context.clone(), geometry))),
-        Device::Reference => Ok(Box::new(Reference::new(geometry))),
-    }
-}
-
 fn estimate(plans: &Plans, model: &Model, geometry: &KvGeometry, n_ctx: usize, device: &Device) -> MemoryReport {
-    let weight_bytes = |spec: &WeightSpec| match device {
-        Device::Cpu(_) => Cpu::weight_bytes(spec),
-        Device::Gpu(_) => Gpu::weight_bytes(spec),
-        Device::Reference => spec.shape.iter().fold(4, |n: u64, d| n.saturating_mul(*d as u64)),
-    };
     let plans: Vec<_> = plans.iter().map(AsRef::as_ref).collect();
-    memory::estimate(&plans, &model.weights, weight_bytes, geometry, n_ctx)
+    memory::estimate(&plans, &model.weights, |spec| device.weight_bytes(spec), geometry, n_ctx)
 }
 
 fn check_memory(estimate: &MemoryReport, context_tokens: usize, limit_bytes: u64) -> Result<()> {
@@ -260,12 +223,11 @@ fn check_memory(estimate: &MemoryReport, context_tokens: usize, limit_bytes: u64
     Err(Error::Memory { what, needed_bytes })
 }
 
-/// Weights are split where a binding of the GPU ends; the keys and values of a layer are not.
-fn check_cache(geometry: &KvGeometry, context_tokens: usize, facts: &gpu::Facts) -> Result<()> {
+/// The keys and values of a layer lie in one buffer.
+fn check_cache(geometry: &KvGeometry, context_tokens: usize, limit_bytes: u64) -> Result<()> {
     let layer = KvGeometry { layers: 1, ..*geometry };
     let n_pages = KvGeometry::pages_for(context_tokens) as u64;
     let needed_bytes = n_pages.saturating_mul(layer.page_bytes() as u64);
-    let limit_bytes = facts.binding_limit_bytes.min(facts.buffer_limit_bytes);
     if needed_bytes <= limit_bytes {
         return Ok(());
     }

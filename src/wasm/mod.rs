@@ -7,10 +7,12 @@ mod pace;
 mod processor;
 mod promise;
 mod sha256;
+#[cfg(feature = "cpu")]
 mod threads;
 mod types;
 
 pub use sha256::Sha256;
+#[cfg(feature = "cpu")]
 pub use threads::pool_worker;
 
 use js_sys::Promise;
@@ -21,7 +23,7 @@ use self::{
     pace::{Pace, hand_over},
     processor::Processor,
     promise::promise,
-    types::{EngineInfo, EngineOptions, GenerateEvent, GenerateRequest, PlainError, from_js, to_js},
+    types::{DeviceKind, EngineInfo, EngineOptions, GenerateEvent, GenerateRequest, PlainError, from_js, to_js},
 };
 use crate::{
     engine::{self, Loader},
@@ -147,7 +149,7 @@ impl Engine {
 
     /// Goes on, on the CPU for about `budgetMs`, on the GPU until there is nothing to do but to wait; returns what happened.
     pub fn advance(&mut self, budget_ms: f64) -> JsResult<JsValue> {
-        let runs_elsewhere = matches!(self.processor, Processor::Gpu(_));
+        let runs_elsewhere = self.processor.kind() == DeviceKind::WebGpu;
         let (engine, pace) = self.ready_mut()?;
         let session = &mut engine.session;
         let events = if runs_elsewhere { hand_over(session) } else { pace.run(session, budget_ms) }.map_err(throw)?;
@@ -169,9 +171,7 @@ impl Engine {
 
     /// Makes a browser look whether the GPU is done.
     pub fn nudge(&self) {
-        if let Processor::Gpu(context) = &self.processor {
-            context.nudge();
-        }
+        self.processor.nudge();
     }
 
     /// Gives up the generation in progress; the next one works.

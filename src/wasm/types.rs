@@ -5,16 +5,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::JsValue;
 
 use super::processor::Processor;
+#[cfg(feature = "gpu")]
+use crate::gpu::{Request as GpuRequest, Subgroups};
 use crate::{
     engine::{Device, Info, Options},
     error::{Error, Result},
-    gpu::{Request as GpuRequest, Subgroups},
     kv::KvFormat,
     sample::SamplingParams,
     session::{Echo, Event, FinishReason, Request, TopLogprob, Usage},
 };
 
 /// Most threads of a pool.
+#[cfg(feature = "cpu")]
 const MAX_THREADS: u64 = 64;
 /// Largest whole number that is a JavaScript number for certain.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -37,9 +39,11 @@ pub(super) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsValue> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct EngineOptions {
     device: DeviceKind,
+    #[cfg(feature = "gpu")]
     gpu: Option<GpuOptions>,
     context_length: Option<f64>,
     kv_type: KvType,
+    #[cfg(feature = "cpu")]
     threads: f64,
 }
 
@@ -52,6 +56,7 @@ pub(super) enum DeviceKind {
 }
 
 /// What the page saw of the adapter, and asked for in wgpu's name.
+#[cfg(feature = "gpu")]
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GpuOptions {
@@ -73,6 +78,7 @@ impl EngineOptions {
     }
 
     /// What to ask of the GPU. Subgroups of sizes that WebGPU does not know are not used.
+    #[cfg(feature = "gpu")]
     pub(super) fn gpu_request(&self) -> GpuRequest {
         let subgroups = self.gpu.as_ref().filter(|gpu| gpu.subgroups).and_then(|gpu| {
             let size = |name, n| whole(name, n, 4, 128).ok().map(|n| n as u32);
@@ -83,6 +89,7 @@ impl EngineOptions {
         GpuRequest { subgroups, without_subgroups: subgroups.is_none(), ..GpuRequest::default() }
     }
 
+    #[cfg(feature = "cpu")]
     pub(super) fn threads(&self) -> Result<usize> {
         Ok(whole("threads", self.threads, 1, MAX_THREADS)? as usize)
     }
@@ -180,12 +187,14 @@ impl<'a> EngineInfo<'a> {
             (false, true) => "simd128",
             (false, false) => "none",
         };
-        let (device, gpu, threads) = match processor {
-            Processor::Cpu(threads) => (DeviceKind::Cpu, None, threads.count()),
-            Processor::Gpu(context) => (DeviceKind::WebGpu, Some(context), 1),
-        };
-        let adapter = gpu.map(|gpu| gpu.facts().name.as_str()).filter(|name| !name.is_empty());
-        Self { model, device, adapter, features: gpu.map(|gpu| gpu.features()), threads, simd }
+        Self {
+            model,
+            device: processor.kind(),
+            adapter: processor.adapter(),
+            features: processor.features(),
+            threads: processor.threads(),
+            simd,
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 // Builds dist/: type-checks and compiles src/ with tsc, and puts beside it the files that are not TypeScript: wasm-bindgen's glue
-// (src/generated, made by build.sh together with dist/*.wasm) and the template language with its licence.
+// (src/generated, made by build.sh together with dist/*.wasm) and the template language with its licence. What a page loads is then
+// minified file by file, by esbuild: a quarter of the scripts' bytes.
 //   node scripts/build.mjs           the package
 //   node scripts/build.mjs test      the tests, with the sources that they read, into test/build
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { transformSync } from 'esbuild';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
+const GLUE = ['kinglet_cpu.js', 'kinglet_gpu.js'];
 const copy = (from, to) => {
   fs.mkdirSync(path.dirname(to), { recursive: true });
   fs.copyFileSync(from, to);
@@ -20,21 +23,33 @@ function vendorTemplates() {
   const source = fs.readFileSync(path.join(jinja, 'dist/index.js'), 'utf8');
   fs.writeFileSync(
     inRoot('src/vendor/jinja.js'),
-    `// @huggingface/jinja ${version}, unchanged; MIT licence, see jinja.LICENSE.\n${source}`,
+    `/*! @huggingface/jinja ${version}; MIT licence, see jinja.LICENSE. */\n${source}`,
   );
   copy(path.join(jinja, 'LICENSE'), inRoot('src/vendor/jinja.LICENSE'));
 }
 
 // The page makes the shared memory itself (features differ in how large it may be), so it has to know what the module asks for.
-function writeMemorySize() {
-  const glue = fs.readFileSync(inRoot('src/generated/kinglet.js'), 'utf8');
-  const pages = /new WebAssembly\.Memory\(\{\s*initial:\s*(\d+)/.exec(glue)?.[1];
-  if (!pages)
-    throw new Error('src/generated/kinglet.js does not make a memory: is it the glue of a build with shared memory?');
+function writeMemorySizes() {
+  const pages = GLUE.map((name) => {
+    const glue = fs.readFileSync(inRoot('src/generated', name), 'utf8');
+    const found = /new WebAssembly\.Memory\(\{\s*initial:\s*(\d+)/.exec(glue)?.[1];
+    if (!found)
+      throw new Error(`src/generated/${name} does not make a memory: is it the glue of a build with shared memory?`);
+    return Number(found);
+  });
   fs.writeFileSync(
     inRoot('src/generated/memory.ts'),
-    `// Written by scripts/build.mjs from the glue.\n\n/** Pages of 64 KiB that the module asks for at least. */\nexport const INITIAL_MEMORY_PAGES = ${pages};\n`,
+    `// Written by scripts/build.mjs from the glue.\n\n/** Pages of 64 KiB that the modules ask for at least. */\nexport const INITIAL_MEMORY_PAGES = ${Math.max(...pages)};\n`,
   );
+}
+
+function minify() {
+  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
+    if (!name.endsWith('.js')) continue;
+    const options = { minify: true, format: 'esm', target: 'es2022', charset: 'utf8', legalComments: 'inline' };
+    const { code } = transformSync(fs.readFileSync(inRoot('dist', name), 'utf8'), options);
+    fs.writeFileSync(inRoot('dist', name), code);
+  }
 }
 
 const tsc = (...options) =>
@@ -49,15 +64,16 @@ if (process.argv[2] === 'test') {
   tsc('-p', 'test/tsconfig.json');
   copy(inRoot('src/vendor/jinja.js'), inRoot('test/build/src/vendor/jinja.js'));
 } else {
-  if (!fs.existsSync(inRoot('src/generated/kinglet.js')))
-    throw new Error('src/generated/kinglet.js is missing: ./build.sh build makes it');
-  writeMemorySize();
+  for (const name of GLUE) {
+    if (!fs.existsSync(inRoot('src/generated', name)))
+      throw new Error(`src/generated/${name} is missing: ./build.sh build makes it`);
+  }
+  writeMemorySizes();
   for (const name of fs.existsSync(inRoot('dist')) ? fs.readdirSync(inRoot('dist')) : []) {
     if (!name.endsWith('.wasm')) fs.rmSync(inRoot('dist', name), { recursive: true });
   }
-  // Comments are for readers of the types: a page loads the scripts.
-  tsc('-p', 'tsconfig.json', '--removeComments', '--declaration', 'false');
-  tsc('-p', 'tsconfig.json', '--emitDeclarationOnly');
-  for (const name of ['generated/kinglet.js', 'vendor/jinja.js', 'vendor/jinja.LICENSE'])
+  tsc('-p', 'tsconfig.json');
+  for (const name of [...GLUE.map((name) => `generated/${name}`), 'vendor/jinja.js', 'vendor/jinja.LICENSE'])
     copy(inRoot('src', name), inRoot('dist', name));
+  minify();
 }

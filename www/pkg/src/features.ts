@@ -18,9 +18,9 @@ export interface Features {
   cores: number;
 }
 
-/** A chosen build, and why. */
+/** The build chosen for the CPU, and why. */
 export interface Choice {
-  build: Build;
+  build: Exclude<Build, 'gpu'>;
   threads: number;
   reason: string;
 }
@@ -70,7 +70,7 @@ export function choose(features: Features, wanted?: number): Choice {
       { details: { ...features } },
     );
   }
-  const build: Build = features.relaxedSimd ? 'relaxed' : 'simd';
+  const build = features.relaxedSimd ? 'relaxed' : 'simd';
   const simd = features.relaxedSimd ? 'relaxed SIMD' : 'SIMD128 (this browser has no relaxed SIMD)';
   const { threads, why } = chooseThreads(features, wanted);
   return { build, threads, reason: `${simd}; ${threads} ${threads === 1 ? 'thread' : 'threads'}${why}` };

@@ -191,10 +191,7 @@ function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOpt
   };
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
   if (typeof options.sha256 === 'string') input.sha256 = options.sha256.toLowerCase();
-  if (options.wasmUrl !== undefined) {
-    const url = new URL(options.wasmUrl, BASE);
-    input.wasmUrl = url.pathname.endsWith('/') ? new URL(`kinglet_${choice.build}.wasm`, url).href : url.href;
-  }
+  if (options.wasmUrl !== undefined) input.wasmUrl = new URL(options.wasmUrl, BASE).href;
   return input;
 }
 
@@ -212,10 +209,10 @@ function infoOf({ info, template, fileBytes, device }: LoadOutput, choice: Choic
     device: {
       ...device,
       threads: onCpu ? choice.threads : 0,
-      simd: choice.build === 'relaxed' ? 'relaxed' : 'simd128',
+      simd: onCpu && choice.build === 'relaxed' ? 'relaxed' : 'simd128',
       reason: onCpu ? `${device.reason}; ${choice.reason}` : device.reason,
     },
     memory: info.memory,
-    build: `${VERSION} ${choice.build}`,
+    build: `${VERSION} ${onCpu ? choice.build : 'gpu'}`,
   };
 }

@@ -19,7 +19,8 @@ export interface Runtime {
 
 /** What the host is given by worker.ts, or by tests. */
 export interface Surroundings {
-  instantiate(input: LoadInput): Promise<Runtime>;
+  /** Fetches and starts the binary for a device. */
+  instantiate(input: LoadInput, device: Device): Promise<Runtime>;
   findGpu(): Promise<GpuState>;
 }
 
@@ -42,46 +43,48 @@ export async function loadEngine(
   const opening = openSource(input.source);
   opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
   const looking = input.device === 'cpu' ? undefined : findGpu();
-  const runtime = await instantiate(input);
   let decision = decide(input.device, await looking);
-  const loading = new Loading(input, runtime, progress, await opening);
+  const runtimes = (device: Device): Promise<Runtime> => instantiate(input, device);
+  // The binary and the model come side by side.
+  const runtime = runtimes(decision.kind);
+  runtime.catch(() => {}); // awaited below
+  const loading = new Loading(input, progress, await opening);
   if (decision.kind === 'webgpu') {
     try {
-      return await loading.on(decision);
+      return await loading.on(decision, await runtime);
     } catch (error) {
       if (!isTyped(error)) throw error;
       decision = decide(input.device, { kind: 'failed', adapter: decision.adapter, error });
       await loading.startOver(error);
+      return loading.on(decision, await runtimes(decision.kind));
     }
   }
-  return loading.on(decision);
+  return loading.on(decision, await runtime);
 }
 
 class Loading {
   readonly #input: LoadInput;
-  readonly #runtime: Runtime;
   readonly #progress: Progress;
   #chunks: AsyncIterator<Uint8Array>;
   /** What has been read, until the GPU has passed its check: if it does not, the CPU begins with these. */
   #kept: Uint8Array[] | undefined = [];
 
-  constructor(input: LoadInput, runtime: Runtime, progress: Progress, source: OpenSource) {
+  constructor(input: LoadInput, progress: Progress, source: OpenSource) {
     this.#input = input;
-    this.#runtime = runtime;
     this.#progress = progress;
     this.#chunks = source.chunks[Symbol.asyncIterator]();
     progress.totalBytes = source.totalBytes;
   }
 
   /** Reads everything from the first byte on into an engine of the device that was decided for. */
-  async on(decision: Decision): Promise<Loaded> {
-    const engine = await this.#runtime.createEngine(this.#options(decision));
+  async on(decision: Decision, runtime: Runtime): Promise<Loaded> {
+    const engine = await runtime.createEngine(this.#options(decision));
     try {
       const { threads } = this.#input;
       const hasPool = decision.kind === 'cpu' && threads > 1;
-      const pool = hasPool ? this.#runtime.startPool(engine, threads) : Promise.resolve();
+      const pool = hasPool ? runtime.startPool(engine, threads) : Promise.resolve();
       pool.catch(() => {}); // awaited below
-      await this.#fill(engine, decision.kind);
+      await this.#fill(engine, decision.kind, runtime);
       await pool;
       this.#progress.report('ready', true);
       return { engine, output: this.#output(engine, decision) };
@@ -112,10 +115,10 @@ class Loading {
     return { ...options, threads: 1, gpu: { subgroups, subgroupMinSize, subgroupMaxSize, f16 } };
   }
 
-  async #fill(engine: Engine, device: Device): Promise<void> {
+  async #fill(engine: Engine, device: Device, runtime: Runtime): Promise<void> {
     const { sha256 } = this.#input;
     const progress = this.#progress;
-    const hash = sha256 === undefined ? undefined : this.#runtime.createSha256();
+    const hash = sha256 === undefined ? undefined : runtime.createSha256();
     progress.loadedBytes = 0;
     for await (const chunk of this.#read()) {
       const header = engine.feed(chunk);

@@ -1,7 +1,7 @@
 // One thread of the engine's pool: enters the shared module and stays inside until it is terminated with its parent.
 
 import { toPlain } from './errors.js';
-import { initSync, poolWorker } from './generated/kinglet.js';
+import { initSync, poolWorker } from './generated/kinglet_cpu.js';
 import type { PoolReply, PoolStart } from './protocol.js';
 
 const reply = (message: PoolReply): void =>

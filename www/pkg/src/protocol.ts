@@ -32,8 +32,9 @@ export interface TemplateRequests {
 export interface LoadInput {
   source: SourceDescriptor;
   device: 'auto' | Device;
-  build: Build;
-  /** Absolute URL of the wasm file; without it the file next to the worker. */
+  /** The binary for the CPU. */
+  build: Exclude<Build, 'gpu'>;
+  /** Absolute URL of the folder of the wasm files, or of the file; without it they are next to the worker. */
   wasmUrl?: string;
   /** Where the CPU computes. */
   threads: number;

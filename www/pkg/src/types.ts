@@ -4,8 +4,8 @@
 /** What computes the model. */
 export type Device = 'webgpu' | 'cpu';
 
-/** Which of the two wasm binaries runs. */
-export type Build = 'simd' | 'relaxed';
+/** Which of the wasm binaries runs: on the CPU with SIMD128 alone or with relaxed SIMD, or on the GPU. */
+export type Build = 'simd' | 'relaxed' | 'gpu';
 
 /** Where a model comes from: a URL (relative ones against the page), a file, bytes, or a stream of bytes. */
 export type Source = string | URL | Blob | ArrayBuffer | Uint8Array | ReadableStream<Uint8Array>;
@@ -51,7 +51,7 @@ export interface LoadOptions {
   /** Ends the loading; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   onProgress?: (event: ProgressEvent) => void;
-  /** Where the wasm files are: a folder's URL ending in `/`, or the URL of one file. Default: next to the package. */
+  /** Where the wasm files are: their folder's URL, ending in `/`, or the URL of one of them, which is then taken for its device. Default: next to the package. */
   wasmUrl?: string | URL;
   /** URL of `worker.js`, where a bundler or a policy needs it elsewhere; `template-worker.js` is expected beside it. */
   workerUrl?: string | URL;

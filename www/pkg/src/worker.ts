@@ -1,35 +1,47 @@
 // The engine's worker: brings the wasm module up, with its pool of threads, and lets engine-host.ts drive it. Everything that
 // can be tested without a browser is there, not here.
 
-import type { Engine, EngineOptions } from './abi.js';
+import type { Engine as AbiEngine, EngineOptions } from './abi.js';
 import { serve, type ScopeLike } from './dispatch.js';
 import { EngineHost } from './engine-host.js';
 import { fromPlain, KingletError } from './errors.js';
-import initialize, { Engine as WasmEngine, Sha256 } from './generated/kinglet.js';
+import initializeCpu, * as cpu from './generated/kinglet_cpu.js';
+import initializeGpu, * as gpu from './generated/kinglet_gpu.js';
 import { INITIAL_MEMORY_PAGES } from './generated/memory.js';
 import { findGpu, withSubgroups } from './gpu.js';
 import type { Runtime } from './loading.js';
 import type { LoadInput, PoolReply, PoolStart, EngineRequests } from './protocol.js';
 import { START_LIMIT_MS } from './client.js';
 import { spawn } from './spawn.js';
-import { compileWasm, createMemory } from './wasm-module.js';
+import type { Build, Device } from './types.js';
+import { compileWasm, createMemory, wasmUrlOf } from './wasm-module.js';
 
-/** The glue's class as abi.ts has it. */
-const Engines = WasmEngine as unknown as { create(options: EngineOptions): Promise<Engine> };
+/** The files beside this one; written out, so that bundlers see them. */
+const BESIDE: Record<Build, () => URL> = {
+  simd: () => new URL('./kinglet_simd.wasm', import.meta.url),
+  relaxed: () => new URL('./kinglet_relaxed.wasm', import.meta.url),
+  gpu: () => new URL('./kinglet_gpu.wasm', import.meta.url),
+};
 
-async function instantiate(input: LoadInput): Promise<Runtime> {
-  const url =
-    input.wasmUrl ??
-    (input.build === 'relaxed'
-      ? new URL('./kinglet_relaxed.wasm', import.meta.url).href
-      : new URL('./kinglet_simd.wasm', import.meta.url).href);
+/** Each kind of binary has its own glue, which has its own instance of it. */
+const GLUE = {
+  cpu: { initialize: initializeCpu, ...cpu },
+  webgpu: { initialize: initializeGpu, ...gpu },
+};
+
+async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
+  const build = device === 'webgpu' ? 'gpu' : input.build;
+  const url = input.wasmUrl === undefined ? BESIDE[build]().href : wasmUrlOf(input.wasmUrl, build);
   const module = await compileWasm(url);
   const memory = createMemory(INITIAL_MEMORY_PAGES);
+  const { initialize, Engine, Sha256 } = GLUE[device];
   await initialize({ module_or_path: module, memory });
+  /** The glue's class as abi.ts has it. */
+  const Engines = Engine as unknown as { create(options: EngineOptions): Promise<AbiEngine> };
   return {
     createEngine: (options) => {
-      const create = (): Promise<Engine> => Engines.create(options);
-      return options.device === 'webgpu' ? withSubgroups(create) : create();
+      const create = (): Promise<AbiEngine> => Engines.create(options);
+      return device === 'webgpu' ? withSubgroups(create) : create();
     },
     createSha256: () => new Sha256(),
     startPool: async (engine, threads) => {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
 import { choose, detect, type Features } from '../src/features.js';
+import type { Build } from '../src/types.js';
+import { wasmUrlOf } from '../src/wasm-module.js';
 
 const all: Features = { simd: true, relaxedSimd: true, sharedMemory: true, crossOriginIsolated: true, cores: 8 };
 
@@ -39,4 +41,14 @@ test('a browser without SIMD is told so, with versions', () => {
       error.code === 'E_UNSUPPORTED_FEATURE' &&
       /SIMD.*Safari 16\.4/.test(error.message),
   );
+});
+
+test('the wasm file of a build, from what the caller has named', () => {
+  const at = (given: string, build: Build) => wasmUrlOf(`https://cdn.example/${given}`, build);
+  assert.equal(at('kinglet/', 'relaxed'), 'https://cdn.example/kinglet/kinglet_relaxed.wasm');
+  assert.equal(at('kinglet/', 'gpu'), 'https://cdn.example/kinglet/kinglet_gpu.wasm');
+  assert.equal(at('a/kinglet_simd.wasm?v=1', 'relaxed'), 'https://cdn.example/a/kinglet_simd.wasm?v=1', 'as it is');
+  assert.equal(at('a/kinglet_simd.wasm', 'gpu'), 'https://cdn.example/a/kinglet_gpu.wasm', 'not for the GPU');
+  assert.equal(at('a/kinglet_gpu.wasm', 'simd'), 'https://cdn.example/a/kinglet_simd.wasm', 'not for the CPU');
+  assert.equal(at('a/engine.8f3a.wasm', 'gpu'), 'https://cdn.example/a/engine.8f3a.wasm', 'a name of their own');
 });
