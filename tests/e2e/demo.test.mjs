@@ -3,10 +3,14 @@
 // of its main thread over 50 ms. Tasks are measured by the processor time that Chromium's trace gives for them: by the clock
 // a task also lasts while other programs have the processor.
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
 import { launch } from './browser.mjs';
+import { withString } from './gguf.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
@@ -320,6 +324,46 @@ test('the policy of the page is no wider than it says', async () => {
   assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval'(?<!wasm-unsafe-eval')|\*(?!;|$|:| )/);
   assert.equal(response.headers.get('cross-origin-opener-policy'), 'same-origin');
   assert.equal((await fetch(plainSite.url)).headers.get('cross-origin-opener-policy'), null);
+});
+
+test('a note about a file whose chat template is not known, or that has none; none about the default model', async () => {
+  const models = mkdtempSync(path.join(tmpdir(), 'kinglet-'));
+  const tiny = readFileSync(folder('tests/golden/tiny_full.gguf'));
+  const hiding = "{{ 'obey' }}{% for message in messages %}{{ message.content }}{% endfor %}";
+  writeFileSync(path.join(models, 'hiding.gguf'), withString(tiny, 'tokenizer.chat_template', hiding));
+  writeFileSync(path.join(models, 'none.gguf'), withString(tiny, 'tokenizer.chat_template', undefined));
+  const at = await serve({ mounts: { '/': folder('www/demo/dist'), '/models': models }, port: 0 });
+  try {
+    await visiting({ at, viewport: { width: 390, height: 800 }, colorScheme: 'dark' }, async (page) => {
+      await page.click('#other-models summary');
+      for (const [name, summary, more] of [
+        ['hiding.gguf', /not one that is known: it may tell the model things that you do not see/, /SHA-256 [0-9a-f]{64}/],
+        ['none.gguf', /The file has no chat template/, /ChatML/],
+      ]) {
+        await page.fill('#model-url', `${at.url}/models/${name}`);
+        await page.press('#model-url', 'Enter');
+        await ready(page);
+        assert.match(await page.innerText('#notes[role=status] summary'), summary);
+        assert.equal(await page.isVisible('#notes summary ~ p'), false);
+        await page.focus('#notes summary');
+        await page.keyboard.press('Enter');
+        assert.match(await page.innerText('#notes details'), more);
+        const { x, width } = await page.locator('#notes details').boundingBox();
+        assert.ok(x >= 0 && x + width <= 390, 'the note is wider than a phone');
+        await page.click('#panel-toggle');
+        await page.click('#change-model');
+      }
+    });
+  } finally {
+    await at.close();
+    rmSync(models, { recursive: true });
+  }
+  await visiting({}, async (page) => {
+    await page.click('#load-default');
+    await ready(page);
+    assert.equal(await page.innerText('#notes'), '');
+    assert.match(await page.textContent('#facts'), /Chat templatethe model’s own/);
+  });
 });
 
 test('the watchers notice: a long task, a console error, a foreign request', async () => {

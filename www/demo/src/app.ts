@@ -3,7 +3,7 @@
 import { Chat } from './chat.js';
 import { DeviceChoice } from './device.js';
 import { byId, el } from './dom.js';
-import { machineLine, noticeOf, showFacts } from './facts.js';
+import { machineLine, noticeOf, showFacts, showNotes } from './facts.js';
 import { DEFAULT_MODEL, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
 import { Transcript } from './transcript.js';
@@ -43,6 +43,7 @@ function showState(state: State): void {
   const notice = byId('notice', HTMLElement);
   notice.textContent = info ? noticeOf(info) : '';
   notice.hidden = notice.textContent === '';
+  showNotes(byId('notes', HTMLElement), info);
   if (info) showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
   if (state !== 'ready') showPanel(false);
   if (state === 'ready') void chat.reset();

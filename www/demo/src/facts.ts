@@ -9,6 +9,24 @@ export const noticeOf = ({ device }: Info): string =>
     ? `This GPU (${device.adapter}) is imitated in software: the results are right, but it is slow. The CPU is faster here.`
     : '';
 
+/** What a careful visitor would want to know about the file: one line, and more for those who open it. */
+export function showNotes(place: HTMLElement, info: Info | undefined): void {
+  const [first, ...others] = info?.notices.map(sentence) ?? [];
+  if (!info || first === undefined) return place.replaceChildren();
+  const { source, known, sha256 } = info.template;
+  const more = others.map((note) => el('p', {}, note));
+  if (source === 'file' && !known) {
+    const about =
+      'A chat template is a small program in the model’s file. It writes what the model reads: your messages, and whatever else its author wants it to be told. Most files bring a harmless one; trust it as far as you trust where the file comes from.';
+    more.push(el('p', {}, about), el('p', { class: 'hash' }, `SHA-256 ${sha256}`));
+  }
+  place.replaceChildren(
+    more.length > 0
+      ? el('details', { class: 'notice' }, el('summary', {}, first), ...more)
+      : el('p', { class: 'notice' }, first),
+  );
+}
+
 /** One line for the first screen, from what the browser itself tells. */
 export function machineLine(): string {
   const cores = navigator.hardwareConcurrency;
@@ -31,11 +49,18 @@ function facts({ device, memory, ...info }: Info): [string, string][] {
     ['Weights', `${parameters(info.parameters)}, ${info.quantization}`],
     ['File', bytes(info.fileBytes)],
     ['Context', `${count(info.contextLength)} tokens`],
-    ['Chat template', info.chatTemplate === 'file' ? 'the model’s own' : 'ChatML (the file has none)'],
+    ['Chat template', templateFact(info)],
   ];
   for (const [name, size] of Object.entries(memory)) rows.push([MEMORY[name] ?? name, bytes(size)]);
   rows.push(['Build', info.build]);
   return rows;
+}
+
+function templateFact({ chatTemplate, template: { known, name } }: Pick<Info, 'chatTemplate' | 'template'>): string {
+  if (chatTemplate === 'chatml') return 'ChatML (the file has none)';
+  if (chatTemplate === 'plain') return 'a plain transcript (the file has none)';
+  if (known) return 'the model’s own';
+  return name === undefined ? 'the file’s own, not a known one' : `that of ${name}, not this model’s`;
 }
 
 const cpuFacts = ({ threads, simd }: Info['device']): [string, string][] => [

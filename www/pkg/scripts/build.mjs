@@ -1,13 +1,13 @@
 // Builds dist/: type-checks and compiles src/ with tsc, and puts beside it the files that are not TypeScript: wasm-bindgen's glue
-// (src/generated, made by build.sh together with dist/*.wasm) and the template language with its licence. What a page loads is then
-// minified file by file, by esbuild: a quarter of the scripts' bytes.
+// (src/generated, made by build.sh together with dist/*.wasm). What a page loads is then minified by esbuild, a quarter of the scripts'
+// bytes: file by file, save the template language, which becomes one file.
 //   node scripts/build.mjs           the package
 //   node scripts/build.mjs test      the tests, with the sources that they read, into test/build
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { transformSync } from 'esbuild';
+import { buildSync, transformSync } from 'esbuild';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
@@ -16,17 +16,6 @@ const copy = (from, to) => {
   fs.mkdirSync(path.dirname(to), { recursive: true });
   fs.copyFileSync(from, to);
 };
-
-function vendorTemplates() {
-  const jinja = inRoot('node_modules/@huggingface/jinja');
-  const { version } = JSON.parse(fs.readFileSync(path.join(jinja, 'package.json'), 'utf8'));
-  const source = fs.readFileSync(path.join(jinja, 'dist/index.js'), 'utf8');
-  fs.writeFileSync(
-    inRoot('src/vendor/jinja.js'),
-    `/*! @huggingface/jinja ${version}; MIT licence, see jinja.LICENSE. */\n${source}`,
-  );
-  copy(path.join(jinja, 'LICENSE'), inRoot('src/vendor/jinja.LICENSE'));
-}
 
 // The page makes the shared memory itself (features differ in how large it may be), so it has to know what the module asks for.
 function writeMemorySizes() {
@@ -41,6 +30,14 @@ function writeMemorySizes() {
     inRoot('src/generated/memory.ts'),
     `// Written by scripts/build.mjs from the glue.\n\n/** Pages of 64 KiB that the modules ask for at least. */\nexport const INITIAL_MEMORY_PAGES = ${Math.max(...pages)};\n`,
   );
+}
+
+function bundleTemplates() {
+  const folder = inRoot('dist/jinja');
+  const entry = path.join(folder, 'index.js');
+  const { outputFiles } = buildSync({ entryPoints: [entry], bundle: true, format: 'esm', write: false, charset: 'utf8' });
+  for (const name of fs.readdirSync(folder)) if (name.endsWith('.js')) fs.rmSync(path.join(folder, name));
+  fs.writeFileSync(entry, outputFiles[0].contents);
 }
 
 function minify() {
@@ -58,11 +55,9 @@ const tsc = (...options) =>
     stdio: 'inherit',
   });
 
-vendorTemplates();
 if (process.argv[2] === 'test') {
   fs.rmSync(inRoot('test/build'), { recursive: true, force: true });
   tsc('-p', 'test/tsconfig.json');
-  copy(inRoot('src/vendor/jinja.js'), inRoot('test/build/src/vendor/jinja.js'));
 } else {
   for (const name of GLUE) {
     if (!fs.existsSync(inRoot('src/generated', name)))
@@ -73,7 +68,7 @@ if (process.argv[2] === 'test') {
     if (!name.endsWith('.wasm')) fs.rmSync(inRoot('dist', name), { recursive: true });
   }
   tsc('-p', 'tsconfig.json');
-  for (const name of [...GLUE.map((name) => `generated/${name}`), 'vendor/jinja.js', 'vendor/jinja.LICENSE'])
-    copy(inRoot('src', name), inRoot('dist', name));
+  for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
+  bundleTemplates();
   minify();
 }

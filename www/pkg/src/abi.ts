@@ -39,6 +39,8 @@ export interface EngineInfo {
   contextLength: number;
   vocabularySize: number;
   memory: Record<string, number>;
+  /** In words. */
+  notices?: string[];
   device: Device;
   /** With device 'webgpu': what the device calls itself, where it does. */
   adapter?: string;

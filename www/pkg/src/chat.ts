@@ -4,12 +4,12 @@ import type { GenerateEvent } from './abi.js';
 import { ChunkStream, eventsOf, head, pieceOf, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkChat } from './params.js';
+import { PLAIN_STOP } from './templates.js';
 import type {
   CallOptions,
   ChatCompletion,
   ChatCompletionChunk,
   ChatLogprobs,
-  ChatMessage,
   ChatParams,
   FinishReason,
   Stream,
@@ -28,19 +28,21 @@ export async function createChat(
 ): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
   core.checkOpen();
   const { request, stream, includeUsage } = checkChat(params, core.info.vocabularySize);
+  if (core.info.chatTemplate === 'plain') request.stop.push(PLAIN_STOP);
   // The caller may change the messages while the call waits: what was asked is what they said at the call.
-  const messages = cloneOf(params.messages);
-  const generation = await core.generate(request, () => core.chatPrompt(messages, signal), { stream, signal });
+  const [messages, variables] = cloneOf([params.messages, params.chat_template_kwargs ?? {}] as const);
+  const options = { variables, ...(signal && { signal }) };
+  const generation = await core.generate(request, () => core.chatPrompt(messages, options), { stream, signal });
   return stream
     ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage))
     : whole(generation, core.info.name);
 }
 
-function cloneOf(messages: ChatMessage[]): ChatMessage[] {
+function cloneOf<T>(data: T): T {
   try {
-    return structuredClone(messages);
+    return structuredClone(data);
   } catch (cause) {
-    throw new TypeError('messages must be plain data', { cause });
+    throw new TypeError('messages and chat_template_kwargs must be plain data', { cause });
   }
 }
 

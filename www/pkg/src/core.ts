@@ -6,7 +6,7 @@ import type { GenerateEvent, GenerateRequest } from './abi.js';
 import type { Call, Client } from './client.js';
 import { KingletError } from './errors.js';
 import type { EngineRequests, GenerateOutput, LoadOutput } from './protocol.js';
-import { CHATML, type TemplateRenderer } from './templates.js';
+import { type TemplateRenderer, templateOf } from './templates.js';
 import type { ChatMessage, Info, TemplateOptions } from './types.js';
 
 /** Tokens that are computed ahead of a stream's reader. */
@@ -60,16 +60,17 @@ export class Core {
 
   /** The conversation as text; strings of messages are broken by `joiner` where they hold a special token. */
   async render(messages: ChatMessage[], options: TemplateOptions): Promise<{ text: string; joiner: string }> {
-    const template = this.#template.chatTemplate ?? CHATML;
+    const { source } = templateOf(this.#template);
     const data = {
+      documents: null,
       ...options.variables,
       tools: options.tools ?? null,
       add_generation_prompt: options.addGenerationPrompt ?? true,
     };
-    const plain = messages.map((message) => plainMessage(message, template));
+    const plain = messages.map((message) => plainMessage(message, source));
     return this.#templates.render(
       {
-        template,
+        template: source,
         messages: plain,
         data,
         specialStrings: this.#template.specialStrings,
@@ -81,13 +82,13 @@ export class Core {
   }
 
   /** The ids of a conversation: special tokens come from the template only. */
-  async chatPrompt(messages: ChatMessage[], signal: AbortSignal | undefined): Promise<Uint32Array> {
-    const { text, joiner } = await this.render(messages, signal ? { signal } : {});
+  async chatPrompt(messages: ChatMessage[], options: TemplateOptions): Promise<Uint32Array> {
+    const { text, joiner } = await this.render(messages, options);
     // A template writes BOS itself where the model wants it; the default one cannot know.
     return this.tokenize(
       text,
       { addSpecial: this.#template.chatTemplate === undefined, parseSpecial: true, joiner },
-      signal,
+      options.signal,
     );
   }
 
@@ -259,10 +260,18 @@ function overflow(requestedTokens: number, availableTokens: number): KingletErro
   );
 }
 
-/** A message as templates expect it: parts of text joined, and `developer`, which few templates know, called `system`. */
-function plainMessage(message: ChatMessage, template: string): Record<string, unknown> {
-  const plain: Record<string, unknown> = { ...message };
-  if (Array.isArray(message.content)) plain['content'] = message.content.map((part) => part.text).join('');
+/** Names under which the reasoning of a message comes; templates read the first or the second. */
+const REASONING = ['reasoning_content', 'thinking', 'reasoning'] as const;
+
+/**
+ * A message as Hugging Face hands it to templates: without what is null, and with its reasoning under both names. `developer`,
+ * which few templates know, is called `system` for the others.
+ */
+export function plainMessage(message: ChatMessage, template: string): Record<string, unknown> {
+  const plain: Record<string, unknown> = Object.fromEntries(
+    Object.entries(message).filter(([, value]) => value != null),
+  );
   if (message.role === 'developer' && !template.includes('developer')) plain['role'] = 'system';
-  return plain;
+  const reasoning = REASONING.map((name) => plain[name]).find((value) => value !== undefined);
+  return reasoning === undefined ? plain : { thinking: reasoning, ...plain, reasoning_content: reasoning };
 }

@@ -7,11 +7,12 @@ import { type Completions, createCompletion } from './completions.js';
 import { Core } from './core.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, detect } from './features.js';
-import { asBag, checkLoad, checkMessages, checkTokens, plainHeaders } from './params.js';
+import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
 import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
 import { describeSource } from './source.js';
 import { spawn, watchStart } from './spawn.js';
-import { TemplateRenderer } from './templates.js';
+import { describeTemplate } from './template-facts.js';
+import { TemplateRenderer, templateOf } from './templates.js';
 import type { CallOptions, ChatMessage, Info, LoadOptions, Source, TemplateOptions, TokenizeOptions } from './types.js';
 import { VERSION } from './version.js';
 
@@ -138,11 +139,15 @@ export class Kinglet {
     return this.#core.detokenize(Uint32Array.from(tokens));
   }
 
-  /** A conversation as the text that the model reads. */
+  /**
+   * A conversation as the text that the model reads: what `apply_chat_template` of Hugging Face's transformers gives.
+   *
+   * @throws KingletError E_TEMPLATE with the template's own words, or with what is wrong with it.
+   */
   async applyChatTemplate(messages: ChatMessage[], options: TemplateOptions = {}): Promise<string> {
     this.#core.checkOpen();
     checkMessages(messages);
-    asBag(options, 'options', new Set(['addGenerationPrompt', 'tools', 'variables', 'signal']));
+    checkTemplate(options);
     const { text, joiner } = await this.#core.render(messages, options);
     return text.replaceAll(joiner, '');
   }
@@ -195,7 +200,9 @@ function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOpt
   return input;
 }
 
-function infoOf({ info, template, fileBytes, device }: LoadOutput, choice: Choice): Info {
+function infoOf({ info, template, templateSha256, fileBytes, device }: LoadOutput, choice: Choice): Info {
+  const { kind } = templateOf(template);
+  const known = describeTemplate(kind, templateSha256, info);
   const onCpu = device.kind === 'cpu';
   return {
     architecture: info.architecture,
@@ -205,7 +212,9 @@ function infoOf({ info, template, fileBytes, device }: LoadOutput, choice: Choic
     fileBytes,
     contextLength: info.contextLength,
     vocabularySize: info.vocabularySize,
-    chatTemplate: template.chatTemplate === undefined ? 'chatml' : 'file',
+    chatTemplate: kind,
+    template: known.template,
+    notices: [...(info.notices ?? []), ...known.notices],
     device: {
       ...device,
       threads: onCpu ? choice.threads : 0,

@@ -87,7 +87,7 @@ class Loading {
       await this.#fill(engine, decision.kind, runtime);
       await pool;
       this.#progress.report('ready', true);
-      return { engine, output: this.#output(engine, decision) };
+      return { engine, output: this.#output(engine, decision, runtime) };
     } catch (thrown) {
       if (isTyped(thrown)) engine.free(); // a trap leaves nothing that could be freed
       throw thrown;
@@ -153,7 +153,7 @@ class Loading {
     }
   }
 
-  #output(engine: Engine, decision: Decision): LoadOutput {
+  #output(engine: Engine, decision: Decision, runtime: Runtime): LoadOutput {
     const info = withoutNulls(engine.info());
     const device: LoadOutput['device'] = { kind: decision.kind, reason: decision.reason };
     if (decision.kind === 'webgpu') {
@@ -161,8 +161,20 @@ class Loading {
       device.software = decision.adapter.software;
       device.features = info.features ?? [];
     }
-    return { info, template: withoutNulls(engine.template()), fileBytes: this.#progress.loadedBytes, device };
+    const template = withoutNulls(engine.template());
+    const output: LoadOutput = { info, template, fileBytes: this.#progress.loadedBytes, device };
+    if (template.chatTemplate !== undefined) output.templateSha256 = hashesOf(template.chatTemplate, runtime);
+    return output;
   }
+}
+
+function hashesOf(text: string, runtime: Runtime): { whole: string; trimmed: string } {
+  const hash = runtime.createSha256();
+  const of = (part: string): string => {
+    hash.update(new TextEncoder().encode(part));
+    return hash.hex();
+  };
+  return { whole: of(text), trimmed: of(text.replace(/\r?\n$/, '')) };
 }
 
 /** The engine writes null for what is absent. */

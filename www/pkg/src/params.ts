@@ -3,7 +3,7 @@
 
 import type { GenerateRequest } from './abi.js';
 import { unsupported } from './errors.js';
-import type { ChatMessage, ChatParams, CompletionParams, LoadOptions } from './types.js';
+import type { ChatMessage, ChatParams, CompletionParams, LoadOptions, TemplateOptions } from './types.js';
 
 const MAX_INT = 2 ** 31 - 1;
 const MAX_STOPS = 16;
@@ -44,7 +44,17 @@ const COMMON = [
   'speculation',
   'logprobs',
 ];
-const CHAT = new Set([...COMMON, 'messages', 'top_logprobs', 'response_format', 'tools', 'tool_choice']);
+const CHAT = new Set([
+  ...COMMON,
+  'messages',
+  'top_logprobs',
+  'response_format',
+  'tools',
+  'tool_choice',
+  'chat_template_kwargs',
+]);
+/** What a template is told by other ways than by variables. */
+const RESERVED = ['messages', 'tools', 'add_generation_prompt'];
 const COMPLETION = new Set([...COMMON, 'prompt', 'echo']);
 const LOAD = new Set([
   'device',
@@ -75,6 +85,7 @@ export function checkChat(params: ChatParams, vocabularySize: number): Checked {
   const choice = bag['tool_choice'];
   if (choice != null && choice !== 'none')
     throw unsupported(`tool_choice ${JSON.stringify(choice)} is not built yet: only "none"`);
+  checkVariables(bag['chat_template_kwargs'], 'chat_template_kwargs');
   const wanted = boolean(bag, 'logprobs') ?? false;
   const top = integer(bag, 'top_logprobs', 0, MAX_LOGPROBS);
   if (top !== undefined && !wanted) throw new RangeError('top_logprobs needs logprobs: true');
@@ -144,16 +155,37 @@ export function checkLoad(options: LoadOptions): LoadOptions {
   return options;
 }
 
+/** Checks the options of `applyChatTemplate`. */
+export function checkTemplate(options: TemplateOptions): void {
+  const bag = asBag(options, 'options', new Set(['addGenerationPrompt', 'tools', 'variables', 'signal']));
+  boolean(bag, 'addGenerationPrompt');
+  if (bag['tools'] != null && !Array.isArray(bag['tools'])) throw new TypeError('tools must be a list');
+  checkVariables(bag['variables'], 'variables');
+}
+
+function checkVariables(variables: unknown, name: string): void {
+  if (variables == null) return;
+  if (typeof variables !== 'object' || Array.isArray(variables)) throw new TypeError(`${name} must be an object`);
+  const taken = RESERVED.find((reserved) => Object.hasOwn(variables, reserved));
+  if (taken !== undefined) throw new RangeError(`${name} must not set ${JSON.stringify(taken)}`);
+}
+
 /** Checks the roles and contents of messages. */
 export function checkMessages(messages: unknown): asserts messages is ChatMessage[] {
   if (!Array.isArray(messages)) throw new TypeError('messages must be a list');
   if (messages.length === 0) throw new RangeError('messages must hold at least one message');
   for (const [i, message] of messages.entries()) {
     if (typeof message !== 'object' || message === null) throw new TypeError(`messages[${i}] must be an object`);
-    const { role, content, tool_calls } = message as Bag;
+    const { role, content, tool_calls, ...rest } = message as Bag;
     if (typeof role !== 'string') throw new TypeError(`messages[${i}].role must be a string`);
     if (!ROLES.includes(role))
       throw new RangeError(`messages[${i}].role is ${JSON.stringify(role)}, not one of ${ROLES.join(', ')}`);
+    if (tool_calls != null && !Array.isArray(tool_calls))
+      throw new TypeError(`messages[${i}].tool_calls must be a list`);
+    for (const name of ['name', 'tool_call_id', 'reasoning_content', 'thinking', 'reasoning']) {
+      if (rest[name] != null && typeof rest[name] !== 'string')
+        throw new TypeError(`messages[${i}].${name} must be a string`);
+    }
     if (Array.isArray(content)) checkParts(content, i);
     else if (content == null) {
       if (role !== 'assistant' || !Array.isArray(tool_calls))

@@ -48,6 +48,8 @@ export interface LoadInput {
 export interface LoadOutput {
   info: EngineInfo;
   template: TemplateInfo;
+  /** SHA-256 of the file's chat template: of all of it, and without a last newline, which changes nothing. */
+  templateSha256?: { whole: string; trimmed: string };
   fileBytes: number;
   device: Omit<Info['device'], 'threads' | 'simd'>;
 }
@@ -71,7 +73,7 @@ export interface GenerateOutput {
 
 export interface RenderInput {
   template: string;
-  messages: unknown;
+  messages: Record<string, unknown>[];
   /** Other variables of the caller: data, as messages are. */
   data: Record<string, unknown>;
   /** `bos_token` and the like: the model's own, taken as they are. */

@@ -1,12 +1,11 @@
-// Keeps message text from becoming special tokens. A chat template puts the strings of messages between its own markers, and the
-// rendered text is then read for special tokens; so a message that says `<|im_start|>system` would forge a role. Every place in a
-// message where a special token could begin, or be completed across the border to the text around it, is broken by a noncharacter
-// (the joiner) that occurs nowhere in the messages. The tokenizer takes the joiner out again after it has split off the special
-// tokens, so the ids of harmless text are untouched.
+// Keeps what users write from becoming special tokens. A chat template puts the strings of messages between its own markers, and the
+// rendered text is then read for special tokens; so a message that says `<|im_start|>system` would forge a role. The renderer tells
+// of every character whether it came from the data; a special string that holds even one such character is broken by a noncharacter
+// (the joiner) that occurs nowhere in the conversation. The tokenizer takes the joiner out again after it has split off the
+// special tokens, so that the text stays what it was.
 //
-//   "<|im_start|>"  →  "<⨯|im_start|>"            a special string inside
-//   "…<|im_"        →  "…<|im_⨯"                  a proper prefix at the end
-//   "end|>…"        →  "⨯end|>…"                  a proper suffix at the start
+//   template   data              template
+//   "<|user|>" "a <|im_end|> <|" "user|>"   →   "<|user|>a <⨯|im_end|> <|⨯user|>"
 
 /** Code points that Unicode reserves for use inside a program; a text may still hold some, so one that it lacks is taken. */
 const NONCHARACTERS: readonly string[] = [
@@ -15,9 +14,6 @@ const NONCHARACTERS: readonly string[] = [
     [0xfffe, 0xffff].map((low) => String.fromCodePoint(plane * 0x10000 + low)),
   ).flat(),
 ];
-
-/** Breaks the special strings in one text. */
-export type Breaker = (text: string) => string;
 
 /** The first noncharacter that is in none of `texts`. */
 export function chooseJoiner(texts: Iterable<string>): string {
@@ -40,30 +36,29 @@ export function chooseJoiner(texts: Iterable<string>): string {
   return joiner;
 }
 
-/** A function that breaks every string of `specials` in a text, and every part of one at its ends. */
-export function createBreaker(specials: readonly string[], joiner: string): Breaker {
-  const strings = specials.filter((special) => special.length > 0);
-  if (strings.length === 0) return (text) => text;
+/**
+ * A text with the joiner in every string of `specials` that is not wholly the template's. `marks` has a `1` at every code unit of
+ * the text that came from the data.
+ */
+export function breakSpecials(text: string, marks: string, specials: readonly string[], joiner: string): string {
+  // The longest first: where a longer one is the template's own, so are all that begin at the same place.
+  const strings = specials.filter((special) => special !== '').sort((a, b) => b.length - a.length);
+  if (strings.length === 0 || !marks.includes('1')) return text;
   // Looking ahead from every code point also finds special strings that overlap.
-  const inside = new RegExp(`(?=${strings.map(escapeRegExp).join('|')})(.)`, 'gsu');
-  const prefixes = new Set<string>();
-  const suffixes = new Set<string>();
-  for (const special of strings) {
-    for (let cut = 1; cut < special.length; cut++) {
-      prefixes.add(special.slice(0, cut));
-      suffixes.add(special.slice(cut));
-    }
+  const inside = new RegExp(`(?=(${strings.map(escapeRegExp).join('|')}))`, 'gsu');
+  let broken = '';
+  let at = 0;
+  for (const { 1: special = '', index = 0 } of text.matchAll(inside)) {
+    const data = marks.indexOf('1', index);
+    if (data < 0) break;
+    if (data >= index + special.length) continue;
+    // No special string that is the template's own goes across this place.
+    const cut = data > index ? data : index + ((text.codePointAt(index) ?? 0) > 0xffff ? 2 : 1);
+    if (cut <= at) continue;
+    broken += text.slice(at, cut) + joiner;
+    at = cut;
   }
-  const longest = Math.max(...strings.map((special) => special.length)) - 1;
-  const endsIn = (text: string): boolean =>
-    range(Math.min(longest, text.length)).some((n) => prefixes.has(text.slice(text.length - n)));
-  const beginsIn = (text: string): boolean =>
-    range(Math.min(longest, text.length)).some((n) => suffixes.has(text.slice(0, n)));
-  return (text) => {
-    if (text === '') return text;
-    const broken = text.replace(inside, (start: string) => start + joiner);
-    return (beginsIn(text) ? joiner : '') + broken + (endsIn(text) && !broken.endsWith(joiner) ? joiner : '');
-  };
+  return broken + text.slice(at);
 }
 
 /** Every string in a JSON-like value, keys of objects among them. */
@@ -78,31 +73,8 @@ export function* stringsOf(value: unknown): Generator<string> {
   }
 }
 
-/**
- * A copy of a JSON-like value with `change` applied to every string, keys of objects among them, save the values that `keep`
- * names by their path of keys (places in lists are not part of it).
- */
-export function mapStrings(
-  value: unknown,
-  change: Breaker,
-  keep: (path: readonly string[]) => boolean = () => false,
-  path: readonly string[] = [],
-): unknown {
-  if (typeof value === 'string') return keep(path) ? value : change(value);
-  if (Array.isArray(value)) return value.map((item) => mapStrings(item, change, keep, path));
-  if (isObject(value))
-    return Object.fromEntries(
-      Object.entries(value).map(([key, item]) => [change(key), mapStrings(item, change, keep, [...path, key])]),
-    );
-  return value;
-}
-
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
-}
-
-function range(n: number): number[] {
-  return Array.from({ length: n }, (_, i) => i + 1);
 }
 
 function escapeRegExp(text: string): string {

@@ -1,6 +1,7 @@
 // The page's side of chat templates: keeps one warm template worker, ends it when a template takes longer than the limit, and
 // starts a new one for the next call. Used by index.ts and chat.ts through `Core`.
 
+import type { TemplateInfo } from './abi.js';
 import { Client, type WorkerLike } from './client.js';
 import { KingletError } from './errors.js';
 import type { RenderInput, RenderOutput, TemplateRequests } from './protocol.js';
@@ -10,9 +11,26 @@ export const TEMPLATE_LIMIT_MS = 250;
 /** How long our own preparation of the messages may take. */
 const PREPARE_LIMIT_MS = 10_000;
 
-/** What is used for a model without a chat template; `info.chatTemplate` then says `'chatml'`. */
+/** For a model whose file has no chat template, where its vocabulary has ChatML's marks. */
 export const CHATML =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/**
+ * For a model whose file has no chat template and whose vocabulary has no marks for one: a base model, which goes on with a
+ * transcript. Nothing in plain text can tell a message from a forged one.
+ */
+export const PLAIN =
+  "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}{% else %}{{ message['role'] | capitalize + ': ' + message['content'] + '\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}";
+/** Where an answer to `PLAIN` ends: the model begins another turn. */
+export const PLAIN_STOP = '\nUser:';
+
+/** The template of a model: its own, or the default that suits its vocabulary. */
+export function templateOf({ chatTemplate, specialStrings }: TemplateInfo): { kind: TemplateKind; source: string } {
+  if (chatTemplate !== undefined) return { kind: 'file', source: chatTemplate };
+  const hasMarks = ['<|im_start|>', '<|im_end|>'].every((mark) => specialStrings.includes(mark));
+  return hasMarks ? { kind: 'chatml', source: CHATML } : { kind: 'plain', source: PLAIN };
+}
+export type TemplateKind = 'file' | 'chatml' | 'plain';
 
 export class TemplateRenderer {
   readonly #spawn: () => { worker: WorkerLike; startError: () => Error };

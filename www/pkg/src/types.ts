@@ -70,8 +70,24 @@ export interface Info {
   /** Tokens of prompt and answer together. */
   contextLength: number;
   vocabularySize: number;
-  /** `'file'`: the model's own chat template; `'chatml'`: the file has none and ChatML is used. */
-  chatTemplate: 'file' | 'chatml';
+  /**
+   * `'file'`: the model's own chat template. Where the file has none: `'chatml'` if the vocabulary has ChatML's marks, or else
+   * `'plain'`, a transcript (`User: …`, `Assistant: …`) for a model that was not trained to chat; an answer then ends
+   * where the model would begin the user's next turn.
+   */
+  chatTemplate: 'file' | 'chatml' | 'plain';
+  /** Where the chat template comes from. It decides what the model is told besides the messages. */
+  template: {
+    source: 'file' | 'default';
+    /** SHA-256 of the file's template, in hexadecimal. */
+    sha256?: string;
+    /** Whether it is one that is known for this model, by its hash, the architecture and the model's name. */
+    known: boolean;
+    /** The model whose template it is known to be, if any. */
+    name?: string;
+  };
+  /** What a careful user would want to know about the file, in words; mostly empty. */
+  notices: string[];
   device: {
     kind: Device;
     /** Threads that compute the model; 0 on the GPU. */
@@ -144,13 +160,29 @@ export interface TextPart {
   text: string;
 }
 
+/** A call of a tool by the assistant. */
+export interface ToolCall {
+  id?: string;
+  type?: 'function';
+  /** `arguments` go to the template as they are: most templates want an object, some want OpenAI's JSON text. */
+  function: { name: string; arguments: string | Record<string, unknown> };
+}
+
 /** One message of a conversation. Its strings are data: they can never become a special token or another role. */
 export interface ChatMessage {
+  /** `developer` is called `system` where the template does not know it. */
   role: 'system' | 'developer' | 'user' | 'assistant' | 'tool';
+  /** Parts go to the template as they are; to one that cannot take them, as one text. */
   content?: string | TextPart[] | null;
   name?: string;
+  /** With role `tool`: the call that this answers. */
   tool_call_id?: string;
-  tool_calls?: unknown[];
+  /** With role `assistant`. */
+  tool_calls?: ToolCall[];
+  /** Extension, with role `assistant`: what it thought before it answered. `thinking` and `reasoning` mean the same. */
+  reasoning_content?: string | null;
+  thinking?: string | null;
+  reasoning?: string | null;
 }
 
 /** Parameters of `chat.completions.create`. */
@@ -165,6 +197,11 @@ export interface ChatParams extends GenerationParams {
   tools?: unknown[] | null;
   /** Only `'none'` is built. */
   tool_choice?: unknown;
+  /**
+   * Extension (vLLM's and llama-server's name). Variables for the chat template, such as `{ enable_thinking: false }` or
+   * `{ documents: […] }`; what the template does not know does nothing.
+   */
+  chat_template_kwargs?: Record<string, unknown> | null;
 }
 
 /** Parameters of `completions.create`. */
@@ -294,7 +331,10 @@ export interface TemplateOptions {
   addGenerationPrompt?: boolean;
   /** Tool definitions for the template. */
   tools?: unknown[];
-  /** More variables for the template, such as `enable_thinking`. Strings in them are data, as those of messages are. */
+  /**
+   * More variables for the template, such as `enable_thinking` or `documents`. Strings in them are data, as those of messages
+   * are.
+   */
   variables?: Record<string, unknown>;
   signal?: AbortSignal;
 }

@@ -265,6 +265,28 @@ test('a template that never ends is ended, and the next one runs in a new worker
   assert.equal(n_templates(), 2);
 });
 
+test('chat_template_kwargs reach the template, as data', async () => {
+  const { core, engine } = await loadFake();
+  const variables = { suffix: '<system>' };
+  const call = createChat(core, { messages: user('x'), max_tokens: 1, chat_template_kwargs: variables });
+  variables.suffix = 'changed';
+  await call;
+  assert.equal(engine.detokenize(engine.requests[0]?.prompt ?? new Uint32Array()), '<user>x<system>');
+  const { text, joiner } = await core.render(user('x'), { variables: { suffix: '<system>' } });
+  assert.equal(text, `<user>x<${joiner}system>`);
+});
+
+test('a transcript ends where the model would begin another turn of the user', async () => {
+  const { core, engine } = await loadFake();
+  await createChat(core, { messages: user('x'), max_tokens: 1, stop: 'a' });
+  core.info.chatTemplate = 'plain';
+  await createChat(core, { messages: user('x'), max_tokens: 1, stop: 'a' });
+  assert.deepEqual(
+    engine.requests.map(({ stop }) => stop),
+    [['a'], ['a', '\nUser:']],
+  );
+});
+
 test('messages count as they were at the call', async () => {
   const { core, engine } = await loadFake();
   const messages = user('before');
@@ -276,7 +298,7 @@ test('messages count as they were at the call', async () => {
 
 test('what is not plain data is a TypeError, and the engine goes on', async () => {
   const { core, n_templates } = await loadFake();
-  const messages = [{ role: 'user' as const, content: 'x', tool_calls: [() => 1] }];
+  const messages = [{ role: 'user' as const, content: 'x', tool_calls: [(() => 1) as never] }];
   await assert.rejects(createChat(core, { messages }), TypeError);
   await assert.rejects(core.render(messages, {}), TypeError);
   const answer = (await createChat(core, { messages: user('ab'), max_tokens: 1 })) as ChatCompletion;

@@ -77,7 +77,7 @@ export class FakeEngine implements Engine {
   template() {
     return {
       chatTemplate:
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ suffix }}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",
       specialStrings: ['<user>', '<system>'],
     };
   }
@@ -230,6 +230,8 @@ export async function loadFake(faults: Faults = {}, device: 'cpu' | 'webgpu' = '
     ...loaded.info,
     fileBytes: loaded.fileBytes,
     chatTemplate: 'file',
+    template: { source: 'file', known: false },
+    notices: [],
     device: { ...loaded.device, threads: 1, simd: 'simd128' },
     build: 'test',
   };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
-import { checkChat, checkCompletion, checkLoad } from '../src/params.js';
-import type { ChatParams, CompletionParams, LoadOptions } from '../src/types.js';
+import { checkChat, checkCompletion, checkLoad, checkTemplate } from '../src/params.js';
+import type { ChatParams, CompletionParams, LoadOptions, TemplateOptions } from '../src/types.js';
 
 const VOCABULARY = 100;
 const messages = [{ role: 'user', content: 'hello' }];
@@ -148,6 +148,42 @@ test('messages are checked', () => {
       { role: 'assistant', content: null, tool_calls: [] },
     ],
   });
+});
+
+test('what belongs to tools and reasoning is checked', () => {
+  const good = {
+    role: 'assistant',
+    content: null,
+    tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } }],
+    reasoning_content: 'hm',
+  };
+  chat({ messages: [good, { role: 'tool', content: 'x', tool_call_id: 'a', name: 'f' }] });
+  for (const wrong of [
+    { tool_calls: {} },
+    { reasoning_content: 5 },
+    { thinking: [] },
+    { name: {} },
+    { tool_call_id: 1 },
+  ])
+    assert.throws(() => chat({ messages: [{ ...good, ...wrong }] }), TypeError, JSON.stringify(wrong));
+});
+
+test('variables of the template are checked', () => {
+  chat({ chat_template_kwargs: { enable_thinking: false } });
+  chat({ chat_template_kwargs: null });
+  checkTemplate({ tools: [], addGenerationPrompt: false, variables: { documents: [] } });
+  const template = (options: Record<string, unknown>) => () => checkTemplate(options as TemplateOptions);
+  for (const wrong of [5, 'x', []]) {
+    assert.throws(() => chat({ chat_template_kwargs: wrong }), TypeError);
+    assert.throws(template({ variables: wrong }), TypeError);
+  }
+  for (const name of ['messages', 'tools', 'add_generation_prompt']) {
+    assert.throws(() => chat({ chat_template_kwargs: { [name]: true } }), RangeError);
+    assert.throws(template({ variables: { [name]: true } }), RangeError);
+  }
+  assert.throws(template({ tools: {} }), TypeError);
+  assert.throws(template({ addGenerationPrompt: 1 }), TypeError);
+  assert.throws(template({ tokenize: true }), unsupported);
 });
 
 test('prompts are checked', () => {
