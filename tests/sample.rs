@@ -367,6 +367,8 @@ fn log_probabilities_are_those_of_the_raw_logits() {
     assert_eq!(lp.top(99).len(), 5);
     assert!(lp.get(5).is_err());
     assert!(LogProbs::of(Scores::All(&[f32::MAX, f32::MIN])).unwrap().get(1).unwrap().is_finite());
+    let half = LogProbs::of(Scores::All(&[f32::MAX, f32::MAX])).unwrap().get(1).unwrap();
+    assert!((half - 0.5_f64.ln()).abs() < 1e-12, "{half}");
 }
 
 /// The definition, with full sorts and f64.

@@ -7,23 +7,25 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy)]
 pub struct LogProbs<'a> {
     scores: Scores<'a>,
+    /// The largest logit, and ln Σ e^(logit − max): of large logits their sum would lose the second.
+    max: f64,
     log_sum: f64,
 }
 
 impl<'a> LogProbs<'a> {
     /// Refuses logits that are not finite.
     pub fn of(scores: Scores<'a>) -> Result<Self> {
-        let log_sum = match scores {
+        let (max, log_sum) = match scores {
             Scores::All(logits) => {
                 let max = guard(logits)?;
-                f64::from(max) + libm::log(sum_exp(logits, max))
+                (f64::from(max), libm::log(sum_exp(logits, max)))
             }
             Scores::Best(best) => {
                 best.guard()?;
-                best.log_sum_exp
+                (0.0, best.log_sum_exp)
             }
         };
-        Ok(Self { scores, log_sum })
+        Ok(Self { scores, max, log_sum })
     }
 
     /// ln P(token); refuses a token outside of the vocabulary, or that is not among the best where only those are known.
@@ -44,6 +46,6 @@ impl<'a> LogProbs<'a> {
 
     /// At most 0: a sum that came from elsewhere may be rounded to less than its largest part.
     fn ln(&self, logit: f32) -> f64 {
-        (f64::from(logit) - self.log_sum).min(0.0)
+        (f64::from(logit) - self.max - self.log_sum).min(0.0)
     }
 }
