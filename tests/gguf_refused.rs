@@ -307,6 +307,8 @@ fn row_7_keys_and_names() {
     for file in [
         good().with(|f| f.kv_mut("fourth").value[0] = 2),
         good().raw_kv(raw_kv(b"fourths", value_type::ARRAY, b"\x07\0\0\0\x01\0\0\0\0\0\0\0\xff")),
+        // Not the first of those that come together: the place is that of this one.
+        good().raw_kv(raw_kv(b"fourths", value_type::ARRAY, b"\x07\0\0\0\x03\0\0\0\0\0\0\0\x01\0\xff")),
     ] {
         refused("boolean", &file.build(), FORMAT, "a boolean is neither 0 nor 1");
     }

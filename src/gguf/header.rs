@@ -340,10 +340,13 @@ impl HeaderReader {
         Ok(self.next_key())
     }
 
-    /// An error of a value's bytes, with the key and the place.
+    /// An error of a value's bytes, which begin at `at`, with the key and the place.
     fn in_key(&self, error: Error, at: u64) -> Error {
         match error {
-            Error::FileFormat { what, .. } => format_error(format!("metadata key {}: {what}", quoted(&self.key)), at),
+            Error::FileFormat { what, offset } => format_error(
+                format!("metadata key {}: {what}", quoted(&self.key)),
+                at.saturating_add(offset.unwrap_or_default()),
+            ),
             other => other,
         }
     }

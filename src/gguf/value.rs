@@ -180,7 +180,8 @@ impl Array {
         }
     }
 
-    /// Appends little-endian numbers or booleans; room is made for what is there.
+    /// Appends little-endian numbers or booleans; room is made for what is there. The offset of an error counts from the first of
+    /// these bytes.
     pub(super) fn extend_from_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         macro_rules! numbers {
             ($items:expr, $t:ty) => {{
@@ -203,8 +204,9 @@ impl Array {
             Self::I64(a) => numbers!(a, i64),
             Self::F64(a) => numbers!(a, f64),
             Self::Bool(a) => {
-                if bytes.iter().any(|b| *b > 1) {
-                    return Err(Error::file("a boolean is neither 0 nor 1"));
+                if let Some(i) = bytes.iter().position(|b| *b > 1) {
+                    let what = "a boolean is neither 0 nor 1".into();
+                    return Err(Error::FileFormat { what, offset: Some(i as u64) });
                 }
                 a.try_reserve(bytes.len())
                     .map_err(|_| Error::Memory { what: "a metadata array".into(), needed_bytes: bytes.len() as u64 })?;
