@@ -6,6 +6,7 @@ pub mod case;
 pub mod cases;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checked;
+pub mod counting;
 pub mod default_model;
 pub mod elsewhere;
 pub mod faulty;
