@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . scripts/wasm.sh
 . scripts/package.sh
 . scripts/check.sh
+. scripts/fuzz.sh
 
 usage() {
     cat <<'TEXT'
@@ -23,7 +24,8 @@ Usage: ./build.sh VERB [ARGUMENTS]
   lint    formatting, clippy (native and wasm32), TypeScript, shell scripts
   bench   decode and prefill speed of the default model in headless Chromium, through the public API
           (--dawn [--model FILE] [--prompt N] [--decode N] [--runs N] [--json]: on the GPU, in Node.js without a browser)
-  soak    a long random use of one engine in Chromium (arguments: steps, seed)
+  soak    what takes too long for test: fuzzing, and a long random use of one engine in Chromium (arguments: steps, seed)
+  fuzz    the fuzz targets (arguments: targets, seconds for each)
 
 Environment: KINGLET_CACHE (tools and models; default .cache); what is not found by itself: KINGLET_CHROMIUM, CHROMEDRIVER,
 KINGLET_FIREFOX, KINGLET_GECKODRIVER, KINGLET_SWIFTSHADER and KINGLET_LAVAPIPE (Vulkan drivers, .json).
@@ -53,7 +55,7 @@ main() {
     local verb=${1:-help}
     shift || true
     case "$verb" in
-        demo | build | pack | lint | bench | soak) "$verb" "$@" ;;
+        demo | build | pack | lint | bench | soak | fuzz) "$verb" "$@" ;;
         test) run_tests "$@" ;;
         help | -h | --help) usage && return ;;
         *) usage >&2 && die "there is no verb '$verb'" ;;

@@ -105,6 +105,7 @@ lint() {
     # shellcheck disable=SC2034 # read by part()
     KEEP_GOING=1
     part "lint: rustfmt" cargo fmt --check
+    part "lint: rustfmt, fuzz targets" cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
     part "lint: clippy, native" cargo clippy --quiet --all-targets -- -D warnings
     part "lint: clippy, wasm32" cargo clippy --quiet --all-targets --target wasm32-unknown-unknown -- -D warnings
     part "lint: clippy, wasm32, cpu" clippy_of cpu
@@ -162,5 +163,6 @@ soak() {
     setup_build
     setup_test
     build_all
+    fuzz
     part "soak" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/e2e/soak.mjs "$@"
 }
