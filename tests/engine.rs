@@ -173,7 +173,7 @@ fn what_is_no_whole_model_is_refused_at_the_header() {
         (tiny().kv("split.count", Value::U16(3)), "E_UNSUPPORTED_FEATURE", "3 parts"),
         (tiny().kv("general.type", string("adapter")), "E_UNSUPPORTED_TASK", "adapter"),
         (tiny().set("general.architecture", string("mamba")), "E_UNSUPPORTED_ARCH", "mamba"),
-        (tiny().set("tokenizer.ggml.model", string("bert")), "E_UNSUPPORTED_FEATURE", "bert"),
+        (tiny().set("tokenizer.ggml.model", string("rwkv")), "E_UNSUPPORTED_FEATURE", "rwkv"),
         (tiny().without("tokenizer.ggml.merges"), "E_FILE_FORMAT", "merges"),
         (tiny().set("llama.block_count", Value::U32(3)), "E_FILE_FORMAT", "blk.2."),
     ];

@@ -54,6 +54,26 @@ impl Vocabulary {
         Self { tokens, types, more: vec![("model", string("llama")), ("scores", Value::Array(Array::F32(scores)))] }
     }
 
+    /// Padding, end, unknown, then pieces with their scores.
+    fn unigram(pieces: &[(&str, f32)]) -> Self {
+        let (names, scores): (Vec<_>, Vec<_>) =
+            [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)].iter().chain(pieces).copied().unzip();
+        let mut types = vec![1; names.len()];
+        types[..3].copy_from_slice(&[CONTROL, CONTROL, UNKNOWN]);
+        let more = vec![("model", string("t5")), ("scores", Value::Array(Array::F32(scores)))];
+        Self { tokens: names.into_iter().map(Vec::from).collect(), types, more }
+    }
+
+    /// Unknown, beginning and end, then pieces.
+    fn word_piece(pieces: &[&str]) -> Self {
+        let tokens: Vec<_> = ["[UNK]", "[CLS]", "[SEP]"].iter().chain(pieces).map(|piece| Vec::from(*piece)).collect();
+        let mut types = vec![1; tokens.len()];
+        types[..3].fill(CONTROL);
+        let ids = [("unknown_token_id", 0), ("cls_token_id", 1), ("seperator_token_id", 2)];
+        let ids = ids.map(|(key, id)| (key, Value::U32(id)));
+        Self { tokens, types, more: [vec![("model", string("bert"))], ids.to_vec()].concat() }
+    }
+
     fn with(mut self, key: &'static str, value: Value) -> Self {
         self.more.retain(|(other, _)| *other != key);
         self.more.push((key, value));
@@ -245,8 +265,10 @@ fn contradictions_in_a_file_are_refused_by_name() {
     base().with("merges", strings(["l l", "h x"])).refused("E_FILE_FORMAT", "tokenizer.ggml.merges: entry 1");
     base().with("merges", strings(["ll"])).refused("E_FILE_FORMAT", "tokenizer.ggml.merges: entry 0");
     base().with("merges", strings([""])).refused("E_FILE_FORMAT", "tokenizer.ggml.merges: entry 0");
-    base().with("pre", string("default")).refused("E_UNSUPPORTED_FEATURE", "\"default\"");
-    base().with("model", string("bert")).refused("E_UNSUPPORTED_FEATURE", "\"bert\"");
+    base().with("pre", string("qwen9")).refused("E_UNSUPPORTED_FEATURE", "\"qwen9\"");
+    for model in ["rwkv", "plamo2", "hybriddna", "whitespace", "none", ""] {
+        base().with("model", string(model)).refused("E_UNSUPPORTED_FEATURE", &format!("{model:?}"));
+    }
     let spm = || Vocabulary::sentence_piece(&["▁"]);
     spm().with("scores", Value::Array(Array::F32(vec![0.0; 259]))).refused("E_FILE_FORMAT", "tokenizer.ggml.scores");
     spm()
@@ -257,8 +279,109 @@ fn contradictions_in_a_file_are_refused_by_name() {
 }
 
 #[test]
+fn unigram_takes_the_best_sum_and_the_unknown_token_once_for_a_run() {
+    let pieces = [("▁", -2.0), ("a", -3.0), ("b", -3.0), ("ab", -5.0), ("▁a", -4.5), ("abb", -7.0)];
+    let unigram = Vocabulary::unigram(&pieces);
+    let tokenizer = unigram.build();
+    assert_eq!(tokenizer.encode("abb", &SPECIAL), [3, 8, 1], "-9 is more than -10.5 and -11");
+    assert_eq!(tokenizer.encode("a", &PLAIN), [7]);
+    assert_eq!(tokenizer.encode("a", &PARSE), [7]);
+    assert_eq!(tokenizer.encode("aéüa é", &PLAIN), [7, 2, 4, 3, 2]);
+    assert_eq!(tokenizer.encode("  a ", &PLAIN), [3, 3, 7, 3]);
+    assert_eq!(tokenizer.encode("", &SPECIAL), [1]);
+    assert_eq!(tokenizer.decode(&[7, 3, 5, 1], true), "a b");
+    let removing = unigram.clone().with("remove_extra_whitespaces", Value::Bool(true)).build();
+    assert_eq!(removing.encode("  a   a ", &PLAIN), [7, 7]);
+    let bare = unigram.clone().with("add_space_prefix", Value::Bool(false)).build();
+    assert_eq!(bare.encode("ab", &PLAIN), [6]);
+    let mut defined = Vocabulary::unigram(&[&pieces[..], &[("a b", 0.0)]].concat());
+    defined.types[9] = USER_DEFINED;
+    assert_eq!(defined.build().encode("ba b", &PLAIN), [3, 5, 9]);
+}
+
+#[test]
+fn word_piece_takes_the_longest_piece_or_gives_up_the_word() {
+    let bert = Vocabulary::word_piece(&["▁un", "▁unb", "aff", "able", "▁!", "▁日", "▁", "x"]);
+    let tokenizer = bert.build();
+    assert_eq!(tokenizer.encode("UNaffable!", &SPECIAL), [1, 3, 5, 6, 7, 2]);
+    assert_eq!(tokenizer.encode("unàffable 日un日", &PLAIN), [3, 5, 6, 8, 3, 8]);
+    assert_eq!(tokenizer.encode("unbe x", &PLAIN), [0, 0], "what goes on does not begin a word");
+    assert_eq!(tokenizer.encode(&format!("un{} un", "x".repeat(99)), &PLAIN), [0, 3]);
+    assert_eq!(tokenizer.encode(&format!("un{}", "x".repeat(98)), &PLAIN).len(), 99);
+    assert_eq!(tokenizer.encode("[SEP]un[SEP]", &PARSE), [2, 3, 2]);
+    assert_eq!(tokenizer.decode(&[1, 3, 5, 7, 2], true), "unaff !");
+    assert_eq!((tokenizer.eos(), tokenizer.end_of_generation()), (None, &[][..]));
+    let cased = bert.with("normalizer.lowercase", Value::Bool(false)).build();
+    assert_eq!(cased.encode("unaff UN unàff", &PLAIN), [3, 5, 0, 0]);
+}
+
+#[test]
+fn vocabularies_of_characters_with_merges_write_spaces_and_bytes() {
+    let mut gemma = Vocabulary::sentence_piece(&["▁", "a", "b", "ab", "▁ab", "\n", "\n\n"]);
+    gemma = gemma.with("model", string("gemma4")).with("merges", strings(["a b", "▁ ab", "\n \n"]));
+    let tokenizer = gemma.with("bos_token_id", Value::U32(1)).build();
+    assert_eq!(tokenizer.encode("ab ab\n\n\nb", &SPECIAL), [1, 262, 263, 265, 264, 261]);
+    assert_eq!(tokenizer.encode("é", &PLAIN), [3 + 0xC3, 3 + 0xA9]);
+    assert_eq!(tokenizer.decode(&[263, 262, 3 + 0xC3, 3 + 0xA9], true), " ababé");
+}
+
+#[test]
+fn bad_values_of_the_newer_models_are_refused_by_name() {
+    let unigram = || Vocabulary::unigram(&[("▁", -2.0), ("a", -3.0)]);
+    let map = |bytes: &[u8]| Value::Array(Array::U8(bytes.to_vec()));
+    let key = "precompiled_charsmap";
+    unigram().with(key, map(&[1, 0])).refused("E_FILE_FORMAT", key);
+    unigram().with(key, map(&[8, 0, 0, 0, 1, 2, 3, 4])).refused("E_FILE_FORMAT", key);
+    unigram().with(key, map(&[255; 64])).refused("E_FILE_FORMAT", key);
+    unigram().with(key, map(&[&[0, 0, 0, 0][..], &[b'x'; 300]].concat())).refused("E_FILE_LIMIT", key);
+    unigram().with(key, Value::Bool(true)).refused("E_FILE_FORMAT", key);
+    unigram().with("scores", Value::Array(Array::F32(vec![f32::NAN; 5]))).refused("E_FILE_FORMAT", "scores");
+    unigram().with("scores", Value::Array(Array::F64(vec![0.0; 4]))).refused("E_FILE_FORMAT", "scores");
+    unigram().with("unknown_token_id", Value::U32(5)).refused("E_FILE_FORMAT", "unknown_token_id");
+    unigram().with("add_bos_token", Value::Bool(true)).refused("E_FILE_FORMAT", "add_bos_token");
+    let bert = || Vocabulary::word_piece(&["▁a"]);
+    bert().with("seperator_token_id", Value::U32(4)).refused("E_FILE_FORMAT", "seperator_token_id");
+    bert().with("normalizer.lowercase", Value::U32(1)).refused("E_FILE_FORMAT", "normalizer.lowercase");
+    let mut no_unknown = bert();
+    no_unknown.more.retain(|(key, _)| *key != "unknown_token_id");
+    no_unknown.refused("E_FILE_FORMAT", "unknown token");
+}
+
+/// A map with arbitrary nodes changes texts somehow, but always ends, within its bounds.
+#[test]
+fn any_character_map_is_survived() {
+    let mut state = 1_u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8
+    };
+    for n in [0, 4, 64, 1024, 4096_u32] {
+        for _ in 0..20 {
+            let mut map = n.to_le_bytes().to_vec();
+            map.extend((0..n).map(|_| byte()));
+            map.extend((0..200).map(|_| byte() % 128));
+            let tokenizer = Vocabulary::unigram(&[("▁", -2.0), ("a", -3.0)])
+                .with("precompiled_charsmap", Value::Array(Array::U8(map)))
+                .build();
+            let text: String = (0..300).map(|_| char::from(byte())).collect();
+            let n_ids = tokenizer.encode(&text, &PLAIN).len();
+            assert!(n_ids <= 300 * 200, "{n_ids}");
+        }
+    }
+}
+
+#[test]
+fn a_file_without_a_pre_tokenizer_takes_the_default_and_says_so() {
+    let mut vocabulary = gpt2();
+    vocabulary.more.retain(|(key, _)| *key != "pre");
+    assert!(vocabulary.build().notice().unwrap().contains("tokenizer.ggml.pre"));
+    assert!(gpt2().with("pre", string("default")).build().notice().is_none());
+    assert_eq!(gpt2().with("pre", string("default")).build().encode("he+1234", &PLAIN), [257, 43, 49, 50, 51, 52]);
+}
+
+#[test]
 fn missing_keys_are_refused_by_name() {
-    for key in ["model", "pre", "merges", "tokens"] {
+    for key in ["model", "merges", "tokens"] {
         let mut metadata = Metadata::default();
         for (other, value) in gpt2().metadata().iter().filter(|(other, _)| !other.ends_with(&format!(".{key}"))) {
             metadata.insert(other.to_owned(), value.clone()).unwrap();

@@ -4,7 +4,7 @@
 mod common;
 
 use common::tiny_llama::{TinyConfig, tiny_llama};
-use js_sys::{Array, JSON, Object, Reflect, Uint32Array, futures::JsFuture};
+use js_sys::{Array, JSON, Object, Reflect, Uint8Array, Uint32Array, futures::JsFuture};
 use kinglet::{quant::Format, wasm::Engine};
 use wasm_bindgen::{JsCast, JsValue, convert::TryFromJsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -230,6 +230,22 @@ async fn a_file_that_is_refused_stays_refused_and_another_engine_works() {
         assert_eq!(text(&again.unwrap(), "code"), "E_FILE_FORMAT");
     }
     assert!(loaded().await.start(request()).is_ok());
+}
+
+#[wasm_bindgen_test]
+async fn a_vocabulary_beside_the_file_takes_the_place_of_its_own() {
+    let options = json(r#"{"device":"cpu","kvType":"f32","threads":1}"#);
+    let header = include_bytes!("golden/tokenizer/json/bpe-nfc.gguf");
+    set(&options, "vocabulary", &Uint8Array::from(&header[..]));
+    let created = JsFuture::from(Engine::create(options.clone())).await.unwrap();
+    let mut engine = Engine::try_from_js_value(created).unwrap();
+    engine.feed(&tiny_llama(&TinyConfig { n_vocab: 460, ..TinyConfig::default() }, 1).build()).unwrap();
+    engine.finish().unwrap();
+    let ids = engine.tokenize("<|x|>", true, true, None).unwrap();
+    assert_eq!(engine.detokenize(&ids).unwrap(), "<s><|x|>");
+    set(&options, "vocabulary", &Uint8Array::from(&header[..9]));
+    let error = JsFuture::from(Engine::create(options)).await.unwrap_err();
+    assert_eq!(text(&error, "code"), "E_FILE_FORMAT");
 }
 
 const GPU: &str = r#"{"device":"webgpu","gpu":{"subgroups":false,"subgroupMinSize":4,"subgroupMaxSize":128,"f16":false},

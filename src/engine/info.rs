@@ -41,12 +41,19 @@ pub struct Info {
 
 impl Info {
     /// From a header that has passed every check.
-    pub(super) fn new(header: &Header, model: &Model, context_length: usize, memory: MemoryReport) -> Result<Self> {
+    pub(super) fn new(
+        header: &Header,
+        model: &Model,
+        tokenizer: &Tokenizer,
+        context_length: usize,
+        memory: MemoryReport,
+    ) -> Result<Self> {
         let hyper = &model.hyper;
         let mut notices = vec![];
         if header.metadata.str(CHAT_TEMPLATE)?.is_none() {
             notices.push("the file has no chat template".to_owned());
         }
+        notices.extend(tokenizer.notice().map(str::to_owned));
         Ok(Self {
             architecture: hyper.architecture.clone(),
             name: hyper.name.clone().unwrap_or_else(|| hyper.architecture.clone()),

@@ -11,17 +11,19 @@
 mod check;
 mod device;
 mod info;
+mod vocabulary;
 
 pub use device::Device;
 pub use info::{Info, Template};
+pub use vocabulary::read_vocabulary;
 
-use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
+use std::{borrow::Cow, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use self::check::Verdict;
 use crate::{
     arch::Model,
     error::{Error, Result},
-    gguf::{Event, Header, Parser},
+    gguf::{Event, Header, Metadata, Parser},
     kv::{KvFormat, KvGeometry},
     plan::{MemoryReport, memory},
     session::{Plans, Session},
@@ -43,13 +45,15 @@ pub struct Options {
     pub device: Device,
     /// The most that weights, cache and buffers may take, bytes.
     pub memory_limit_bytes: u64,
+    /// Keys `tokenizer.…` that take the place of the file's own ([`read_vocabulary`]).
+    pub vocabulary: Option<Arc<Metadata>>,
 }
 
 impl Options {
     /// The defaults on a device.
     pub fn new(device: Device) -> Self {
         let memory_limit_bytes = device.memory_limit_bytes();
-        Self { context_length: None, kv_format: KvFormat::F16, device, memory_limit_bytes }
+        Self { context_length: None, kv_format: KvFormat::F16, device, memory_limit_bytes, vocabulary: None }
     }
 }
 
@@ -146,7 +150,11 @@ impl Loading {
         refuse_parts(header)?;
         let model = Model::from_header(header)?;
         let context_tokens = context_tokens(options, &model)?;
-        let tokenizer = Arc::new(Tokenizer::from_metadata(&header.metadata)?);
+        let metadata = match &options.vocabulary {
+            Some(other) => Cow::Owned(vocabulary::with_vocabulary(&header.metadata, other, model.hyper.n_vocab)?),
+            None => Cow::Borrowed(&header.metadata),
+        };
+        let tokenizer = Arc::new(Tokenizer::from_metadata(&metadata)?);
         let plans = Plans::of(&model)?;
         let geometry = model.kv_geometry(options.kv_format);
         let estimate = estimate(&plans, &model, &geometry, context_tokens, &options.device);
@@ -164,8 +172,8 @@ impl Loading {
             }
         }
         let engine = Engine {
-            info: Info::new(header, &model, context_tokens, estimate)?,
-            template: Template::new(&header.metadata, &tokenizer)?,
+            info: Info::new(header, &model, &tokenizer, context_tokens, estimate)?,
+            template: Template::new(&metadata, &tokenizer)?,
             session: Session::new(executor, &plans, tokenizer.clone(), context_tokens)?,
             tokenizer,
         };

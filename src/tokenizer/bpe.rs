@@ -1,4 +1,4 @@
-//! Byte-level byte pair encoding (GPT-2 and its descendants): words of bytes, joined by a ranked list of merges.
+//! Byte pair encoding with a ranked list of merges (GPT-2 and its descendants): words of bytes, joined pair by pair.
 //!
 //! The file writes bytes as printable characters: the 188 printable ones of Latin-1 stand for themselves, the other 68 for
 //! U+0100 and up in order (a space is U+0120, `Ġ`). Text to ids:
@@ -7,72 +7,184 @@
 //! "say hi"  →  words "say", " hi"  →  bytes' ids  →  merges by rank  →  ids
 //! ```
 //!
+//! Gemma 4 and a few others begin with characters in place of bytes, and write a space as `▁`, as SentencePiece does.
+//!
 //! Rules where a file or a text is not as it should be. A merge that names an unknown piece is refused, as Hugging Face's
 //! tokenizers does; one that makes a control token is left out, so that text stays text; the first of two equal merges
 //! counts, as in llama.cpp. A byte that has no piece is left out of the text, as both do (SmolLM2 has none for U+0004).
 
+use super::fallback::Fallback;
 use super::merge::{Chain, Join};
-use super::pretokenize::{PreTokenizer, Preset};
+use super::normalize::Normalizer;
+use super::presets::{CHARACTERS, NFC, WHOLE_WORDS};
+use super::pretokenize::PreTokenizer;
+use super::spm;
 use super::table::{Table, hash_pair};
 use super::vocab::{Kind, Vocab};
 use crate::error::{Error, Result, try_vec};
 use crate::gguf::Metadata;
+use std::borrow::Cow;
 
 const MERGES: &str = "tokenizer.ggml.merges";
+const PREFIX: &str = "tokenizer.kinglet.prefix";
 
-/// A byte-level model.
+/// A model with merges.
 #[derive(Debug, Clone)]
 pub(super) struct Bpe {
     pre_tokenizer: PreTokenizer,
-    whole_words: bool,
-    byte_ids: Vec<Option<u32>>,
+    /// Where the model wants form NFC.
+    normalizer: Option<Normalizer>,
+    symbols: Symbols,
     merges: Merges,
+    prefix: Prefix,
 }
 
-impl Bpe {
-    /// Reads the merges of a file and resolves them to ids.
-    pub(super) fn from_metadata(metadata: &Metadata, vocab: &Vocab, preset: Preset) -> Result<Self> {
-        let mut piece = String::new();
-        let byte_ids = (0..=u8::MAX).map(|byte| {
-            piece.clear();
-            piece.push(char_of_byte(byte));
-            vocab.text_id(piece.as_bytes())
-        });
-        Ok(Self {
-            pre_tokenizer: preset.pre_tokenizer,
-            whole_words: preset.whole_words,
-            byte_ids: byte_ids.collect(),
-            merges: Merges::from_metadata(metadata, vocab)?,
-        })
+/// Where a space is put before a text; GGUF's files with merges want none, a tokenizer.json may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prefix {
+    Nowhere,
+    /// Before every text between special tokens.
+    Always,
+    /// Before those that do not begin with one.
+    UnlessSpace,
+    /// Before the first of all, unless it begins with one.
+    FirstUnlessSpace,
+}
+
+impl Prefix {
+    fn from_metadata(metadata: &Metadata) -> Result<Self> {
+        match metadata.str(PREFIX)? {
+            None => Ok(Self::Nowhere),
+            Some("always") => Ok(Self::Always),
+            Some("unless space") => Ok(Self::UnlessSpace),
+            Some("first unless space") => Ok(Self::FirstUnlessSpace),
+            Some(other) => Err(Error::file(format!("{PREFIX} is {other:?}"))),
+        }
     }
 
-    /// Appends the ids of `text`.
-    pub(super) fn encode(&self, vocab: &Vocab, text: &str, chain: &mut Chain, ids: &mut Vec<u32>) {
-        let mut piece = String::new();
-        for word in self.pre_tokenizer.words(text) {
-            if self.whole_words {
-                piece.clear();
-                piece.extend(word.bytes().map(char_of_byte));
-                if let Some(id) = vocab.text_id(piece.as_bytes()) {
-                    ids.push(id);
-                    continue;
-                }
-            }
-            chain.clear();
-            for (start, byte) in word.bytes().enumerate() {
-                let id = self.byte_ids.get(usize::from(byte)).copied().flatten();
-                if id.is_some() {
-                    chain.push(start, 1, id);
-                }
-            }
-            chain.merge(|left, right| self.merges.find(left.id?, right.id?));
-            ids.extend(chain.symbols().filter_map(|symbol| symbol.id));
+    fn goes_before(self, text: &str, at_start: bool, symbols: &Symbols) -> bool {
+        let writes_spaces = matches!(symbols, Symbols::Characters(_));
+        let has_space = text.starts_with(' ') || writes_spaces && text.starts_with(spm::SPACE);
+        match self {
+            Self::Nowhere => false,
+            Self::Always => true,
+            Self::UnlessSpace => !has_space,
+            Self::FirstUnlessSpace => at_start && !has_space,
         }
     }
 }
 
+/// What merging begins with.
+#[derive(Debug, Clone)]
+enum Symbols {
+    /// Bytes, each with an id.
+    Bytes(Vec<Option<u32>>),
+    /// Characters; what none of the pieces covers is written as `<0xXX>`.
+    Characters(Fallback),
+}
+
+impl Bpe {
+    /// Reads the merges of a file and resolves them to ids.
+    pub(super) fn from_metadata(
+        metadata: &Metadata,
+        vocab: &mut Vocab,
+        pre_tokenizer: PreTokenizer,
+        unknown: Option<u32>,
+    ) -> Result<Self> {
+        let mut piece = String::new();
+        let mut byte_id = |byte| {
+            piece.clear();
+            piece.push(char_of_byte(byte));
+            vocab.text_id(piece.as_bytes())
+        };
+        let symbols = if pre_tokenizer.has(CHARACTERS) {
+            Symbols::Characters(Fallback::new(vocab, unknown)?)
+        } else {
+            Symbols::Bytes((0..=u8::MAX).map(&mut byte_id).collect())
+        };
+        Ok(Self {
+            normalizer: if pre_tokenizer.has(NFC) { Some(Normalizer::new()?) } else { None },
+            pre_tokenizer,
+            symbols,
+            merges: Merges::from_metadata(metadata, vocab)?,
+            prefix: Prefix::from_metadata(metadata)?,
+        })
+    }
+
+    /// Appends the ids of `text`; `at_start` where it begins the whole.
+    pub(super) fn encode(&self, vocab: &Vocab, text: &str, at_start: bool, chain: &mut Chain, ids: &mut Vec<u32>) {
+        let mut text = self.normalizer.as_ref().map_or(Cow::Borrowed(text), |normalizer| normalizer.nfc(text));
+        if self.prefix.goes_before(&text, at_start, &self.symbols) {
+            text.to_mut().insert(0, ' ');
+        }
+        match &self.symbols {
+            Symbols::Bytes(byte_ids) => {
+                let mut encode = |word: &str| self.encode_bytes(vocab, byte_ids, word, chain, ids);
+                self.pre_tokenizer.for_each_word(&text, &mut encode);
+            }
+            Symbols::Characters(fallback) => {
+                let mut encode = |word: &str| self.encode_chars(vocab, fallback, word, chain, ids);
+                self.pre_tokenizer.for_each_word(&spm::replace_spaces("", &text), &mut encode);
+            }
+        }
+    }
+
+    /// Whether decoding takes the first space away.
+    pub(super) fn adds_space_prefix(&self) -> bool {
+        matches!(self.symbols, Symbols::Characters(_)) && self.prefix != Prefix::Nowhere
+    }
+
+    fn encode_bytes(&self, vocab: &Vocab, byte_ids: &[Option<u32>], word: &str, chain: &mut Chain, ids: &mut Vec<u32>) {
+        if self.pre_tokenizer.has(WHOLE_WORDS) {
+            let piece: String = word.bytes().map(char_of_byte).collect();
+            if let Some(id) = vocab.text_id(piece.as_bytes()) {
+                return ids.push(id);
+            }
+        }
+        chain.clear();
+        for (start, byte) in word.bytes().enumerate() {
+            let id = byte_ids.get(usize::from(byte)).copied().flatten();
+            if id.is_some() {
+                chain.push(start, 1, id);
+            }
+        }
+        chain.merge(|left, right| self.merges.find(left.id?, right.id?));
+        ids.extend(chain.symbols().filter_map(|symbol| symbol.id));
+    }
+
+    fn encode_chars(&self, vocab: &Vocab, fallback: &Fallback, word: &str, chain: &mut Chain, ids: &mut Vec<u32>) {
+        if self.pre_tokenizer.has(WHOLE_WORDS)
+            && let Some(id) = vocab.text_id(word.as_bytes())
+        {
+            return ids.push(id);
+        }
+        chain.clear();
+        for (start, c) in word.char_indices() {
+            chain.push(start, c.len_utf8(), vocab.text_id(c.encode_utf8(&mut [0; 4]).as_bytes()));
+        }
+        chain.merge(|left, right| self.merges.find(left.id?, right.id?));
+        let mut output = fallback.output(ids);
+        for symbol in chain.symbols() {
+            output.push(symbol.id, word.as_bytes().get(symbol.start..symbol.start + symbol.len).unwrap_or_default());
+        }
+    }
+
+    /// Appends the bytes that a piece stands for.
+    pub(super) fn push_bytes_of_piece(&self, piece: &[u8], out: &mut Vec<u8>) {
+        match &self.symbols {
+            Symbols::Bytes(_) => push_bytes_of_piece(piece, out),
+            Symbols::Characters(_) => spm::push_bytes_of_piece(piece, out),
+        }
+    }
+
+    /// Whether the file does not say how text is cut into words.
+    pub(super) fn guesses_words(&self) -> bool {
+        self.pre_tokenizer.is_guess
+    }
+}
+
 /// Appends the bytes that a byte-level piece stands for; a piece with other characters stands for itself.
-pub(super) fn push_bytes_of_piece(piece: &[u8], out: &mut Vec<u8>) {
+fn push_bytes_of_piece(piece: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let mapped = str::from_utf8(piece).is_ok_and(|text| {
         text.chars().all(|c| {

@@ -2,20 +2,37 @@
 //!
 //! ```text
 //! text → special tokens split off (special) → joiner removed → words (pretokenize) → merges (bpe + merge) → ids
-//!                                                          ↘ whole text (spm + merge) ↗
+//!                                                           ↘ whole text → merges (spm + merge) or best cut (unigram) ↗
+//!                                                            ↘ words → longest pieces (word_piece) ↗
 //! ids → bytes of each token → whole characters (stream) → text
 //! ```
 //!
-//! Two models: byte-level BPE (`tokenizer.ggml.model` "gpt2") and SentencePiece BPE ("llama"). The rules are llama.cpp's
-//! (`llama-vocab.cpp`) and those of Hugging Face's `tokenizers`, with which the tests compare; where these two differ, the
-//! module concerned says which one is followed and why. There is no clean-up of spaces when decoding and no Unicode
-//! normalization when encoding: `decode(encode(x)) == x` for every text whose characters the vocabulary covers.
+//! Four kinds, by `tokenizer.ggml.model`: BPE with merges ("gpt2", "gemma4"), SentencePiece BPE ("llama"), Unigram ("t5") and
+//! WordPiece ("bert"). llama.cpp knows four more, which are refused by name: "rwkv" and "plamo2", whose architectures have
+//! recurrent state, and "hybriddna" and "whitespace", each of one model. The rules are llama.cpp's (`llama-vocab.cpp`) and those
+//! of Hugging Face's `tokenizers`, with which the tests compare; where these two differ, the module concerned says which one is
+//! followed and why. There is no clean-up of spaces when decoding. For BPE `decode(encode(x)) == x` for every text whose
+//! characters the vocabulary covers, save where a model wants text in form NFC; Unigram and WordPiece change texts as they were
+//! trained to.
+//!
+//! A tokenizer.json is turned into the same keys (`www/pkg/src/tokenizer-json.ts`); what llama.cpp has no key for is in
+//! `tokenizer.kinglet.…`.
 
 mod bpe;
+mod charsmap;
+mod expression;
+mod fallback;
+mod matcher;
 mod merge;
+mod normalize;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+#[path = "../../tests/unit/normalize.rs"]
+mod normalize_tests;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 #[path = "../../tests/unit/pretokenize.rs"]
 mod oracle_tests;
+mod prefixes;
+mod presets;
 mod pretokenize;
 mod special;
 mod spm;
@@ -23,20 +40,27 @@ mod stream;
 mod table;
 mod unicode;
 mod unicode_table;
+mod unigram;
 mod vocab;
+mod word_piece;
 
 pub use stream::StreamDecoder;
 
 use bpe::Bpe;
 use merge::Chain;
-use pretokenize::Preset;
+use presets::{ADD_BOS, CHARACTERS};
+use pretokenize::PreTokenizer;
 use special::{Fragment, Specials};
 use spm::Spm;
+use unigram::Unigram;
 use vocab::{Kind, Vocab};
+use word_piece::WordPiece;
 
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use std::borrow::Cow;
+
+const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 
 /// A vocabulary and the rules to use it.
 #[derive(Debug, Clone)]
@@ -44,18 +68,15 @@ pub struct Tokenizer {
     vocab: Vocab,
     specials: Specials,
     model: Model,
-    bos: Option<u32>,
-    eos: Option<u32>,
-    add_bos: bool,
-    add_eos: bool,
-    /// Sorted.
-    end_of_generation: Vec<u32>,
+    ends: Ends,
 }
 
 #[derive(Debug, Clone)]
 enum Model {
     Bpe(Bpe),
     Spm(Spm),
+    Unigram(Unigram),
+    WordPiece(WordPiece),
 }
 
 /// How to encode a text.
@@ -78,46 +99,46 @@ impl Tokenizer {
     /// [`Error::UnsupportedFeature`] naming a tokenizer model or pre-tokenizer that is not built; [`Error::FileFormat`] or
     /// [`Error::FileLimit`] naming the key that is missing or contradicts another; [`Error::Memory`].
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
-        match required_str(metadata, "tokenizer.ggml.model")? {
-            "gpt2" => Self::byte_level(metadata),
-            "llama" => Self::sentence_piece(metadata),
+        let mut vocab;
+        let (model, ends) = match required_str(metadata, "tokenizer.ggml.model")? {
+            "gpt2" => {
+                let pre_tokenizer = PreTokenizer::from_metadata(metadata)?;
+                vocab = Vocab::from_metadata(metadata)?;
+                merged(metadata, &mut vocab, pre_tokenizer)?
+            }
+            "gemma4" => {
+                let pre_tokenizer = PreTokenizer::named("gemma4", unicode::Unicode::new()?)?;
+                vocab = Vocab::from_metadata(metadata)?;
+                merged(metadata, &mut vocab, pre_tokenizer)?
+            }
+            "llama" => {
+                vocab = Vocab::from_metadata(metadata)?;
+                sentence_piece(metadata, &mut vocab)?
+            }
+            "t5" => {
+                vocab = Vocab::from_metadata(metadata)?;
+                unigram(metadata, &mut vocab)?
+            }
+            "bert" => {
+                vocab = Vocab::from_metadata(metadata)?;
+                word_piece(metadata, &mut vocab)?
+            }
             other => {
                 let what = format!("tokenizer.ggml.model: the tokenizer {other:?} is not supported");
-                Err(Error::UnsupportedFeature { what })
+                return Err(Error::UnsupportedFeature { what });
             }
-        }
-    }
-
-    fn byte_level(metadata: &Metadata) -> Result<Self> {
-        let preset = Preset::named(required_str(metadata, "tokenizer.ggml.pre")?)?;
-        let mut vocab = Vocab::from_metadata(metadata)?;
-        // llama.cpp takes 11 for both where a file does not say. That is Falcon's <|endoftext|>; in other vocabularies 11 is
-        // an ordinary piece, which must not end a generation.
-        let falcon = Some(11).filter(|id| vocab.kind(*id) == Some(Kind::Control));
-        let ends = Ends::read(metadata, &mut vocab, [falcon, falcon], preset.add_bos)?;
-        let model = Model::Bpe(Bpe::from_metadata(metadata, &vocab, preset)?);
-        Ok(ends.into_tokenizer(vocab, model))
-    }
-
-    fn sentence_piece(metadata: &Metadata) -> Result<Self> {
-        let mut vocab = Vocab::from_metadata(metadata)?;
-        let default = |id: u32| Some(id).filter(|id| (*id as usize) < vocab.len());
-        let defaults = [default(1), default(2)];
-        let unknown = vocab.special_id(metadata, "tokenizer.ggml.unknown_token_id")?.or(default(0));
-        let unknown = unknown.filter(|id| vocab.kind(*id) != Some(Kind::Byte));
-        let ends = Ends::read(metadata, &mut vocab, defaults, true)?;
-        let model = Model::Spm(Spm::from_metadata(metadata, &mut vocab, unknown)?);
-        Ok(ends.into_tokenizer(vocab, model))
+        };
+        Ok(Self { specials: Specials::new(metadata, &vocab)?, vocab, model, ends })
     }
 
     /// The ids of `text`.
     pub fn encode(&self, text: &str, options: &EncodeOptions) -> Vec<u32> {
         let mut ids = Vec::new();
         let mut chain = Chain::default();
-        if options.add_special && self.add_bos {
-            ids.extend(self.bos);
+        if options.add_special {
+            ids.extend(self.ends.prefix);
         }
-        let mut first = true;
+        let (mut first, mut at_start) = (true, true);
         for fragment in self.specials.split(&self.vocab, text, options.parse_special, options.joiner.is_some()) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
@@ -127,15 +148,18 @@ impl Tokenizer {
                         continue;
                     }
                     match &self.model {
-                        Model::Bpe(bpe) => bpe.encode(&self.vocab, &text, &mut chain, &mut ids),
+                        Model::Bpe(bpe) => bpe.encode(&self.vocab, &text, at_start, &mut chain, &mut ids),
                         Model::Spm(spm) => spm.encode(&self.vocab, &text, first, &mut chain, &mut ids),
+                        Model::Unigram(unigram) => unigram.encode(&self.vocab, &text, &mut ids),
+                        Model::WordPiece(word_piece) => word_piece.encode(&self.vocab, &text, &mut ids),
                     }
                 }
             }
             first = matches!(fragment, Fragment::Token(_));
+            at_start = false;
         }
-        if options.add_special && self.add_eos {
-            ids.extend(self.eos);
+        if options.add_special {
+            ids.extend(self.ends.suffix);
         }
         ids
     }
@@ -175,27 +199,33 @@ impl Tokenizer {
 
     /// Whether generation ends with this token.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
-        self.end_of_generation.binary_search(&id).is_ok()
+        self.ends.of_generation.binary_search(&id).is_ok()
     }
 
     /// The tokens with which generation ends, in ascending order.
     pub fn end_of_generation(&self) -> &[u32] {
-        &self.end_of_generation
+        &self.ends.of_generation
     }
 
     /// The beginning-of-sequence token.
     pub fn bos(&self) -> Option<u32> {
-        self.bos
+        self.ends.bos
     }
 
     /// The end-of-sequence token.
     pub fn eos(&self) -> Option<u32> {
-        self.eos
+        self.ends.eos
     }
 
     /// Whether encoding with `add_special` puts the beginning-of-sequence token first.
     pub fn adds_bos(&self) -> bool {
-        self.add_bos
+        self.ends.prefix.is_some()
+    }
+
+    /// What a user should know about how the tokenizer was found.
+    pub fn notice(&self) -> Option<&'static str> {
+        let guesses = matches!(&self.model, Model::Bpe(bpe) if bpe.guesses_words());
+        guesses.then_some("the file does not say how text is cut into words (tokenizer.ggml.pre): answers may be worse")
     }
 
     /// The strings that mean structure when they are parsed, which user text must not be able to forge: all control and
@@ -214,7 +244,12 @@ impl Tokenizer {
     }
 
     fn adds_space_prefix(&self) -> bool {
-        matches!(&self.model, Model::Spm(spm) if spm.add_space_prefix)
+        match &self.model {
+            Model::Spm(spm) => spm.add_space_prefix,
+            Model::Unigram(unigram) => unigram.add_space_prefix,
+            Model::WordPiece(_) => true,
+            Model::Bpe(bpe) => bpe.adds_space_prefix(),
+        }
     }
 
     fn push_token_bytes(&self, id: u32, out: &mut Vec<u8>) {
@@ -222,39 +257,69 @@ impl Tokenizer {
         match (kind, &self.model) {
             (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => out.extend_from_slice(piece),
             (Kind::Byte, _) => out.extend(vocab::byte_of(piece)),
-            (Kind::Normal, Model::Bpe(_)) => bpe::push_bytes_of_piece(piece, out),
-            (Kind::Normal, Model::Spm(_)) => spm::push_bytes_of_piece(piece, out),
+            (Kind::Normal, Model::Bpe(bpe)) => bpe.push_bytes_of_piece(piece, out),
+            (Kind::Normal, _) => spm::push_bytes_of_piece(piece, out),
         }
     }
 }
 
 /// The tokens at the ends of a text and of a generation.
+#[derive(Debug, Clone)]
 struct Ends {
     bos: Option<u32>,
     eos: Option<u32>,
-    add_bos: bool,
-    add_eos: bool,
-    end_of_generation: Vec<u32>,
+    /// What `add_special` puts first and last.
+    prefix: Option<u32>,
+    suffix: Option<u32>,
+    /// Sorted.
+    of_generation: Vec<u32>,
 }
 
 impl Ends {
-    fn read(metadata: &Metadata, vocab: &mut Vocab, defaults: [Option<u32>; 2], add_bos: bool) -> Result<Self> {
-        let [default_bos, default_eos] = defaults;
-        let bos = vocab.special_id(metadata, "tokenizer.ggml.bos_token_id")?.or(default_bos);
-        let eos = vocab.special_id(metadata, "tokenizer.ggml.eos_token_id")?.or(default_eos);
-        Ok(Self {
-            bos,
-            eos,
-            add_bos: read_add(metadata, "bos", bos, add_bos)?,
-            add_eos: read_add(metadata, "eos", eos, false)?,
-            end_of_generation: special::end_of_generation(metadata, vocab, eos)?,
-        })
+    /// `defaults` and `adds`: of the beginning and of the end, where the file does not say.
+    fn read(metadata: &Metadata, vocab: &mut Vocab, defaults: [Option<u32>; 2], adds: [bool; 2]) -> Result<Self> {
+        let bos = vocab.special_id(metadata, "tokenizer.ggml.bos_token_id")?.or(defaults[0]);
+        let eos = vocab.special_id(metadata, "tokenizer.ggml.eos_token_id")?.or(defaults[1]);
+        let [add_bos, add_eos] = [read_add(metadata, "bos", bos, adds[0])?, read_add(metadata, "eos", eos, adds[1])?];
+        let of_generation = special::end_of_generation(metadata, vocab, eos)?;
+        Ok(Self { bos, eos, prefix: bos.filter(|_| add_bos), suffix: eos.filter(|_| add_eos), of_generation })
     }
+}
 
-    fn into_tokenizer(self, vocab: Vocab, model: Model) -> Tokenizer {
-        let Self { bos, eos, add_bos, add_eos, end_of_generation } = self;
-        Tokenizer { specials: Specials::new(&vocab), vocab, model, bos, eos, add_bos, add_eos, end_of_generation }
+fn merged(metadata: &Metadata, vocab: &mut Vocab, pre_tokenizer: PreTokenizer) -> Result<(Model, Ends)> {
+    // llama.cpp takes 11 for both where a file does not say. That is Falcon's <|endoftext|>; in other vocabularies 11 is
+    // an ordinary piece, which must not end a generation.
+    let falcon = Some(11).filter(|id| vocab.kind(*id) == Some(Kind::Control));
+    let unknown = vocab.special_id(metadata, UNKNOWN)?;
+    let mut ends = Ends::read(metadata, vocab, [falcon, falcon], [pre_tokenizer.has(ADD_BOS), false])?;
+    if pre_tokenizer.has(ADD_BOS) && pre_tokenizer.has(CHARACTERS) {
+        ends.prefix = ends.bos; // Files of Gemma 4 that say otherwise are wrong (llama.cpp's pull request 21500).
     }
+    Ok((Model::Bpe(Bpe::from_metadata(metadata, vocab, pre_tokenizer, unknown)?), ends))
+}
+
+fn sentence_piece(metadata: &Metadata, vocab: &mut Vocab) -> Result<(Model, Ends)> {
+    let unknown = vocab.special_id(metadata, UNKNOWN)?.or(vocab.default_id(0));
+    let unknown = unknown.filter(|id| vocab.kind(*id) != Some(Kind::Byte));
+    let ends = Ends::read(metadata, vocab, [vocab.default_id(1), vocab.default_id(2)], [true, false])?;
+    Ok((Model::Spm(Spm::from_metadata(metadata, vocab, unknown)?), ends))
+}
+
+fn unigram(metadata: &Metadata, vocab: &mut Vocab) -> Result<(Model, Ends)> {
+    let unknown = vocab.special_id(metadata, UNKNOWN)?.or(vocab.default_id(2));
+    let ends = Ends::read(metadata, vocab, [None, vocab.default_id(1)], [false, true])?;
+    Ok((Model::Unigram(Unigram::from_metadata(metadata, vocab, unknown)?), ends))
+}
+
+/// BERT's beginning is `[CLS]`, and at the end it has `[SEP]`, which ends no generation.
+fn word_piece(metadata: &Metadata, vocab: &mut Vocab) -> Result<(Model, Ends)> {
+    let unknown = vocab.special_id(metadata, UNKNOWN)?.or(vocab.default_id(100));
+    let cls = vocab.special_id(metadata, "tokenizer.ggml.cls_token_id")?.or(vocab.default_id(101));
+    let sep = vocab.special_id(metadata, "tokenizer.ggml.seperator_token_id")?.or(vocab.default_id(102));
+    let adds_sep = metadata.bool("tokenizer.ggml.add_sep_token")?.unwrap_or(true);
+    let mut ends = Ends::read(metadata, vocab, [cls, None], [true, false])?;
+    ends.suffix = sep.filter(|_| adds_sep);
+    Ok((Model::WordPiece(WordPiece::from_metadata(metadata, unknown)?), ends))
 }
 
 /// `add_bos_token` or `add_eos_token`. A file that asks for a token it does not name contradicts itself; a default does not.

@@ -4,6 +4,7 @@
 //! several would match, the leftmost does, and of those the longest (Hugging Face; llama.cpp takes the longest anywhere
 //! first, which differs only for tokens that can overlap). A special piece that is not UTF-8 is never found in text.
 
+use super::prefixes::Prefixes;
 use super::vocab::{Kind, Vocab};
 use crate::error::Result;
 use crate::gguf::Metadata;
@@ -11,10 +12,10 @@ use crate::gguf::Metadata;
 /// The tokens that are looked for in text.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Specials {
-    /// All, sorted by their bytes.
-    all: Vec<u32>,
-    /// Those of type user-defined only, sorted by their bytes.
-    user_defined: Vec<u32>,
+    all: Prefixes,
+    /// Those of type user-defined only.
+    user_defined: Prefixes,
+    strips: Strips,
 }
 
 /// A part of a text.
@@ -28,16 +29,17 @@ pub(super) enum Fragment<'a> {
 
 impl Specials {
     /// Collects the special tokens of a vocabulary.
-    pub(super) fn new(vocab: &Vocab) -> Self {
-        let mut all: Vec<u32> = vocab.ids().filter(|id| is_special(vocab, *id)).collect();
-        all.sort_unstable_by_key(|id| vocab.piece(*id));
-        let user_defined = all.iter().copied().filter(|id| vocab.kind(*id) == Some(Kind::UserDefined)).collect();
-        Self { all, user_defined }
+    pub(super) fn new(metadata: &Metadata, vocab: &Vocab) -> Result<Self> {
+        let is_defined = |id: &u32| vocab.kind(*id) == Some(Kind::UserDefined);
+        let all = Prefixes::new(vocab, vocab.ids().filter(|id| is_special(vocab, *id)));
+        let user_defined = Prefixes::new(vocab, all.ids().filter(is_defined));
+        let strips = Strips::from_metadata(metadata, vocab, &all)?;
+        Ok(Self { all, user_defined, strips })
     }
 
     /// Ids of all special tokens.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
-        self.all.iter().copied()
+        self.all.ids()
     }
 
     /// Splits special tokens off. `breakable` passes over tokens of one character: no joiner fits into them.
@@ -48,70 +50,76 @@ impl Specials {
         parse_special: bool,
         breakable: bool,
     ) -> Vec<Fragment<'a>> {
-        let sorted = if parse_special { &self.all } else { &self.user_defined };
-        let starts = FirstBytes::of(vocab, sorted);
+        let pieces = if parse_special { &self.all } else { &self.user_defined };
         let mut fragments = Vec::new();
         let (mut begin, mut at) = (0, 0);
-        while let Some(skipped) = text.as_bytes().get(at..).and_then(|rest| starts.position(rest)) {
+        let bytes = text.as_bytes();
+        while let Some(skipped) = bytes.iter().skip(at).position(|byte| pieces.starts_with(*byte)) {
             at += skipped;
-            let rest = text.as_bytes().get(at..).unwrap_or_default();
-            let token = longest_prefix(vocab, sorted, rest).filter(|(_, len)| !breakable || *len > utf8_len(rest));
-            let Some((id, len)) = token else {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let mut longest = None;
+            pieces.for_each(vocab, rest, |id, len| longest = Some((id, len)));
+            let Some((id, len)) = longest.filter(|(_, len)| !breakable || *len > utf8_len(rest)) else {
                 at += 1;
                 continue;
             };
-            fragments.extend(text.get(begin..at).filter(|text| !text.is_empty()).map(Fragment::Text));
+            let mut before = text.get(begin..at).unwrap_or_default();
+            if self.strips.left.contains(&id) {
+                before = before.trim_end();
+            }
+            fragments.extend(Some(before).filter(|text| !text.is_empty()).map(Fragment::Text));
             fragments.push(Fragment::Token(id));
+            // What white space is taken is still searched for tokens, as Hugging Face's library does.
             at += len;
+            let rest = text.get(at..).unwrap_or_default();
             begin = at;
+            if self.strips.right.contains(&id) {
+                begin = text.len() - rest.trim_start().len();
+            }
         }
         fragments.extend(text.get(begin..).filter(|text| !text.is_empty()).map(Fragment::Text));
         fragments
     }
 }
 
+/// The tokens that take the white space before or behind them with them (`lstrip`, `rstrip` in tokenizer.json).
+#[derive(Debug, Clone, Default)]
+struct Strips {
+    left: Vec<u32>,
+    right: Vec<u32>,
+}
+
+impl Strips {
+    /// GGUF does not say which, so that llama.cpp goes by the model's name; a tokenizer.json says it.
+    fn from_metadata(metadata: &Metadata, vocab: &Vocab, specials: &Prefixes) -> Result<Self> {
+        let ids = |key: &str| -> Result<Vec<u32>> {
+            let ids = metadata.i32s(key)?.unwrap_or_default();
+            Ok(ids.iter().filter_map(|id| u32::try_from(*id).ok()).collect())
+        };
+        let mut strips = Self { left: ids("tokenizer.kinglet.lstrip")?, right: ids("tokenizer.kinglet.rstrip")? };
+        let lower =
+            |key: &str| Ok::<_, crate::error::Error>(metadata.str(key)?.unwrap_or_default().to_ascii_lowercase());
+        let (name, architecture) = (lower("general.name")?, lower("general.architecture")?);
+        let pre = lower("tokenizer.ggml.pre")?;
+        let has = |name: &str, parts: &[&str]| parts.iter().any(|part| name.contains(part));
+        let id = |text: &str| vocab.id(text.as_bytes());
+        if has(&pre, &["jina-v2-de", "jina-v2-es", "jina-v2-code"])
+            || has(&architecture, &["nomic-bert-moe", "jina-bert-v3"])
+        {
+            strips.left.extend(id("<mask>"));
+        } else if has(&name, &["phi-3", "phi3"]) {
+            let kept = ["<unk>", "<s>", "<|endoftext|>"].map(id);
+            strips.right.extend(specials.ids().chain(id("</s>")).filter(|id| !kept.contains(&Some(*id))));
+        } else if has(&name, &["modern-bert"]) {
+            strips.left.extend(id("[MASK]"));
+        }
+        Ok(strips)
+    }
+}
+
 fn is_special(vocab: &Vocab, id: u32) -> bool {
     let kind = matches!(vocab.kind(id), Some(Kind::Control | Kind::Unknown | Kind::UserDefined));
     kind && vocab.piece(id).is_some_and(|piece| !piece.is_empty() && str::from_utf8(piece).is_ok())
-}
-
-/// The bytes that special tokens begin with, so that most of a text is passed over quickly.
-struct FirstBytes {
-    is_first: [bool; 256],
-}
-
-impl FirstBytes {
-    fn of(vocab: &Vocab, ids: &[u32]) -> Self {
-        let mut is_first = [false; 256];
-        for first in ids.iter().filter_map(|id| vocab.piece(*id)?.first()) {
-            is_first[usize::from(*first)] = true;
-        }
-        Self { is_first }
-    }
-
-    fn position(&self, bytes: &[u8]) -> Option<usize> {
-        bytes.iter().position(|byte| self.is_first[usize::from(*byte)])
-    }
-}
-
-/// The longest special token that `text` begins with: the sorted list is narrowed byte by byte.
-fn longest_prefix(vocab: &Vocab, sorted: &[u32], text: &[u8]) -> Option<(u32, usize)> {
-    let mut range = sorted;
-    let mut found = None;
-    for (depth, byte) in text.iter().enumerate() {
-        let at_depth = |id: &u32| vocab.piece(*id).and_then(|piece| piece.get(depth)).copied();
-        let from = range.partition_point(|id| at_depth(id) < Some(*byte));
-        let to = range.partition_point(|id| at_depth(id) <= Some(*byte));
-        range = range.get(from..to).unwrap_or_default();
-        let Some(&id) = range.first() else { break };
-        if vocab.piece(id).map(<[u8]>::len) == Some(depth + 1) {
-            found = Some((id, depth + 1));
-        }
-        if range.len() == 1 && found.is_some_and(|(last, _)| last == id) {
-            break;
-        }
-    }
-    found
 }
 
 /// Length of the first character, bytes.

@@ -6,13 +6,14 @@
 //! llama.cpp and Hugging Face do not); without byte pieces a run of unknown characters is one unknown token (SentencePiece;
 //! llama.cpp fails).
 
+use super::fallback::Fallback;
 use super::merge::{Chain, Join, Symbol};
-use super::vocab::{Kind, Vocab, byte_of, read_scores};
-use crate::error::{Error, Result};
+use super::vocab::{Vocab, read_scores};
+use crate::error::Result;
 use crate::gguf::Metadata;
 
 /// How SentencePiece writes a space.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 
 /// A SentencePiece model.
 #[derive(Debug, Clone)]
@@ -21,32 +22,18 @@ pub(super) struct Spm {
     pub(super) add_space_prefix: bool,
     remove_extra_whitespaces: bool,
     scores: Vec<f32>,
-    byte_ids: Vec<Option<u32>>,
-    unknown: Option<u32>,
+    fallback: Fallback,
 }
 
 impl Spm {
-    /// Reads scores and flags, and finds the byte pieces.
+    /// Reads scores and flags.
     pub(super) fn from_metadata(metadata: &Metadata, vocab: &mut Vocab, unknown: Option<u32>) -> Result<Self> {
-        let mut byte_ids = vec![None; 256];
-        for id in vocab.ids() {
-            // A byte piece typed as normal is one all the same: some converters write no types.
-            let is_byte = matches!(vocab.kind(id), Some(Kind::Byte | Kind::Normal));
-            if let Some(byte) = vocab.piece(id).filter(|_| is_byte).and_then(byte_of) {
-                vocab.set_kind(id, Kind::Byte);
-                byte_ids.iter_mut().skip(usize::from(byte)).take(1).for_each(|slot| *slot = Some(id));
-            }
-        }
-        if unknown.is_none() && byte_ids.contains(&None) {
-            let what = "tokenizer.ggml.tokens has neither all 256 byte pieces nor an unknown token";
-            return Err(Error::file(what));
-        }
+        let fallback = Fallback::new(vocab, unknown)?;
         Ok(Self {
             add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
             remove_extra_whitespaces: metadata.bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
             scores: read_scores(metadata, vocab.len())?,
-            byte_ids,
-            unknown,
+            fallback,
         })
     }
 
@@ -59,30 +46,24 @@ impl Spm {
             chain.push(start, piece.len(), vocab.text_id(piece));
         }
         chain.merge(|left, right| self.join(vocab, escaped.as_bytes(), left, right));
-        let mut after_unknown = false;
+        let mut output = self.fallback.output(ids);
         for symbol in chain.symbols() {
-            let bytes = escaped.as_bytes().get(symbol.start..symbol.start + symbol.len).unwrap_or_default();
-            after_unknown = self.push_symbol(symbol.id, bytes, after_unknown, ids);
+            output.push(symbol.id, escaped.as_bytes().get(symbol.start..symbol.start + symbol.len).unwrap_or_default());
         }
     }
 
     /// Spaces as `▁`, one in front, and runs of them made one where the file asks for that.
     fn escape(&self, text: &str, first: bool) -> String {
         let prefix = if self.add_space_prefix && first { SPACE } else { "" };
-        let mut out = String::with_capacity(prefix.len() + text.len() + text.len() / 4);
-        out.push_str(prefix);
-        if self.remove_extra_whitespaces {
-            let words = text.split(' ').filter(|word| !word.is_empty());
-            for (i, word) in words.enumerate() {
-                out.push_str(if i > 0 { SPACE } else { "" });
-                out.push_str(word);
-            }
-            out.truncate(out.trim_end_matches(SPACE).len());
-            return out;
+        if !self.remove_extra_whitespaces {
+            return replace_spaces(prefix, text);
         }
-        for c in text.chars() {
-            if c == ' ' { out.push_str(SPACE) } else { out.push(c) }
+        let mut out = String::from(prefix);
+        for (i, word) in text.split(' ').filter(|word| !word.is_empty()).enumerate() {
+            out.push_str(if i > 0 { SPACE } else { "" });
+            out.push_str(word);
         }
+        out.truncate(out.trim_end_matches(SPACE).len());
         out
     }
 
@@ -94,23 +75,16 @@ impl Spm {
         let id = vocab.text_id(text.get(left.start..left.start + len)?)?;
         Some(Join { id, rank: rank_of_score(*self.scores.get(id as usize)?) })
     }
+}
 
-    /// Appends what is left of the text at the end: a piece, or its bytes, or the unknown token (once for a run of them).
-    fn push_symbol(&self, id: Option<u32>, bytes: &[u8], after_unknown: bool, ids: &mut Vec<u32>) -> bool {
-        if let Some(id) = id {
-            ids.push(id);
-            return false;
-        }
-        let mut byte_ids = bytes.iter().map(|byte| self.byte_ids.get(usize::from(*byte)).copied().flatten());
-        if byte_ids.clone().all(|id| id.is_some()) {
-            ids.extend(byte_ids.by_ref().flatten());
-            return false;
-        }
-        if !after_unknown {
-            ids.extend(self.unknown);
-        }
-        true
+/// `prefix` and the text with its spaces as `▁`.
+pub(super) fn replace_spaces(prefix: &str, text: &str) -> String {
+    let mut out = String::with_capacity(prefix.len() + text.len() + text.len() / 4);
+    out.push_str(prefix);
+    for c in text.chars() {
+        if c == ' ' { out.push_str(SPACE) } else { out.push(c) }
     }
+    out
 }
 
 /// Appends the bytes that a SentencePiece piece stands for.

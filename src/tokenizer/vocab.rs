@@ -134,6 +134,11 @@ impl Vocab {
         self.id(piece).filter(|id| matches!(self.kind(*id), Some(Kind::Normal | Kind::UserDefined)))
     }
 
+    /// An id that is taken where a file does not say, if there is such a piece.
+    pub(super) fn default_id(&self, id: u32) -> Option<u32> {
+        Some(id).filter(|id| (*id as usize) < self.len())
+    }
+
     /// A special id such as `tokenizer.ggml.bos_token_id`.
     pub(super) fn special_id(&self, metadata: &Metadata, key: &str) -> Result<Option<u32>> {
         let Some(id) = metadata.u64(key)? else { return Ok(None) };

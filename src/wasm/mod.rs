@@ -53,7 +53,7 @@ enum State {
 #[wasm_bindgen]
 impl Engine {
     /// A promise of an engine. `options`: `{ device: 'cpu' | 'webgpu', gpu?: { subgroups, subgroupMinSize, subgroupMaxSize },
-    /// contextLength?, kvType, threads }`.
+    /// contextLength?, kvType, threads, vocabulary? }`.
     pub fn create(options: JsValue) -> Promise {
         console_error_panic_hook::set_once();
         promise(async move {

@@ -1,14 +1,19 @@
 //! The values that cross the border, as JavaScript writes them. Numbers come as f64 and are checked here, so that a value
 //! out of range is a RangeError that names it, not a cast.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Visitor},
+};
 use wasm_bindgen::JsValue;
 
 use super::processor::Processor;
 #[cfg(feature = "gpu")]
 use crate::gpu::{Request as GpuRequest, Subgroups};
 use crate::{
-    engine::{Device, Info, Options},
+    engine::{Device, Info, Options, read_vocabulary},
     error::{Error, Result},
     kv::KvFormat,
     sample::SamplingParams,
@@ -45,6 +50,30 @@ pub(super) struct EngineOptions {
     kv_type: KvType,
     #[cfg(feature = "cpu")]
     threads: f64,
+    vocabulary: Option<Bytes>,
+}
+
+/// A Uint8Array, read as a whole.
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(BytesVisitor)
+    }
+}
+
+struct BytesVisitor;
+
+impl Visitor<'_> for BytesVisitor {
+    type Value = Bytes;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a Uint8Array")
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+        Ok(Bytes(bytes))
+    }
 }
 
 /// What runs a model, by its public name.
@@ -100,7 +129,13 @@ impl EngineOptions {
             KvType::F16 => KvFormat::F16,
             KvType::F32 => KvFormat::F32,
         };
-        Ok(Options { context_length: context_length.map(|n| n as usize), kv_format, ..Options::new(device) })
+        let vocabulary = self.vocabulary.as_ref().map(|bytes| read_vocabulary(&bytes.0)).transpose()?;
+        Ok(Options {
+            context_length: context_length.map(|n| n as usize),
+            kv_format,
+            vocabulary: vocabulary.map(Arc::new),
+            ..Options::new(device)
+        })
     }
 }
 

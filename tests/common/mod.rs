@@ -15,6 +15,7 @@ pub mod gguf_builder;
 pub mod golden;
 pub mod gpu;
 pub mod gpu_route;
+pub mod llama_cpp;
 pub mod llama_model;
 pub mod odd_products;
 pub mod parse;

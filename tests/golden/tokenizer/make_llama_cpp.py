@@ -4,7 +4,7 @@ python3 make_llama_cpp.py FOLDER, where FOLDER is models/ of a llama.cpp source 
 under vendor/llama.cpp/; MIT licence). Needs gguf 0.19.0.
 
 Only a piece that is part of a text can come up while that text is encoded, so dropping all others (and the merges that make
-them) changes no result. Ids are renumbered in order. `cargo run --example tokenizer_vectors` runs the whole vocabularies.
+them) changes no result. Ids are renumbered in order. `tests/tokenizer_vectors.rs` has the whole vocabularies.
 """
 
 import json

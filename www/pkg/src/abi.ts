@@ -21,6 +21,8 @@ export interface EngineOptions {
   kvType: 'f16' | 'f32';
   /** How many threads compute, this one included; 1 with device 'webgpu'. */
   threads: number;
+  /** A GGUF header whose keys `tokenizer.…` take the place of the file's: what `vocabularyFromTokenizerJson` gives. */
+  vocabulary?: Uint8Array;
 }
 
 /** What is known once the file's header has been read and everything has been decided. */

@@ -181,7 +181,8 @@ function unigram(header: Header, root: Part, model: Part, added: readonly Added[
   }
   if (!metaspace) throw unsupported('tokenizer.json: a Unigram model without Metaspace, at $.pre_tokenizer');
   const scheme = prependScheme(metaspace);
-  if (scheme === 'first') throw unsupported(`tokenizer.json: prepend_scheme "first" at ${metaspace.at}`);
+  if (scheme === 'first' || (words && scheme === 'never'))
+    throw unsupported(`tokenizer.json: prepend_scheme ${show(scheme)} at ${metaspace.at}`);
   set(header, 'tokenizer.ggml.add_space_prefix', bool(scheme === 'always'));
   const spaces = words ? 'words' : single ? 'metaspace of one' : 'metaspace';
   set(header, 'tokenizer.kinglet.spaces', string(spaces));
@@ -250,16 +251,21 @@ interface Added {
   readonly rstrip: boolean;
 }
 
+/** Normalizers that leave ASCII without spaces as it is. */
+const KEEPS_ASCII = ['Precompiled', 'Replace'];
+
 function addedTokens(root: Part): Added[] {
-  const normalizes = steps(root, 'normalizer', 'normalizers').some((step) => step.json['type'] !== 'NFC');
+  const normalizers = steps(root, 'normalizer', 'normalizers').map((step) => String(step.json['type']));
+  const isKept = (content: string): boolean =>
+    normalizers.every((type) => type === 'NFC' || (/^[!-~]+$/.test(content) && KEEPS_ASCII.includes(type)));
   return list(root, 'added_tokens', true).map((json, i) => {
     const token = part(`$.added_tokens[${String(i)}]`, json);
     const { id, content } = token.json;
     if (!isId(id) || typeof content !== 'string') throw malformed(token.at, 'has no id or no content');
     const flag = (name: string): boolean => token.json[name] === true;
     if (flag('single_word')) throw unsupported(`tokenizer.json: single_word at ${token.at}`);
-    // It would be looked for in text that has been normalized; where text stays as it is, that is the same.
-    if (flag('normalized') && normalizes) throw unsupported(`tokenizer.json: normalized at ${token.at}`);
+    // It would be looked for in text that has been normalized; where its own text stays as it is, that is the same.
+    if (flag('normalized') && !isKept(content)) throw unsupported(`tokenizer.json: normalized at ${token.at}`);
     return { at: token.at, id, content, special: flag('special'), lstrip: flag('lstrip'), rstrip: flag('rstrip') };
   });
 }
