@@ -37,9 +37,15 @@ pub enum Rule {
 /// Every one that is built.
 pub static TOKENIZERS: LazyLock<Vec<Full>> = LazyLock::new(|| {
     let byte_level = PRE_TOKENIZERS.iter().map(|pre| {
-        let mut vocabulary = Vocabulary::full("gpt2");
+        // These write characters, with `▁` for a space, and have bytes only for what no piece covers.
+        let has_characters = ["gemma4", "sarvam-moe"].contains(pre);
+        let mut vocabulary = Vocabulary::full(if has_characters { "llama" } else { "gpt2" });
+        if has_characters {
+            vocabulary.model = "gpt2";
+            vocabulary.set("merges", strings(["a b", "▁ ab"]));
+        }
         vocabulary.set("pre", string(pre));
-        (format!("gpt2 {pre}"), vocabulary, Rule::Exact)
+        (format!("gpt2 {pre}"), vocabulary, if has_characters { Rule::Spaces } else { Rule::Exact })
     });
     let mut bare = Vocabulary::full("llama");
     bare.set("add_space_prefix", Value::Bool(false));
