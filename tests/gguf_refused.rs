@@ -414,11 +414,11 @@ fn row_12_types_are_named() {
         (33, "Q4_0_8_8 (number 33"),
         (36, "IQ4_NL_4_4 (number 36"),
         (38, "IQ4_NL_8_8 (number 38"),
-        (12, "format Q4_K is not supported"),
-        (14, "format Q6_K is not supported"),
+        (9, "format Q8_1 is not supported"),
+        (16, "format IQ2_XXS is not supported"),
         (24, "format I8 is not supported"),
         (28, "format F64 is not supported"),
-        (39, "format MXFP4 is not supported"),
+        (40, "format NVFP4 is not supported"),
     ];
     for (number, part) in cases {
         let file = GgufBuilder::new().raw_tensor(tensor("blk.7.ffn_up.weight", &[256, 2], number as u32)).build();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use common::{
     case::{Case, Tolerance},
     cases,
+    formats::ON_GPU,
     gpu::context,
 };
 use kinglet::{
@@ -27,7 +28,7 @@ fn products() -> Vec<Case> {
     let has_product = |case: &Case| {
         ["product", "low-rank", "norm and", "gated", "layer norm and"].iter().any(|name| case.name.starts_with(name))
     };
-    cases::all().into_iter().filter(has_product).collect()
+    cases::on_gpu().into_iter().filter(has_product).collect()
 }
 
 fn complaint(mut case: Case, context: &Rc<Context>) -> Option<String> {
@@ -77,7 +78,7 @@ fn without_tiles() {
 #[test]
 fn in_shards() {
     let context = context(&Request { binding_limit_bytes: Some(20_000), ..Request::default() });
-    let mut cases: Vec<Case> = Format::ALL.map(|format| cases::product(format, 300, 576, 3)).into();
+    let mut cases: Vec<Case> = ON_GPU.map(|format| cases::product(format, 300, 576, 3)).into();
     cases.extend([1, 12].map(|rows| cases::product(Format::Q4_0, 300, 576, rows)));
     let fused = ["gated product Q4_0 T", "norm and three products Q4_1 T", "product and residual F32 T"];
     cases.extend(products().into_iter().filter(|c| fused.iter().any(|name| c.name.starts_with(name))));
@@ -96,7 +97,7 @@ fn in_shards() {
 #[test]
 fn one_flipped_bit_is_seen() {
     let context = context(&Request::default());
-    for (format, rows) in Format::ALL.into_iter().flat_map(|f| [(f, 1), (f, 5), (f, 64)]) {
+    for (format, rows) in ON_GPU.into_iter().flat_map(|f| [(f, 1), (f, 5), (f, 64)]) {
         let mut case = cases::product(format, 7, 576, rows);
         let expected = case.run(&mut Reference::new(case.geometry), usize::MAX).expect("the reference runs");
         case.tolerance = SUMMED_ON_GPU;

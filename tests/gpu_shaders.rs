@@ -63,7 +63,7 @@ fn dispatches(request: &Request) -> Vec<Dispatch> {
     let context = context(request);
     let mut seen = BTreeSet::new();
     let mut all = vec![];
-    for case in &cases::all() {
+    for case in &cases::on_gpu() {
         let mut gpu = Gpu::new(context.clone(), case.geometry);
         let slot = case.announce(&mut gpu).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let lowered = gpu.lowered(slot).expect("it was prepared");

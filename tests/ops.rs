@@ -7,6 +7,7 @@ mod common;
 use common::{
     case::{Case, EXACT, HASH_START, QUANTIZED, ROUNDED, Results, SUMMED, hash},
     cases,
+    formats::{a_code_byte, halves, not_finite, whole},
 };
 use kinglet::{
     cpu::{Cpu, Flavour, pool::Pool},
@@ -116,9 +117,9 @@ fn the_checks_see_what_they_should() {
 fn one_flipped_bit_is_seen() {
     for format in Format::ALL {
         for rows in [1, 5] {
-            let mut case = cases::product(format, 7, 576, rows);
+            let mut case = cases::product(format, 7, whole(format, 576), rows);
             let expected = run_reference(&case);
-            case.flip_bit("w.weight", format.block_bytes() - 1, 0x40);
+            case.flip_bit("w.weight", a_code_byte(format), 0x40);
             let damaged = run_cpu(&case, 1, usize::MAX, Flavour::BUILD);
             assert!(case.check(&damaged, &expected).is_err(), "{format:?}, {rows} rows");
         }
@@ -129,12 +130,17 @@ fn one_flipped_bit_is_seen() {
 /// panels that were packed already.
 #[test]
 fn unusual_scales() {
-    for format in [Format::Q4_0, Format::Q4_1, Format::Q8_0] {
+    let places = |format: Format| match format {
+        Format::Q4_0 | Format::Q4_1 | Format::Q8_0 => vec![0],
+        _ => halves(format).iter().map(|(at, _)| *at).collect(),
+    };
+    for (format, place) in Format::ALL.into_iter().flat_map(|f| places(f).into_iter().map(move |p| (f, p))) {
         for rows in [1, 5] {
-            let mut case = cases::product(format, 20, 576, rows);
-            let row_bytes = 576 / 32 * format.block_bytes();
+            let k = whole(format, 576);
+            let mut case = cases::product(format, 20, k, rows);
+            let row_bytes = format.row_bytes(k).expect("whole blocks");
             for (row, scale) in [(3, 0x0000_u16), (9, 0x03ff), (9, 0x0001), (17, 0x8011), (1, 0xa800)] {
-                case.set_bytes("w.weight", row * row_bytes, &scale.to_le_bytes());
+                case.set_bytes("w.weight", row * row_bytes + place, &scale.to_le_bytes());
                 let expected = run_reference(&case);
                 for flavour in [Flavour::Plain, Flavour::Relaxed] {
                     let actual = run_cpu(&case, 1, usize::MAX, flavour);
@@ -148,14 +154,10 @@ fn unusual_scales() {
 #[test]
 fn weights_that_are_not_finite_are_refused_by_name() {
     for format in Format::ALL {
-        let bad: &[u8] = match format {
-            Format::F32 => &[0, 0, 0x80, 0x7f],
-            Format::BF16 => &[0x80, 0xff],
-            _ => &[0x01, 0x7e],
-        };
-        let mut case = cases::product(format, 20, 576, 1);
-        let row_bytes = 576 / format.block_len() * format.block_bytes();
-        case.set_bytes("w.weight", 19 * row_bytes, bad);
+        let (at, bad) = not_finite(format);
+        let mut case = cases::product(format, 20, whole(format, 576), 1);
+        let row_bytes = format.row_bytes(whole(format, 576)).expect("whole blocks");
+        case.set_bytes("w.weight", 19 * row_bytes + at, bad);
         for chunk_bytes in [1, 777, usize::MAX] {
             let mut cpu = Cpu::new(case.geometry, Pool::new(1)).expect("an executor");
             match case.load(&mut cpu, chunk_bytes) {
@@ -172,7 +174,7 @@ fn weights_that_are_not_finite_are_refused_by_name() {
 #[test]
 fn chunks_of_any_size() {
     for format in Format::ALL {
-        let case = cases::product(format, 20, 576, 2);
+        let case = cases::product(format, 20, whole(format, 576), 2);
         let expected = bits(&run_cpu(&case, 1, usize::MAX, Flavour::BUILD));
         for chunk_bytes in [1, 33, 4096, usize::MAX] {
             let mut cpu = Cpu::new(case.geometry, Pool::new(1)).expect("an executor");

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{rng::Rng, tiny_llama::random_weights};
+use common::{
+    formats::{ON_GPU, random_weights},
+    rng::Rng,
+};
 use kinglet::{
     error::{Error, Result},
     quant::{
@@ -73,6 +76,7 @@ impl Planes {
             Format::Q8_0 => f32::from((word(i / 4) >> (8 * (i % 4))) as u8 as i8) * d(),
             Format::Q4_0 => (nibble(i) - 8.0) * d(),
             Format::Q4_1 => nibble(i) * self.half(block, false) + self.half(block, true),
+            other => panic!("{other:?} has no planes"),
         })
     }
 
@@ -98,7 +102,7 @@ fn lengths(format: Format) -> Vec<[usize; 2]> {
 #[test]
 fn planes_hold_the_weights() {
     let mut rng = Rng(11);
-    for format in Format::ALL {
+    for format in ON_GPU {
         for [n, k] in lengths(format) {
             let bytes = random_weights(&mut rng, n, k, format);
             let mut expected = vec![0.0; n * k];
@@ -118,7 +122,7 @@ fn planes_hold_the_weights() {
 #[test]
 fn chunks_of_random_sizes_give_the_same_planes() {
     let mut rng = Rng(12);
-    for format in Format::ALL {
+    for format in ON_GPU {
         let size = if format.block_len() == 1 { [37, 75] } else { [37, 96] };
         let bytes = random_weights(&mut rng, size[0], size[1], format);
         let expected = split(format, size, &mut bytes.chunks(usize::MAX)).expect("it splits");
@@ -139,7 +143,7 @@ fn chunks_of_random_sizes_give_the_same_planes() {
 #[test]
 fn a_wrong_bit_of_a_plane_is_seen() {
     let mut rng = Rng(13);
-    for format in Format::ALL {
+    for format in ON_GPU {
         let bytes = random_weights(&mut rng, 2, 64, format);
         let mut planes = split(format, [2, 64], &mut bytes.chunks(9)).expect("it splits");
         let rows = |p: &Planes| [bits(&p.row(0)), bits(&p.row(1))];
@@ -160,7 +164,7 @@ fn a_wrong_bit_of_a_plane_is_seen() {
 #[test]
 fn what_is_not_finite_is_refused_by_row() {
     let mut rng = Rng(14);
-    for format in Format::ALL {
+    for format in ON_GPU {
         let bad: &[u8] = match format {
             Format::F32 => &[0, 0, 0x80, 0x7f],
             Format::BF16 => &[0x80, 0xff],
@@ -184,7 +188,7 @@ fn what_is_not_finite_is_refused_by_row() {
 
 #[test]
 fn lengths_are_held() {
-    for format in Format::ALL {
+    for format in ON_GPU {
         let bytes = random_weights(&mut Rng(15), 3, 64, format);
         let too_many = [&bytes[..], &[0]].concat();
         let refused = split(format, [3, 64], &mut too_many.chunks(usize::MAX));
@@ -199,6 +203,10 @@ fn lengths_are_held() {
         assert_eq!(failed, Err(Error::internal("the sink")));
     }
     assert!(Splitter::new("w", Format::Q4_0, 3, 33).is_err(), "a broken block");
+    for format in Format::ALL.into_iter().filter(|f| !ON_GPU.contains(f)) {
+        let refused = Splitter::new("w", format, 3, 256);
+        assert!(matches!(refused, Err(Error::UnsupportedQuant { .. })), "{format:?}");
+    }
     let empty = Splitter::new("w", Format::F32, 0, 33).expect("a matrix without rows");
     assert!(empty.is_complete());
     let huge = PlaneShape::new(Format::F32, usize::MAX, usize::MAX);
@@ -209,7 +217,7 @@ fn lengths_are_held() {
 fn sizes_are_those_of_the_drawing() {
     let bits_per_weight = |format| PlaneShape::new(format, 64, 1024).n_bytes() as f64 * 8.0 / (64.0 * 1024.0);
     let expected = [32.0, 16.0, 4.5, 5.0, 8.5, 16.0];
-    assert_eq!(Format::ALL.map(bits_per_weight), expected);
+    assert_eq!(ON_GPU.map(bits_per_weight), expected);
     // Three blocks of half a u32 each.
     assert_eq!(PlaneShape::new(Format::Q4_0, 1, 96).plane_bytes(Plane::Scales), 8);
 }

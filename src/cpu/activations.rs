@@ -34,8 +34,8 @@ pub(crate) struct Act16 {
     pub(crate) d: f32,
     /// d · Σ q
     pub(crate) sum: f32,
-    /// 8 · Σ q
-    pub(crate) sum_8: i32,
+    /// Σ q of the two halves.
+    pub(crate) sums: [i16; 2],
 }
 
 impl Act8 {
@@ -43,7 +43,7 @@ impl Act8 {
 }
 
 impl Act16 {
-    pub(crate) const ZERO: Self = Self { q: [[0; 2]; 16], d_112: 0.0, d: 0.0, sum: 0.0, sum_8: 0 };
+    pub(crate) const ZERO: Self = Self { q: [[0; 2]; 16], d_112: 0.0, d: 0.0, sum: 0.0, sums: [0; 2] };
 }
 
 /// Quantizes 32 values: q and d. A NaN or infinity makes d NaN, so that it is not lost on the way through the integers.
@@ -92,8 +92,8 @@ pub(crate) fn quantize_16(x: &[f32], out: &mut [Act16]) {
         for (q, out) in [a, b, c, e].into_iter().zip(quarters) {
             q.pairs_of_fours().store(out);
         }
-        let sum = a.add(b).add(c.add(e)).dot(I16x8::splat(1)).sum();
-        out.sum_8 = 8 * sum;
+        out.sums = [a.add(b), c.add(e)].map(|half| half.dot(I16x8::splat(1)).sum() as i16);
+        let sum = i32::from(out.sums[0]) + i32::from(out.sums[1]);
         (out.d, out.d_112, out.sum) = (d, d * TWO_112, d * sum as f32);
     }
 }
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(pair.map(i32::from), [q[k], q[k + 2]]);
         }
         let sum: i32 = q.iter().sum();
-        assert_eq!(b.sum_8, 8 * sum);
+        assert_eq!(b.sums.map(i32::from), [q[..16].iter().sum::<i32>(), q[16..].iter().sum()]);
         assert_eq!(i32::from(a.init[0]) + i32::from(a.init[1]), -8 * sum);
         assert_eq!(i32::from(a.init[0]), -8 * q.chunks(4).map(|q| q[0] + q[1]).sum::<i32>());
         assert_eq!((a.d, a.sum), (amax / 127.0, amax / 127.0 * sum as f32));

@@ -6,11 +6,10 @@
 //! bytes). Float formats multiply and add weight by weight. No `unsafe`: slices of blocks, zipped.
 
 use super::activations::{Act8, Act16};
+use super::codes;
 use super::simd::{F32x4, I8x16, I16x8, I32x4, U8x16};
-use super::tiles::{
-    Dot, DotMin, Float, MaddMin, MaddOffset, Unpacked, nibbles_to_bytes, tiles, unpack_bytes, unpack_nibbles,
-};
-use crate::quant::repack::{Half8, Panels, Q40x8, Q41x8, Q80x8, Single8};
+use super::tiles::{CodeTile, Dot, Float, MaddMin, MaddOffset, Unpacked, each, tiles, unpack_bytes, unpack_nibbles};
+use crate::quant::repack::{Half8, Matrix, Panels, Q40x8, Q41x8, Q80x8, Single8};
 
 /// Products of the 8 rows of a panel.
 pub(crate) type Lanes8 = [F32x4; 2];
@@ -41,7 +40,7 @@ impl ActKind {
     pub(crate) fn of(panels: &Panels, flavour: Flavour) -> Self {
         match panels {
             Panels::F32(_) | Panels::F16(_) | Panels::BF16(_) => Self::Float,
-            Panels::Q8_0(_) | Panels::Q8_0Wide(_) => Self::Act16,
+            Panels::Q8_0(_) | Panels::Q8_0Wide(_) | Panels::Codes(_) => Self::Act16,
             Panels::Q4_0(_) | Panels::Q4_0Wide(_) | Panels::Q4_1(_) | Panels::Q4_1Wide(_) => match flavour {
                 Flavour::Relaxed => Self::Act8,
                 Flavour::Plain => Self::Act16,
@@ -58,18 +57,18 @@ pub(crate) struct Acts<'a> {
     pub(crate) act16: &'a [Act16],
 }
 
-/// Panel `panel` (of `panel_len` blocks) times the rows of activations: `acc[t]` (T entries) gets the products.
+/// Panel `panel` of a matrix times the rows of activations: `acc[t]` (T entries) gets the products.
 pub(crate) fn panel_product(
-    panels: &Panels,
+    matrix: &Matrix,
     flavour: Flavour,
     panel: usize,
-    panel_len: usize,
     acts: Acts<'_>,
     unpacked: &mut Unpacked,
     acc: &mut [Lanes8],
 ) {
+    let panel_len = matrix.panel_len();
     let range = panel * panel_len..(panel + 1) * panel_len;
-    match panels {
+    match matrix.panels() {
         Panels::F32(v) => float_product(&v[range], single, acts.float, unpacked, acc),
         Panels::F16(v) => float_product(&v[range], |w| F32x4::from_f16(&w.0), acts.float, unpacked, acc),
         Panels::BF16(v) => float_product(&v[range], |w| F32x4::from_bf16(&w.0), acts.float, unpacked, acc),
@@ -79,6 +78,7 @@ pub(crate) fn panel_product(
         Panels::Q4_1Wide(v) => nibble_product(&v[range], flavour, acts, unpacked, acc),
         Panels::Q8_0(v) => byte_product(&v[range], acts.act16, unpacked, acc),
         Panels::Q8_0Wide(v) => byte_product(&v[range], acts.act16, unpacked, acc),
+        Panels::Codes(v) => codes::product(v, matrix.format(), range, acts.act16, unpacked, acc),
     }
 }
 
@@ -229,7 +229,7 @@ fn nibble_row_madd<B: Nibbles>(panel: &[B], acts: &[Act8]) -> Lanes8 {
 fn nibble_row_dot<B: Nibbles>(panel: &[B], acts: &[Act16]) -> Lanes8 {
     let mut acc = ZERO();
     for (b, a) in panel.iter().zip(acts) {
-        let first = I32x4::splat(if B::OFFSET { -a.sum_8 } else { 0 });
+        let first = I32x4::splat(if B::OFFSET { -8 * (i32::from(a.sums[0]) + i32::from(a.sums[1])) } else { 0 });
         let mut s = [first; 2];
         for g in 0..4 {
             let a0 = I16x8::splat_pair(a.q[2 * g]);
@@ -284,23 +284,25 @@ fn nibble_product<B: Nibbles>(
     unpacked: &mut Unpacked,
     acc: &mut [Lanes8],
 ) {
-    let Unpacked { nibbles, bytes, .. } = unpacked;
+    let (n, codes) = (panel.len(), &mut unpacked.codes);
+    let unpack = each(panel, unpack_nibbles);
     match (flavour, acc) {
         (Flavour::Relaxed, [one]) => *one = nibble_row_madd(panel, acts.act8),
         (Flavour::Plain, [one]) => *one = nibble_row_dot(panel, acts.act16),
-        (Flavour::Relaxed, acc) if B::OFFSET => {
-            tiles::<_, _, _, MaddOffset>(panel, unpack_nibbles, nibbles, acts.act8, acc)
+        (Flavour::Relaxed, acc) if B::OFFSET => tiles(&MaddOffset, n, unpack, codes, acts.act8, acc),
+        (Flavour::Relaxed, acc) => tiles(&MaddMin, n, unpack, codes, acts.act8, acc),
+        (Flavour::Plain, acc) => {
+            let offset = if B::OFFSET { 8 } else { 0 };
+            let kernel = CodeTile { offset, is_halved: false, has_minima: !B::OFFSET };
+            tiles(&kernel, n, unpack, codes, acts.act16, acc);
         }
-        (Flavour::Relaxed, acc) => tiles::<_, _, _, MaddMin>(panel, unpack_nibbles, nibbles, acts.act8, acc),
-        (Flavour::Plain, acc) if B::OFFSET => tiles::<_, _, _, Dot>(panel, nibbles_to_bytes, bytes, acts.act16, acc),
-        (Flavour::Plain, acc) => tiles::<_, _, _, DotMin>(panel, nibbles_to_bytes, bytes, acts.act16, acc),
     }
 }
 
 fn byte_product<S: Scales>(panel: &[Q80x8<S>], acts: &[Act16], unpacked: &mut Unpacked, acc: &mut [Lanes8]) {
     match acc {
         [one] => *one = byte_row(panel, acts),
-        acc => tiles::<_, _, _, Dot>(panel, unpack_bytes, &mut unpacked.bytes, acts, acc),
+        acc => tiles(&Dot, panel.len(), each(panel, unpack_bytes), &mut unpacked.bytes, acts, acc),
     }
 }
 
@@ -313,6 +315,9 @@ fn float_product<B: Copy>(
 ) {
     match acc {
         [one] => *one = float_row(panel, widen, acts),
-        acc => tiles::<_, _, _, Float>(panel, |w, out| store(widen(w), out), &mut unpacked.floats, acts, acc),
+        acc => {
+            let unpack = each(panel, |w: &B, out: &mut Single8| store(widen(w), out));
+            tiles(&Float, panel.len(), unpack, &mut unpacked.floats, acts, acc);
+        }
     }
 }

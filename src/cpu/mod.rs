@@ -1,6 +1,6 @@
 //! The CPU executor: SIMD kernels on repacked weights, a thread pool. Layer 2, called by the engine.
 //!
-//! * [`matmul`], [`tiles`], [`activations`], [`cache`], [`math`], [`rope`]: kernels on slices, written on the vector types of [`simd`].
+//! * [`matmul`], [`codes`], [`tiles`], [`activations`], [`cache`], [`math`], [`rope`]: kernels on slices, written on the vector types of [`simd`].
 //! * [`run`], [`products`]: a plan's operations, split among the threads of a [`pool::Pool`].
 //! * this file: the [`Executor`], which owns weights, cache, buffers and the step.
 //!
@@ -8,6 +8,7 @@
 
 mod activations;
 mod cache;
+mod codes;
 mod math;
 mod matmul;
 pub mod pool;
@@ -35,7 +36,7 @@ use crate::{
     plan::{BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Progress, Rope, Row, Rows, Step, memory::Layout},
     quant::{
         self, Format,
-        repack::{Half8, Matrix, PANEL_ROWS, Single8},
+        repack::{Half8, Matrix, Single8},
     },
     weights::{WeightId, WeightSpec},
 };
@@ -127,10 +128,9 @@ impl Cpu {
 
     /// Bytes that a weight will take, known before it comes; `u64::MAX` for a row of broken blocks, which is refused later.
     pub fn weight_bytes(spec: &WeightSpec) -> u64 {
-        let Ok(row_bytes) = spec.format.row_bytes(spec.row_len()) else { return u64::MAX };
         match spec.shape.len() {
-            2 => (spec.n_rows().next_multiple_of(PANEL_ROWS) as u64).saturating_mul(row_bytes as u64),
-            _ => row_bytes as u64 + 4 * spec.row_len() as u64,
+            2 => Matrix::n_bytes(spec.format, spec.n_rows(), spec.row_len()),
+            _ => spec.format.row_bytes(spec.row_len()).map_or(u64::MAX, |n| n as u64 + 4 * spec.row_len() as u64),
         }
     }
 

@@ -214,7 +214,7 @@ impl<O: Octet> Context<'_, O> {
         let mut float = vec![0.0; n_rows * rank];
         let mut acc = vec![[F32x4::splat(0.0); 2]; n_rows];
         for panel in 0..rank.div_ceil(PANEL_ROWS) {
-            panel_product(a.panels(), self.flavour, panel, a.panel_len(), acts, unpacked, &mut acc);
+            panel_product(a, self.flavour, panel, acts, unpacked, &mut acc);
             for (acc, u) in acc.iter().zip(float.chunks_exact_mut(rank)) {
                 lanes(acc).iter().zip(&mut u[panel * PANEL_ROWS..]).for_each(|(x, u)| *u = *x);
             }
@@ -236,11 +236,10 @@ impl<O: Octet> Context<'_, O> {
 
     /// `acc[t] = x · wᵀ (+ scale · u · bᵀ) + bias` for the rows of a panel.
     fn product(&self, o: &Operand<'_>, panel: usize, acts: Acts<'_>, unpacked: &mut Unpacked, acc: &mut [Lanes8]) {
-        panel_product(o.matrix.panels(), self.flavour, panel, o.matrix.panel_len(), acts, unpacked, acc);
+        panel_product(o.matrix, self.flavour, panel, acts, unpacked, acc);
         if let Some(lora) = &o.lora {
             let mut delta = vec![[F32x4::splat(0.0); 2]; acc.len()];
-            let b = lora.b;
-            panel_product(b.panels(), self.flavour, panel, b.panel_len(), lora.u.acts(), unpacked, &mut delta);
+            panel_product(lora.b, self.flavour, panel, lora.u.acts(), unpacked, &mut delta);
             let scale = F32x4::splat(lora.scale);
             for (acc, delta) in acc.iter_mut().zip(delta) {
                 *acc = [acc[0].add(delta[0].mul(scale)), acc[1].add(delta[1].mul(scale))];

@@ -155,6 +155,22 @@ mod wasm {
             let place = |x: v128| Self(v128_and(i32x4_shr(i32x4_shl(x, 16), 3), u32x4_splat(0x8fff_ffff)));
             [place(u32x4_extend_low_u16x8(x)), place(u32x4_extend_high_u16x8(x))]
         }
+        /// Eight finite f16 as f32, subnormals at no cost: they are the fraction of a number near 2⁻¹⁴.
+        #[inline(always)]
+        pub(crate) fn from_any_f16(h: &[u16; 8]) -> [Self; 2] {
+            const MIN_NORMAL: u32 = 113 << 23;
+            // SAFETY: 16 readable bytes.
+            let x = unsafe { v128_load(h.as_ptr().cast()) };
+            let place = |x: v128| {
+                let magnitude = i32x4_shl(v128_and(x, u32x4_splat(0x7fff)), 13);
+                let normal = i32x4_add(magnitude, u32x4_splat(112 << 23));
+                let subnormal =
+                    f32x4_sub(i32x4_add(magnitude, u32x4_splat(MIN_NORMAL)), f32x4_splat(f32::from_bits(MIN_NORMAL)));
+                let value = v128_bitselect(subnormal, normal, i32x4_lt(magnitude, i32x4_splat(1 << 23)));
+                Self(v128_or(value, v128_and(i32x4_shl(x, 16), u32x4_splat(1 << 31))))
+            };
+            [place(u32x4_extend_low_u16x8(x)), place(u32x4_extend_high_u16x8(x))]
+        }
         /// Eight bf16 as f32.
         #[inline(always)]
         pub(crate) fn from_bf16(h: &[u16; 8]) -> [Self; 2] {
@@ -216,6 +232,15 @@ mod wasm {
         pub(crate) fn store(self, x: &mut [i16; 8]) {
             // SAFETY: 16 writable bytes.
             unsafe { v128_store(x.as_mut_ptr().cast(), self.0) }
+        }
+        #[inline(always)]
+        pub(crate) fn widen(self) -> [I32x4; 2] {
+            [I32x4(i32x4_extend_low_i16x8(self.0)), I32x4(i32x4_extend_high_i16x8(self.0))]
+        }
+        /// A nibble of each lane: that of bits N to N + 3.
+        #[inline(always)]
+        pub(crate) fn nibble<const N: u32>(self) -> Self {
+            Self(v128_and(u16x8_shr(self.0, N), u16x8_splat(15)))
         }
         /// Lanes 0 2 1 3, 4 6 5 7.
         #[inline(always)]
@@ -291,6 +316,38 @@ mod wasm {
         #[inline(always)]
         pub(crate) fn high_nibbles(self) -> Self {
             Self(v128_and(u16x8_shr(self.0, 4), u8x16_splat(15)))
+        }
+        #[inline(always)]
+        pub(crate) fn splat(x: u8) -> Self {
+            Self(u8x16_splat(x))
+        }
+        #[inline(always)]
+        pub(crate) fn and(self, o: Self) -> Self {
+            Self(v128_and(self.0, o.0))
+        }
+        #[inline(always)]
+        pub(crate) fn or(self, o: Self) -> Self {
+            Self(v128_or(self.0, o.0))
+        }
+        /// Bit `from` of each byte at bit `to`; what else is there has to be masked.
+        #[inline(always)]
+        pub(crate) fn shift(self, from: u32, to: u32) -> Self {
+            Self(if from < to { u16x8_shl(self.0, to - from) } else { u16x8_shr(self.0, from - to) })
+        }
+        /// Bytes 0, 2, 4 … as 16-bit lanes.
+        #[inline(always)]
+        pub(crate) fn even(self) -> I16x8 {
+            I16x8(v128_and(self.0, u16x8_splat(0xff)))
+        }
+        /// Bytes 1, 3, 5 … as 16-bit lanes.
+        #[inline(always)]
+        pub(crate) fn odd(self) -> I16x8 {
+            I16x8(u16x8_shr(self.0, 8))
+        }
+        /// The entries of a table that bytes below 16 are the places of.
+        #[inline(always)]
+        pub(crate) fn lookup(self, table: &[u8; 16]) -> Self {
+            Self(i8x16_swizzle(Self::load(table).0, self.0))
         }
         /// Nibble N (0..4) of each 16-bit lane.
         #[inline(always)]

@@ -7,7 +7,7 @@
 //! ```
 
 use super::{
-    BlockFormat,
+    BlockFormat, Quantize,
     half::{bf16_to_f32, f16_is_non_finite, f16_to_f32, f32_to_bf16, f32_to_f16},
 };
 
@@ -37,12 +37,14 @@ impl BlockFormat<1> for BlockF32 {
         *out = [f32::from_le_bytes(self.x)];
     }
 
-    fn quantize([x]: &[f32; 1]) -> Self {
-        Self { x: x.to_le_bytes() }
-    }
-
     fn is_finite(&self) -> bool {
         f32::from_le_bytes(self.x).is_finite()
+    }
+}
+
+impl Quantize<1> for BlockF32 {
+    fn quantize([x]: &[f32; 1]) -> Self {
+        Self { x: x.to_le_bytes() }
     }
 }
 
@@ -51,12 +53,14 @@ impl BlockFormat<1> for BlockF16 {
         *out = [f16_to_f32(u16::from_le_bytes(self.h))];
     }
 
-    fn quantize([x]: &[f32; 1]) -> Self {
-        Self { h: f32_to_f16(*x).to_le_bytes() }
-    }
-
     fn is_finite(&self) -> bool {
         !f16_is_non_finite(u16::from_le_bytes(self.h))
+    }
+}
+
+impl Quantize<1> for BlockF16 {
+    fn quantize([x]: &[f32; 1]) -> Self {
+        Self { h: f32_to_f16(*x).to_le_bytes() }
     }
 }
 
@@ -65,11 +69,13 @@ impl BlockFormat<1> for BlockBf16 {
         *out = [bf16_to_f32(u16::from_le_bytes(self.h))];
     }
 
-    fn quantize([x]: &[f32; 1]) -> Self {
-        Self { h: f32_to_bf16(*x).to_le_bytes() }
-    }
-
     fn is_finite(&self) -> bool {
         bf16_to_f32(u16::from_le_bytes(self.h)).is_finite()
+    }
+}
+
+impl Quantize<1> for BlockBf16 {
+    fn quantize([x]: &[f32; 1]) -> Self {
+        Self { h: f32_to_bf16(*x).to_le_bytes() }
     }
 }

@@ -29,22 +29,23 @@ pub const MAX_SLICE_BYTES: usize = 1 << 18;
 const MAX_BLOCK_BYTES: usize = 4 * BLOCK;
 
 impl Format {
-    /// Bytes of a block in the plane of quants: a multiple of 16.
+    /// Bytes of a block in the plane of quants: a multiple of 16. 0: no planes are made of this format.
     pub const fn quants_block_bytes(self) -> usize {
         match self {
             Self::F32 => 128,
             Self::F16 | Self::BF16 => 64,
             Self::Q8_0 => 32,
             Self::Q4_0 | Self::Q4_1 => 16,
+            _ => 0,
         }
     }
 
     /// Bytes of a block in the plane of scales: 0, 2 or 4.
     pub const fn scales_block_bytes(self) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::BF16 => 0,
             Self::Q4_0 | Self::Q8_0 => 2,
             Self::Q4_1 => 4,
+            _ => 0,
         }
     }
 }
@@ -135,6 +136,9 @@ struct Packed {
 impl Splitter {
     /// For a matrix of `n_rows` rows of `row_len` weights; `name` is for errors.
     pub fn new(name: &str, format: Format, n_rows: usize, row_len: usize) -> Result<Self> {
+        if format.quants_block_bytes() == 0 {
+            return Err(Error::UnsupportedQuant { tensor: name.into(), format: format.name().into() });
+        }
         Ok(Self {
             name: name.into(),
             shape: PlaneShape::new(format, n_rows, row_len),
@@ -266,6 +270,8 @@ fn pack_block(format: Format, block: &[u8], quants: &mut Vec<u8>, scales: &mut V
             quants.resize(quants.len() + format.quants_block_bytes() - rest.len(), 0);
         }
         Format::Q4_0 | Format::Q4_1 => quants.extend_from_slice(&nibbles(rest)),
+        // Refused before its bytes came.
+        _ => {}
     }
     scales.extend_from_slice(head);
 }

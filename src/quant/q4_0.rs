@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    BlockFormat,
+    BlockFormat, Quantize,
     half::{f16_is_non_finite, f16_to_f32, f32_to_f16},
     truncate_to_u8,
 };
@@ -35,6 +35,12 @@ impl BlockFormat<32> for BlockQ4_0 {
         }
     }
 
+    fn is_finite(&self) -> bool {
+        !f16_is_non_finite(u16::from_le_bytes(self.d))
+    }
+}
+
+impl Quantize<32> for BlockQ4_0 {
     /// `quantize_row_q4_0_ref`: the weight of the largest magnitude becomes exactly −8 · d, so d may be negative.
     fn quantize(values: &[f32; 32]) -> Self {
         let mut extreme = 0.0_f32;
@@ -52,9 +58,5 @@ impl BlockFormat<32> for BlockQ4_0 {
             *q = nibble(low) | nibble(high) << 4;
         }
         Self { d: f32_to_f16(d).to_le_bytes(), qs }
-    }
-
-    fn is_finite(&self) -> bool {
-        !f16_is_non_finite(u16::from_le_bytes(self.d))
     }
 }

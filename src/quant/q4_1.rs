@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    BlockFormat,
+    BlockFormat, Quantize,
     half::{f16_is_non_finite, f16_to_f32, f32_to_f16},
     truncate_to_u8,
 };
@@ -39,6 +39,12 @@ impl BlockFormat<32> for BlockQ4_1 {
         }
     }
 
+    fn is_finite(&self) -> bool {
+        !f16_is_non_finite(u16::from_le_bytes(self.d)) && !f16_is_non_finite(u16::from_le_bytes(self.m))
+    }
+}
+
+impl Quantize<32> for BlockQ4_1 {
     /// `quantize_row_q4_1_ref`: 16 equal steps from the smallest to the largest weight.
     fn quantize(values: &[f32; 32]) -> Self {
         let (mut min, mut max) = (f32::MAX, f32::MIN);
@@ -59,9 +65,5 @@ impl BlockFormat<32> for BlockQ4_1 {
             *q = nibble(low) | nibble(high) << 4;
         }
         Self { d: f32_to_f16(d).to_le_bytes(), m: f32_to_f16(min).to_le_bytes(), qs }
-    }
-
-    fn is_finite(&self) -> bool {
-        !f16_is_non_finite(u16::from_le_bytes(self.d)) && !f16_is_non_finite(u16::from_le_bytes(self.m))
     }
 }

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    BlockFormat,
+    BlockFormat, Quantize,
     half::{f16_is_non_finite, f16_to_f32, f32_to_f16},
     truncate_to_u8,
 };
@@ -32,6 +32,12 @@ impl BlockFormat<32> for BlockQ8_0 {
         }
     }
 
+    fn is_finite(&self) -> bool {
+        !f16_is_non_finite(u16::from_le_bytes(self.d))
+    }
+}
+
+impl Quantize<32> for BlockQ8_0 {
     /// `quantize_row_q8_0_ref`: the largest magnitude becomes ±127; halves are rounded away from zero.
     fn quantize(values: &[f32; 32]) -> Self {
         let mut largest = 0.0_f32;
@@ -42,9 +48,5 @@ impl BlockFormat<32> for BlockQ8_0 {
         let d = largest / 127.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         Self { d: f32_to_f16(d).to_le_bytes(), qs: values.map(|x| truncate_to_u8((x * inverse).round()).cast_signed()) }
-    }
-
-    fn is_finite(&self) -> bool {
-        !f16_is_non_finite(u16::from_le_bytes(self.d))
     }
 }

@@ -8,6 +8,7 @@ mod common;
 use common::{
     case::Case,
     cases,
+    formats::whole,
     runner::{MAX_ROWS, Runner},
     tiny_llama::{TinyConfig, tiny_llama},
 };
@@ -23,7 +24,7 @@ fn all() -> Vec<Case> {
     let mut all = vec![];
     for format in Format::ALL {
         for rows in [1, 4, 64] {
-            all.push(cases::product(format, 1536, 576, rows));
+            all.push(cases::product(format, 1536, whole(format, 576), rows));
         }
     }
     all.push(cases::product(Format::Q8_0, 49152, 576, 1));

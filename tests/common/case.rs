@@ -18,7 +18,7 @@ use kinglet::{
     weights::Weights,
 };
 
-use super::{rng::Rng, task::block_on, tiny_llama::random_weights};
+use super::{formats::random_weights, rng::Rng, task::block_on};
 
 /// Tokens of the input tables.
 pub const N_TOKENS: usize = 97;
@@ -106,6 +106,11 @@ pub struct Sequence {
 pub type Results = Vec<(String, Vec<f32>)>;
 
 impl Case {
+    /// Whether all weights are of one of these formats.
+    pub fn is_of(&self, formats: &[Format]) -> bool {
+        self.weights.iter().all(|(_, spec)| formats.contains(&spec.format))
+    }
+
     /// Most rows of a step.
     pub fn max_rows(&self) -> usize {
         self.plan.rows.max()
@@ -340,6 +345,12 @@ impl Maker {
     pub fn vector(mut self, name: &str, n: usize, centre: f32) -> Self {
         let data = (0..n).flat_map(|_| (centre + 0.25 * self.rng.signed()).to_le_bytes()).collect();
         self.tensor(name, &[n], Format::F32, data)
+    }
+
+    /// A vector of any format.
+    pub fn vector_of(mut self, name: &str, n: usize, format: Format) -> Self {
+        let data = random_weights(&mut self.rng, 1, n, format);
+        self.tensor(name, &[n], format, data)
     }
 
     /// An input table of random rows.

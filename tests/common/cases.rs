@@ -9,6 +9,7 @@ use kinglet::{
 
 use super::{
     case::{Case, EXACT, Maker, N_TOKENS, QUANTIZED, ROUNDED, SUMMED, Sequence, Tolerance, maker},
+    formats::{ON_GPU, PLAIN, coded, whole},
     odd_products,
 };
 
@@ -49,33 +50,39 @@ pub fn repeated_product(format: Format, n: usize, k: usize, rows: usize, repeats
 
 /// Products: every format with every number of rows; row counts that are no multiple of a panel; K that is no power of two, of
 /// one block, of an odd number of weights, and over the room for unpacked panels.
-fn products(cases: &mut Vec<Case>) {
-    for format in Format::ALL {
-        for rows in ROWS {
-            cases.push(product(format, 7, 576, rows));
-        }
-        for (n, k, rows) in [(1, 576, 1), (1, 576, 64), (192, 576, 3), (576, 1536, 1), (576, 1536, 5), (1536, 576, 2)] {
-            cases.push(product(format, n, k, rows));
-        }
+fn products(formats: &[Format], cases: &mut Vec<Case>) {
+    for &format in formats {
+        let product = |n, k, rows| product(format, n, whole(format, k), rows);
+        cases.extend(ROWS.map(|rows| product(7, 576, rows)));
+        // Of the formats of codes less, there are many; and no single product, it may be near zero by chance.
+        let shapes = match PLAIN.contains(&format) {
+            true => [(1, 576, 1), (1, 576, 64), (192, 576, 3), (576, 1536, 1), (576, 1536, 5), (1536, 576, 2)],
+            false => [(2, 576, 1), (2, 576, 64), (65, 576, 3), (40, 1536, 1), (40, 1536, 5), (96, 576, 2)],
+        };
+        cases.extend(shapes.map(|(n, k, rows)| product(n, k, rows)));
         for rows in [1, 7] {
-            cases.push(product(format, 9, 32, rows));
-            cases.push(product(format, 20, 2112, rows));
+            cases.push(product(9, 32, rows));
+            cases.push(product(20, 2112, rows));
         }
         if is_float(format) {
             for rows in [1, 2, 5] {
-                cases.push(product(format, 64, 172, rows));
-                cases.push(product(format, 3, 1, rows));
-                cases.push(product(format, 8, 33, rows));
+                cases.push(product(64, 172, rows));
+                cases.push(product(3, 1, rows));
+                cases.push(product(8, 33, rows));
             }
         }
     }
+}
+
+/// The head of a model, and a large table.
+fn large_products(cases: &mut Vec<Case>) {
     cases.push(product(Format::Q8_0, 49152, 576, 1));
     cases.push(product(Format::Q4_1, 49152, 576, 2));
 }
 
 /// Fused products: norm before; bias, several parts of several formats, residual or gate after; low-rank operands.
-fn fused_products(cases: &mut Vec<Case>) {
-    for format in Format::ALL {
+fn fused_products(formats: &[Format], cases: &mut Vec<Case>) {
+    for &format in formats {
         let tolerance = if is_float(format) { SUMMED } else { QUANTIZED };
         for rows in [1, 4, 7] {
             cases.push(norm_product(format, tolerance, rows));
@@ -89,13 +96,14 @@ fn fused_products(cases: &mut Vec<Case>) {
 
 /// q | k | v with biases and different formats, from one norm.
 fn norm_product(format: Format, tolerance: Tolerance, rows: usize) -> Case {
+    let k = whole(format, 576);
     let mut m = maker(format!("norm and three products {} T{rows}", format.name()), tolerance)
-        .plain("x", 576)
-        .vector("norm.weight", 576, 1.0)
-        .matrix("q.weight", 192, 576, format)
+        .plain("x", k)
+        .vector("norm.weight", k, 1.0)
+        .matrix("q.weight", 192, k, format)
         .vector("q.bias", 192, 0.0)
-        .matrix("k.weight", 7, 576, Format::Q8_0)
-        .matrix("v.weight", 65, 576, Format::F16)
+        .matrix("k.weight", 7, k, Format::Q8_0)
+        .matrix("v.weight", 65, k, Format::F16)
         .vector("v.bias", 65, 0.0)
         .rows(rows);
     // k is quantized whatever q is.
@@ -103,7 +111,7 @@ fn norm_product(format: Format, tolerance: Tolerance, rows: usize) -> Case {
     m.fused = true;
     m.kept = &["k", "v"];
     m.record(|b| {
-        let table = b.weight("x", &[N_TOKENS, 576])?;
+        let table = b.weight("x", &[N_TOKENS, k])?;
         let x = b.embed(table, 1.0);
         let normed = b.rms_norm("normed", x, "norm.weight", 1e-5)?;
         let q = b.linear("q", normed, "q", 192)?;
@@ -116,14 +124,15 @@ fn norm_product(format: Format, tolerance: Tolerance, rows: usize) -> Case {
 
 /// act(gate) ⊙ up.
 fn gated(format: Format, rows: usize, activation: Activation) -> Case {
+    let k = whole(format, 576);
     let mut m = maker(format!("gated product {} T{rows}", format.name()), SUMMED)
-        .grid("x", 576)
-        .matrix("gate.weight", 193, 576, format)
-        .matrix("up.weight", 193, 576, format)
+        .grid("x", k)
+        .matrix("gate.weight", 193, k, format)
+        .matrix("up.weight", 193, k, format)
         .rows(rows);
     m.fused = true;
     m.record(|b| {
-        let table = b.weight("x", &[N_TOKENS, 576])?;
+        let table = b.weight("x", &[N_TOKENS, k])?;
         let x = b.embed(table, 1.0);
         let gate = b.linear("gate", x, "gate", 193)?;
         let up = b.linear("up", x, "up", 193)?;
@@ -133,34 +142,35 @@ fn gated(format: Format, rows: usize, activation: Activation) -> Case {
 
 /// residual + product.
 fn residual(format: Format, rows: usize) -> Case {
+    let k = whole(format, 96);
     let mut m = maker(format!("product and residual {} T{rows}", format.name()), SUMMED)
-        .grid("x", 96)
+        .grid("x", k)
         .plain("r", 100)
-        .matrix("w.weight", 100, 96, format)
+        .matrix("w.weight", 100, k, format)
         .vector("w.bias", 100, 0.0)
         .rows(rows);
     m.fused = true;
     m.record(|b| {
-        let (table, residual) = (b.weight("x", &[N_TOKENS, 96])?, b.weight("r", &[N_TOKENS, 100])?);
+        let (table, residual) = (b.weight("x", &[N_TOKENS, k])?, b.weight("r", &[N_TOKENS, 100])?);
         let (x, r) = (b.embed(table, 1.0), b.embed(residual, 1.0));
         let y = b.linear("y", x, "w", 100)?;
         Ok(b.add("sum", r, y))
     })
 }
 
-/// Rank 5 in f32 (rank 32 where the format has blocks), with a scale.
+/// Rank 5 in f32 (a block where the format has blocks), with a scale.
 fn low_rank(format: Format, rows: usize) -> Case {
-    let rank = if is_float(format) { 5 } else { 32 };
+    let (k, rank) = (whole(format, 96), if is_float(format) { 5 } else { format.block_len() });
     let tolerance = if is_float(format) { SUMMED } else { QUANTIZED };
     maker(format!("low-rank {} T{rows}", format.name()), tolerance)
-        .grid("x", 96)
-        .matrix("w.weight", 20, 96, format)
-        .matrix("a", rank, 96, format)
+        .grid("x", k)
+        .matrix("w.weight", 20, k, format)
+        .matrix("a", rank, k, format)
         .matrix("b", 20, rank, format)
         .rows(rows)
         .record_and_edit(
             |b| {
-                let table = b.weight("x", &[N_TOKENS, 96])?;
+                let table = b.weight("x", &[N_TOKENS, k])?;
                 let x = b.embed(table, 1.0);
                 b.linear("y", x, "w", 20)
             },
@@ -176,7 +186,7 @@ fn low_rank(format: Format, rows: usize) -> Case {
 }
 
 /// Norms at any width, gates, sums, embeddings of every format, the choice of rows.
-fn rows_alone(cases: &mut Vec<Case>) {
+fn rows_alone(formats: &[Format], cases: &mut Vec<Case>) {
     for width in [1, 7, 64, 576, 1537] {
         for rows in [1, 5] {
             cases.push(norm(NormKind::Rms, width, rows));
@@ -185,8 +195,8 @@ fn rows_alone(cases: &mut Vec<Case>) {
             cases.push(glu(Activation::GeluTanh, width, rows));
         }
     }
-    for format in Format::ALL {
-        cases.push(embedding(format, 96, 3));
+    for &format in formats {
+        cases.push(embedding(format, whole(format, 96), 3));
     }
     cases.push(embedding(Format::F16, 33, 1));
     let mut some = maker("some rows ask", EXACT).plain("x", 40).rows(10);
@@ -195,6 +205,24 @@ fn rows_alone(cases: &mut Vec<Case>) {
         let table = b.weight("x", &[N_TOKENS, 40])?;
         Ok(b.embed(table, 1.0))
     }));
+}
+
+/// Norms, biases and rope factors may come in any format.
+fn vectors(formats: &[Format], cases: &mut Vec<Case>) {
+    for &format in formats {
+        let m = maker(format!("norm and bias {}", format.name()), QUANTIZED)
+            .plain("x", 256)
+            .vector_of("norm.weight", 256, format)
+            .matrix("w.weight", 256, 256, Format::Q8_0)
+            .vector_of("w.bias", 256, format)
+            .rows(2);
+        cases.push(m.record(|b| {
+            let table = b.weight("x", &[N_TOKENS, 256])?;
+            let x = b.embed(table, 3.0);
+            let normed = b.rms_norm("normed", x, "norm.weight", 1e-5)?;
+            b.linear("y", normed, "w", 256)
+        }));
+    }
 }
 
 fn norm(kind: NormKind, width: usize, rows: usize) -> Case {
@@ -395,29 +423,39 @@ fn rotation(style: RopeStyle, start: usize) -> Case {
 /// Every case.
 pub fn all() -> Vec<Case> {
     let mut cases = vec![];
-    products(&mut cases);
-    fused_products(&mut cases);
-    rows_alone(&mut cases);
+    products(&Format::ALL, &mut cases);
+    large_products(&mut cases);
+    fused_products(&Format::ALL, &mut cases);
+    rows_alone(&Format::ALL, &mut cases);
+    vectors(&Format::ALL, &mut cases);
     attentions(&mut cases);
     far(&mut cases);
     odd_products::add(&mut cases);
     cases
 }
 
+/// Those of formats that the GPU runs.
+pub fn on_gpu() -> Vec<Case> {
+    all().into_iter().filter(|case| case.is_of(&ON_GPU)).collect()
+}
+
 /// The cases whose results must have the same bits everywhere, in groups with the [`hash`] of all their results. The same
 /// constants are compared natively and in a browser, with either flavour of kernels.
 pub fn golden() -> Vec<(&'static str, Vec<Case>, u64)> {
-    let of = |make: fn(&mut Vec<Case>)| {
+    let of = |make: &dyn Fn(&mut Vec<Case>)| {
         let mut cases = vec![];
         make(&mut cases);
         cases.retain(|c| c.n_weights() < 1 << 20);
         cases
     };
     vec![
-        ("products", of(products), 0xefab_6c17_f06f_b6a1),
-        ("fused products", of(fused_products), 0x26be_eba1_e181_b455),
-        ("rows alone", of(rows_alone), 0x1020_2661_c4e5_6bf8),
-        ("attention", of(attentions), 0x22c0_1251_35ee_68ae),
-        ("far", of(far), 0x0768_c6db_0c5d_8e2f),
+        ("products", of(&|cases| products(&PLAIN, cases)), 0xefab_6c17_f06f_b6a1),
+        ("fused products", of(&|cases| fused_products(&PLAIN, cases)), 0x26be_eba1_e181_b455),
+        ("rows alone", of(&|cases| rows_alone(&PLAIN, cases)), 0x1020_2661_c4e5_6bf8),
+        ("products of codes", of(&|cases| products(&coded(), cases)), 0xcf19_fd7b_54fb_5a59),
+        ("fused products of codes", of(&|cases| fused_products(&coded(), cases)), 0x5f4a_c5a9_ffa8_8d09),
+        ("vectors", of(&|cases| vectors(&Format::ALL, cases)), 0x61c4_6a7c_c04c_e1c9),
+        ("attention", of(&attentions), 0x22c0_1251_35ee_68ae),
+        ("far", of(&far), 0x0768_c6db_0c5d_8e2f),
     ]
 }

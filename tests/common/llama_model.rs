@@ -9,9 +9,10 @@ use kinglet::{
 };
 
 use super::{
+    formats::random_weights,
     gguf_builder::{string, strings},
     rng::Rng,
-    tiny_llama::{TinyConfig, random_weights},
+    tiny_llama::TinyConfig,
 };
 
 /// SmolLM2-135M-Instruct Q4_1 as it is published.

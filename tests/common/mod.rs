@@ -10,6 +10,7 @@ pub mod counting;
 pub mod default_model;
 pub mod elsewhere;
 pub mod faulty;
+pub mod formats;
 pub mod generate;
 pub mod gguf_builder;
 pub mod golden;

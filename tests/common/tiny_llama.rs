@@ -2,10 +2,10 @@
 //! to be made in a test and served to a browser. The same config and seed give the same bytes everywhere.
 
 use super::{
+    formats::random_weights,
     gguf_builder::{GgufBuilder, string, strings},
     rng::Rng,
 };
-use half::{bf16, f16};
 use kinglet::{
     gguf::{Array, Value},
     quant::Format,
@@ -54,6 +54,8 @@ pub struct TinyConfig {
     pub embd_format: Format,
     /// Format of `output.weight`, or `None`: the head is the embedding table.
     pub head_format: Option<Format>,
+    /// Formats of matrices in the blocks that have another one, by the parts of their names.
+    pub mixed: &'static [(&'static str, Format)],
     /// Whether the attention projections have biases.
     pub biases: bool,
     /// Whether there is a `rope_freqs.weight`, as in Llama 3.x.
@@ -74,9 +76,25 @@ impl Default for TinyConfig {
             format: Format::Q8_0,
             embd_format: Format::Q8_0,
             head_format: None,
+            mixed: &[],
             biases: false,
             rope_freqs: false,
         }
+    }
+}
+
+impl TinyConfig {
+    /// Everything of one format, and as wide as it needs.
+    pub fn of(format: Format) -> Self {
+        let config = Self { format, embd_format: format, ..Self::default() };
+        match format.block_len() {
+            256 => Self { n_embd: 256, n_ff: 256, head_size: 64, ..config },
+            _ => config,
+        }
+    }
+
+    fn format_of(&self, part: &str) -> Format {
+        self.mixed.iter().find(|(name, _)| *name == part).map_or(self.format, |(_, format)| *format)
     }
 }
 
@@ -100,7 +118,7 @@ pub fn tiny_llama(config: &TinyConfig, seed: u64) -> GgufBuilder {
             ("attn_v", kv_width, c.n_embd),
             ("attn_output", c.n_embd, q_width),
         ] {
-            file = matrix(file, &mut rng, &name(part), [n, k], c.format);
+            file = matrix(file, &mut rng, &name(part), [n, k], c.format_of(part));
             if c.biases {
                 file = vector(file, &mut rng, &name(&format!("{part}.bias")), n, 0.0);
             }
@@ -109,7 +127,7 @@ pub fn tiny_llama(config: &TinyConfig, seed: u64) -> GgufBuilder {
         for (part, n, k) in
             [("ffn_gate", c.n_ff, c.n_embd), ("ffn_up", c.n_ff, c.n_embd), ("ffn_down", c.n_embd, c.n_ff)]
         {
-            file = matrix(file, &mut rng, &name(part), [n, k], c.format);
+            file = matrix(file, &mut rng, &name(part), [n, k], c.format_of(part));
         }
     }
     file = vector(file, &mut rng, "output_norm.weight", c.n_embd, 1.0);
@@ -190,35 +208,4 @@ fn vector(file: GgufBuilder, rng: &mut Rng, name: &str, n: usize, centre: f32) -
 
 fn f32_bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
-}
-
-/// Bytes of a random matrix [N, K] whose elements have a variance near 1 / K, so that activations neither die nor explode.
-/// Blocks are made of random bits, not by a quantizer: every bit pattern of the quants occurs.
-pub fn random_weights(rng: &mut Rng, n: usize, k: usize, format: Format) -> Vec<u8> {
-    let amplitude = (3.0 / k as f32).sqrt();
-    let n_blocks = n * k / format.block_len();
-    let mut out = Vec::with_capacity(n_blocks * format.block_bytes());
-    for _ in 0..n_blocks {
-        let scale = amplitude * (1.0 + 0.25 * rng.signed());
-        let half = |x: f32| f16::from_f32(x).to_le_bytes();
-        match format {
-            Format::F32 => out.extend((amplitude * rng.signed()).to_le_bytes()),
-            Format::F16 => out.extend(half(amplitude * rng.signed())),
-            Format::BF16 => out.extend(bf16::from_f32(amplitude * rng.signed()).to_le_bytes()),
-            Format::Q4_0 => out.extend(half(scale / 8.0)),
-            Format::Q4_1 => out.extend([half(scale / 7.5), half(-scale)].concat()),
-            Format::Q8_0 => out.extend(half(scale / 127.0)),
-        }
-        let n_quants = match format {
-            Format::F32 | Format::F16 | Format::BF16 => 0,
-            Format::Q4_0 | Format::Q4_1 => 16,
-            Format::Q8_0 => 32,
-        };
-        // ggml never writes -128 in a Q8_0 block.
-        out.extend((0..n_quants).map(|_| rng.next_u64() as u8).map(|b| match (format, b) {
-            (Format::Q8_0, 0x80) => 0x81,
-            _ => b,
-        }));
-    }
-    out
 }

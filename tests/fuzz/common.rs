@@ -3,6 +3,8 @@
 
 #[path = "../common/counting.rs"]
 pub mod counting;
+#[path = "../common/formats.rs"]
+pub mod formats;
 #[path = "../common/gguf_builder.rs"]
 pub mod gguf_builder;
 #[path = "../common/rng.rs"]

@@ -8,7 +8,8 @@ compiled without fused multiply-add). Quantization is `ggml_quantize_chunk` (the
 back is `to_float` of the type's traits. Made with Python 3.11.7, numpy 2.4.6, ggml 0.25.3 (llama.cpp of
 llama-cpp-python 0.3.36). The seed is fixed, so a second run writes the same file.
 
-Hexadecimal strings are little-endian bytes. A NaN among the weights is written as 7fc00000, whatever its bits.
+Hexadecimal strings are little-endian bytes. A NaN among the weights is written as 7fc00000, whatever its bits. Of the weights of
+formats that came later only the FNV-1a hash of those bytes is written.
 """
 
 import ctypes
@@ -19,7 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-FORMATS = {"F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q8_0": (8, 32, 34), "BF16": (30, 1, 2)}
+# ggml's number, weights and bytes of a block. (In this order: the random numbers depend on it.)
+FORMATS = {
+    "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q8_0": (8, 32, 34), "BF16": (30, 1, 2),
+    "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "IQ4_NL": (20, 32, 18), "MXFP4": (39, 32, 17),
+    "Q2_K": (10, 256, 84), "Q3_K": (11, 256, 110), "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "Q6_K": (14, 256, 210),
+    "IQ4_XS": (23, 256, 136), "TQ1_0": (34, 256, 54), "TQ2_0": (35, 256, 66),
+}
+# Where a block has its f16 numbers; the others have them at 0.
+HALVES = {"Q4_1": [0, 2], "Q5_1": [0, 2], "MXFP4": [], "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "TQ1_0": [52], "TQ2_0": [64]}
+PLAIN = ["F16", "Q4_0", "Q4_1", "Q8_0", "BF16"]
+# Whose quantizer there is here too.
+MADE = [*PLAIN, "Q5_0", "Q5_1"]
 N = 32
 rng = np.random.default_rng(20)
 
@@ -66,23 +78,25 @@ def dequantize(lib, name, data):
     return out
 
 
-def value_blocks():
-    """Named blocks of 32 finite f32, where ggml's conversions are all defined."""
-    normal = lambda scale: (rng.standard_normal(N) * scale).astype(np.float32)
-    steps = np.arange(N, dtype=np.float32)
-    yield "zeros", np.zeros(N, np.float32)
-    yield "negative zeros", np.full(N, -0.0, np.float32)
+def value_blocks(n=N):
+    """Named blocks of finite f32, where ggml's conversions are all defined."""
+    normal = lambda scale: (rng.standard_normal(n) * scale).astype(np.float32)
+    steps = np.arange(n, dtype=np.float32)
+    yield "zeros", np.zeros(n, np.float32)
+    yield "negative zeros", np.full(n, -0.0, np.float32)
     for i in range(12):
         yield f"normal {i}", normal(10.0 ** (i - 8))
     yield "one positive spike", np.where(steps == 7, 3.5, 0.0).astype(np.float32)
     yield "one negative spike", np.where(steps == 31, -3.5, 0.0).astype(np.float32)
-    yield "constant", np.full(N, 0.3, np.float32)
-    yield "constant, negative", np.full(N, -1e-3, np.float32)
+    yield "constant", np.full(n, 0.3, np.float32)
+    yield "constant, negative", np.full(n, -1e-3, np.float32)
     yield "ascending", steps
     yield "descending from positive", 31 - steps
     yield "extremes of equal magnitude", np.where(steps % 2 == 0, 1.0, -1.0).astype(np.float32)
     yield "ties: halves of a step of 1/127", (steps - 15.5) / np.float32(15.5) * np.float32(63.5)
     yield "ties: multiples of 0.5", (steps - 16) * np.float32(0.5)
+    if n > N:
+        return
     yield "large offset, small range", (np.float32(1000) + normal(0.01)).astype(np.float32)
     yield "subnormal f16 scale", normal(3e-7)
     yield "scale below the smallest f16", normal(2e-10)
@@ -132,6 +146,34 @@ def bit_blocks(name):
     yield "every quant byte", every_byte.reshape(-1)
 
 
+def coded_blocks(name):
+    """The same for the formats whose codes, scales and scales of scales lie anywhere: every kind of number in every f16, in a
+    block of random bits; then eight blocks of random bits with harmless numbers."""
+    _, _, block_bytes = FORMATS[name]
+    places = HALVES.get(name, [0])
+    put = lambda block, at, half: block.__setitem__(slice(at, at + 2), np.array([half], "<u2").view(np.uint8))
+    for at in places:
+        for half in SCALES + NON_FINITE:
+            block = rng.integers(0, 256, block_bytes, dtype=np.uint8)
+            for other in places:
+                put(block, other, SCALES[int(rng.integers(len(SCALES)))])
+            put(block, at, half)
+            yield f"{half:04x} at {at}", block
+    if name == "MXFP4":
+        for exponent in [0, 1, 2, 3, 100, 126, 127, 128, 129, 250, 251, 252, 253, 254, 255]:
+            block = rng.integers(0, 256, block_bytes, dtype=np.uint8)
+            block[0] = exponent
+            yield f"exponent {exponent}", block
+    for i in range(3):
+        many = rng.integers(0, 256, 8 * block_bytes, dtype=np.uint8).reshape(8, block_bytes)
+        for block in many:
+            for at in places:
+                put(block, at, 0x2E66 + int(rng.integers(2000)))
+            if name == "MXFP4":
+                block[0] = 120 + int(rng.integers(16))
+        yield f"random bits {i}", many.reshape(-1)
+
+
 def fnv1a64(data):
     h = 0xCBF29CE484222325
     for byte in data:
@@ -146,16 +188,20 @@ def main():
     print(versions)
     values = list(value_blocks())
     every_f16 = dequantize(lib, "F16", np.arange(65536, dtype="<u2").view(np.uint8))
+    long_values = None
     cases = []
-    for name in FORMATS:
-        for what, block in values:
+    for name, (_, block_len, _) in FORMATS.items():
+        if block_len > N:
+            values = long_values = long_values or list(value_blocks(block_len))
+        for what, block in values if name in MADE else []:
             data = quantize(lib, name, block)
             assert not np.isnan(block).any() and block.size == N, what
             cases.append({"format": name, "kind": "quantize", "name": what, "weights": block.astype("<f4").tobytes().hex(), "bytes": data.tobytes().hex()})
         from_values = ((what, quantize(lib, name, block)) for what, block in values)
-        for what, data in [*bit_blocks(name), *from_values]:
-            weights = dequantize(lib, name, data)
-            cases.append({"format": name, "kind": "dequantize", "name": what, "weights": weights.astype("<f4").tobytes().hex(), "bytes": data.tobytes().hex()})
+        for what, data in [*(bit_blocks(name) if name in PLAIN else coded_blocks(name)), *from_values]:
+            weights = dequantize(lib, name, data).astype("<f4").tobytes()
+            weights = {"weights": weights.hex()} if name in PLAIN else {"fnv1a64": f"{fnv1a64(weights):016x}"}
+            cases.append({"format": name, "kind": "dequantize", "name": what, **weights, "bytes": data.tobytes().hex()})
     golden = {"versions": versions, "f16_to_f32_fnv1a64": f"{fnv1a64(every_f16.astype('<f4').tobytes()):016x}"}
     lines = ",\n".join(json.dumps(case) for case in cases)
     output.write_text(json.dumps(golden)[:-1] + ', "cases": [\n' + lines + "\n]}\n")

@@ -92,6 +92,11 @@ impl F32x4 {
         [Self(core::array::from_fn(|i| place(h[i]))), Self(core::array::from_fn(|i| place(h[4 + i])))]
     }
     #[inline(always)]
+    pub(crate) fn from_any_f16(h: &[u16; 8]) -> [Self; 2] {
+        let value = |x: u16| crate::quant::f16_to_f32(x);
+        [Self(core::array::from_fn(|i| value(h[i]))), Self(core::array::from_fn(|i| value(h[4 + i])))]
+    }
+    #[inline(always)]
     pub(crate) fn from_bf16(h: &[u16; 8]) -> [Self; 2] {
         let place = |x: u16| f32::from_bits((x as u32) << 16);
         [Self(core::array::from_fn(|i| place(h[i]))), Self(core::array::from_fn(|i| place(h[4 + i])))]
@@ -141,6 +146,15 @@ impl I16x8 {
     #[inline(always)]
     pub(crate) fn store(self, x: &mut [i16; 8]) {
         *x = self.0;
+    }
+    #[inline(always)]
+    pub(crate) fn widen(self) -> [I32x4; 2] {
+        let half = |h: usize| I32x4(core::array::from_fn(|i| i32::from(self.0[4 * h + i])));
+        [half(0), half(1)]
+    }
+    #[inline(always)]
+    pub(crate) fn nibble<const N: u32>(self) -> Self {
+        Self(self.0.map(|x| (x >> N) & 15))
     }
     #[inline(always)]
     pub(crate) fn pairs_of_fours(self) -> Self {
@@ -199,6 +213,34 @@ impl U8x16 {
     #[inline(always)]
     pub(crate) fn high_nibbles(self) -> Self {
         Self(self.0.map(|x| x >> 4))
+    }
+    #[inline(always)]
+    pub(crate) fn splat(x: u8) -> Self {
+        Self([x; 16])
+    }
+    #[inline(always)]
+    pub(crate) fn and(self, o: Self) -> Self {
+        Self(each(self.0, o.0, |a, b| a & b))
+    }
+    #[inline(always)]
+    pub(crate) fn or(self, o: Self) -> Self {
+        Self(each(self.0, o.0, |a, b| a | b))
+    }
+    #[inline(always)]
+    pub(crate) fn shift(self, from: u32, to: u32) -> Self {
+        Self(self.0.map(|x| if from < to { x << (to - from) } else { x >> (from - to) }))
+    }
+    #[inline(always)]
+    pub(crate) fn even(self) -> I16x8 {
+        I16x8(core::array::from_fn(|i| i16::from(self.0[2 * i])))
+    }
+    #[inline(always)]
+    pub(crate) fn odd(self) -> I16x8 {
+        I16x8(core::array::from_fn(|i| i16::from(self.0[2 * i + 1])))
+    }
+    #[inline(always)]
+    pub(crate) fn lookup(self, table: &[u8; 16]) -> Self {
+        Self(self.0.map(|x| table.get(usize::from(x)).copied().unwrap_or(0)))
     }
     #[inline(always)]
     pub(crate) fn nibble16<const N: u32>(self) -> I16x8 {

@@ -4,9 +4,9 @@ use kinglet::{gguf::Value, quant::Format};
 
 use super::vocabulary::Vocabulary;
 use crate::common::{
+    formats::random_weights,
     gguf_builder::{GgufBuilder, string},
     rng::Rng,
-    tiny_llama::random_weights,
 };
 
 const HEAD_SIZE: usize = 2;
