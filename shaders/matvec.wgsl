@@ -102,16 +102,16 @@ fn norm_block(b: u32) -> array<vec4<f32>, 8> {
 //#endif
 
 // The same block of each row of a team, times x.
-fn team_dot(block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> Sums {
+fn team_dot(block: u32, x: array<vec4<f32>, 8>, x_sums: vec2<f32>) -> Sums {
   //#if TEAM_4
   return vec4<f32>(
-    block_dot(block, x, x_sum),
-    block_dot(block + BLOCKS, x, x_sum),
-    block_dot(block + 2u * BLOCKS, x, x_sum),
-    block_dot(block + 3u * BLOCKS, x, x_sum),
+    block_dot(block, x, x_sums),
+    block_dot(block + BLOCKS, x, x_sums),
+    block_dot(block + 2u * BLOCKS, x, x_sums),
+    block_dot(block + 3u * BLOCKS, x, x_sums),
   );
   //#else
-  return block_dot(block, x, x_sum);
+  return block_dot(block, x, x_sums);
   //#endif
 }
 
@@ -203,10 +203,10 @@ fn main(
     //#else
     let v = raw;
     //#endif
-    let v_sum = sum_32(v);
-    partials[0].y += team_dot(block, v, v_sum);
+    let v_sums = sums_16(v);
+    partials[0].y += team_dot(block, v, v_sums);
     //#if GLU
-    partials[0].up += team_dot(block + UP_ROW * BLOCKS, v, v_sum);
+    partials[0].up += team_dot(block + UP_ROW * BLOCKS, v, v_sums);
     //#endif
     //#endif
   }

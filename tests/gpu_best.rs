@@ -5,7 +5,7 @@ mod common;
 
 use std::{rc::Rc, sync::Arc};
 
-use common::{gpu::context, rng::Rng};
+use common::{gpu::watched, rng::Rng};
 use kinglet::{
     gguf::{Header, Metadata, TensorInfo},
     gpu::{Context, Gpu, Request},
@@ -18,6 +18,7 @@ use kinglet::{
 
 /// A model whose logits are the rows of a table.
 struct Table {
+    context: Rc<Context>,
     gpu: Gpu,
     slot: PlanSlot,
     rows: Vec<Vec<f32>>,
@@ -51,7 +52,7 @@ impl Table {
         }
         let slot = gpu.prepare(Arc::new(plan)).expect("a plan");
         gpu.kv_reserve(1).expect("room");
-        Self { gpu, slot, rows }
+        Self { context: context.clone(), gpu, slot, rows }
     }
 
     fn step(&mut self, want: Want) {
@@ -67,7 +68,9 @@ impl Table {
 
     /// Whether the candidates of every row came, and are the right ones; otherwise all logits must be there.
     fn check(&mut self, n: usize) -> bool {
-        self.judge(n).unwrap_or_else(|what| panic!("the best {n}: {what}"))
+        let came = self.judge(n).unwrap_or_else(|what| panic!("the best {n}: {what}"));
+        assert!(self.context.check_zones().expect("nothing is written behind a buffer") > 0);
+        came
     }
 
     fn judge(&mut self, n: usize) -> Result<bool, String> {
@@ -115,7 +118,7 @@ fn random(n: usize, seed: u64, scale: f32) -> Vec<f32> {
 
 #[test]
 fn vocabularies_of_every_size() {
-    let context = context(&Request::default());
+    let context = watched(&Request::default());
     for vocabulary in [1, 2, 7, 64, 65, 1000, 2048, 2049, 49_152, 150_000] {
         let mut table = Table::new(
             &context,
@@ -133,14 +136,14 @@ fn vocabularies_of_every_size() {
 
 #[test]
 fn the_largest_vocabulary() {
-    let context = context(&Request::default());
+    let context = watched(&Request::default());
     let mut table = Table::new(&context, vec![random(262_144, 9, 3.0)]);
     assert!(table.check(1) && table.check(40));
 }
 
 #[test]
 fn ties() {
-    let context = context(&Request::default());
+    let context = watched(&Request::default());
     let n = 49_152;
     // The best are equal, here and there, and next to each other.
     let mut few = random(n, 1, 1.0);
@@ -164,7 +167,7 @@ fn ties() {
 fn the_judge_sees_what_it_should() {
     let row = random(1000, 8, 3.0);
     let top = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
-    let mut table = Table::new(&context(&Request::default()), vec![row.clone()]);
+    let mut table = Table::new(&watched(&Request::default()), vec![row.clone()]);
     assert_eq!(table.judge(5), Ok(true));
     table.rows[0][top(&row)] += 0.001;
     assert_eq!(table.judge(5), Err("a candidate has another logit".into()));
@@ -179,7 +182,7 @@ fn the_judge_sees_what_it_should() {
 
 #[test]
 fn what_is_not_finite_is_seen() {
-    let context = context(&Request::default());
+    let context = watched(&Request::default());
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for at in [0, 31_337, 49_151] {
             let mut row = random(49_152, 3, 2.0);

@@ -9,7 +9,6 @@ use std::{collections::BTreeSet, rc::Rc, time::Instant};
 
 use common::{
     checked::{check, prepared, prepared_plan, shaders},
-    formats::ON_GPU,
     golden::difference,
     gpu::context,
     runner::{MAX_ROWS, Runner},
@@ -43,15 +42,14 @@ fn faults(shader: &Shader) -> Vec<FaultKind> {
 
 /// One layer, so that there is less to compile.
 fn small(format: Format) -> Vec<u8> {
-    let config =
-        TinyConfig { n_layer: 1, format, embd_format: format, biases: true, rope_freqs: true, ..TinyConfig::default() };
+    let config = TinyConfig { n_layer: 1, biases: true, rope_freqs: true, ..TinyConfig::of(format) };
     tiny_llama(&config, 3).build()
 }
 
 #[test]
 fn a_good_device_passes() {
     let context = context(&Request::default());
-    for format in ON_GPU {
+    for format in Format::ALL {
         let few_rows = prepared_plan(&context, &small(format), KvFormat::F32, 1).expect("it prepares");
         assert_passes(&context, few_rows);
     }

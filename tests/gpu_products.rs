@@ -8,11 +8,11 @@ use std::rc::Rc;
 use common::{
     case::{Case, Tolerance},
     cases,
-    formats::ON_GPU,
-    gpu::context,
+    formats::{a_code_byte, not_finite, whole},
+    gpu::{context, watched},
 };
 use kinglet::{
-    gpu::{Context, Forms, Gpu, Request, Subgroups},
+    gpu::{Context, Forms, Gpu, Request, Subgroups, shader::Kernel},
     plan::Executor,
     quant::Format,
     reference::Reference,
@@ -25,9 +25,8 @@ const SUMMED_ON_GPU: Tolerance =
     Tolerance { name: "summed on a GPU", abs: 2e-5, rel: 1e-5, outliers: 0.0, nmse: 1e-11 };
 
 fn products() -> Vec<Case> {
-    let has_product = |case: &Case| {
-        ["product", "low-rank", "norm and", "gated", "layer norm and"].iter().any(|name| case.name.starts_with(name))
-    };
+    let names = ["product", "low-rank", "norm and", "gated", "layer norm and", "mixed"];
+    let has_product = |case: &Case| names.iter().any(|name| case.name.starts_with(name));
     cases::on_gpu().into_iter().filter(has_product).collect()
 }
 
@@ -38,8 +37,9 @@ fn complaint(mut case: Case, context: &Rc<Context>) -> Option<String> {
         Ok(results) => results,
         Err(error) => return Some(format!("{}: {error}", case.name)),
     };
+    let zones = context.check_zones().map_err(|error| format!("{}: {error}", case.name));
     let expected = case.run(&mut Reference::new(case.geometry), usize::MAX).expect("the reference runs");
-    case.check(&actual, &expected).err()
+    case.check(&actual, &expected).and(zones.map(drop)).err()
 }
 
 fn agree(cases: impl IntoIterator<Item = Case>, context: &Rc<Context>) {
@@ -54,33 +54,60 @@ fn is_small(case: &Case) -> bool {
     case.n_weights() < 1 << 20
 }
 
+/// At the limits of the adapter.
 #[test]
 fn with_subgroups() {
-    agree(products(), &context(&Request::default()));
+    agree(products(), &watched(&Request::default()));
 }
 
 #[test]
-fn without_subgroups() {
-    let request = Request { without_subgroups: true, ..Request::default() };
-    agree(products().into_iter().filter(is_small), &context(&request));
+fn without_subgroups_at_default_limits() {
+    let context = watched(&Request { without_subgroups: true, default_limits: true, ..Request::default() });
+    assert_eq!(context.facts().binding_limit_bytes, DEFAULT_BINDING_BYTES);
+    agree(products().into_iter().filter(is_small), &context);
+}
+
+/// WebGPU's default, maxStorageBufferBindingSize.
+const DEFAULT_BINDING_BYTES: u64 = 128 << 20;
+
+/// A matrix that is longer than a binding may be at the default limits, and one binding where the adapter has higher ones
+/// (SwiftShader has, lavapipe has higher ones for buffers alone).
+#[test]
+fn a_matrix_that_only_raised_limits_take_whole() {
+    let case = || cases::product(Format::F32, 33_000, 1024, 1);
+    for default_limits in [true, false] {
+        let context = watched(&Request { default_limits, ..Request::default() });
+        println!("{:?}", context.facts());
+        let is_raised = context.facts().binding_limit_bytes > DEFAULT_BINDING_BYTES;
+        assert!(!(is_raised && default_limits));
+        let mut gpu = Gpu::new(context.clone(), case().geometry);
+        let slot = case().announce(&mut gpu).expect("it fits");
+        let dispatches = &gpu.lowered(slot).expect("it is prepared").dispatches;
+        let n_shards = dispatches.iter().filter(|d| d.shader.kernel == Kernel::Matvec).count();
+        assert_eq!(n_shards, if is_raised { 1 } else { 2 });
+        drop(gpu);
+        agree([case()], &context);
+    }
 }
 
 /// Many rows, eight at a time: what is left where tiles compute wrongly.
 #[test]
 fn without_tiles() {
-    let context = context(&Request::default());
+    let context = watched(&Request::default());
     context.set_forms(Forms { tiles: false, ..context.forms() });
     agree(products().into_iter().filter(|c| is_small(c) && c.max_rows() > 8), &context);
 }
 
 /// Matrices longer than a binding may be are cut into shards, also where they are read by row; gate and up then are two
-/// products.
+/// products. Formats whose blocks lie together by eight, or share a word of scales, are cut between those.
 #[test]
 fn in_shards() {
-    let context = context(&Request { binding_limit_bytes: Some(20_000), ..Request::default() });
-    let mut cases: Vec<Case> = ON_GPU.map(|format| cases::product(format, 300, 576, 3)).into();
-    cases.extend([1, 12].map(|rows| cases::product(Format::Q4_0, 300, 576, rows)));
-    let fused = ["gated product Q4_0 T", "norm and three products Q4_1 T", "product and residual F32 T"];
+    let context = watched(&Request { binding_limit_bytes: Some(25_000), ..Request::default() });
+    let formats = [Format::F32, Format::Q8_0, Format::Q5_0, Format::Q6_K, Format::MXFP4];
+    let mut cases: Vec<Case> = formats.map(|format| cases::product(format, 100, whole(format, 576), 3)).into();
+    cases.push(cases::product(Format::TQ2_0, 300, 768, 3));
+    cases.extend([1, 12].map(|rows| cases::product(Format::Q4_0, 200, 576, rows)));
+    let fused = ["gated product Q4_1 T", "norm and three products Q4_1 T", "product and residual F32 T"];
     cases.extend(products().into_iter().filter(|c| fused.iter().any(|name| c.name.starts_with(name))));
     let mut gpu = Gpu::new(context.clone(), cases[0].geometry);
     let slot = cases[0].announce(&mut gpu).expect("it fits");
@@ -97,11 +124,12 @@ fn in_shards() {
 #[test]
 fn one_flipped_bit_is_seen() {
     let context = context(&Request::default());
-    for (format, rows) in ON_GPU.into_iter().flat_map(|f| [(f, 1), (f, 5), (f, 64)]) {
-        let mut case = cases::product(format, 7, 576, rows);
+    let formats = [Format::F32, Format::F16, Format::Q4_1, Format::Q8_0, Format::Q6_K];
+    for (format, rows) in formats.into_iter().flat_map(|f| [(f, 1), (f, 5), (f, 64)]) {
+        let mut case = cases::product(format, 7, whole(format, 576), rows);
         let expected = case.run(&mut Reference::new(case.geometry), usize::MAX).expect("the reference runs");
         case.tolerance = SUMMED_ON_GPU;
-        case.flip_bit("w.weight", format.block_bytes() - 1, 0x40);
+        case.flip_bit("w.weight", a_code_byte(format), 0x40);
         let damaged = case.run(&mut Gpu::new(context.clone(), case.geometry), usize::MAX).expect("it runs");
         assert!(case.check(&damaged, &expected).is_err(), "{format:?}, {rows} rows");
     }
@@ -110,11 +138,16 @@ fn one_flipped_bit_is_seen() {
 #[test]
 fn weights_that_cannot_be_are_refused() {
     let context = context(&Request::default());
-    let mut case = cases::product(Format::Q4_1, 20, 576, 1);
-    case.set_bytes("w.weight", 19 * 360, &[0x01, 0x7e]);
-    let error = case.load(&mut Gpu::new(context.clone(), case.geometry), 777).expect_err("a NaN");
-    assert!(error.code() == "E_FILE_FORMAT" && error.to_string().contains("w.weight: row 19"), "{error}");
+    for format in Format::ALL {
+        let k = whole(format, 576);
+        let mut case = cases::product(format, 20, k, 1);
+        let (at, bytes) = not_finite(format);
+        case.set_bytes("w.weight", 19 * format.row_bytes(k).expect("whole blocks") + at, bytes);
+        let error = case.load(&mut Gpu::new(context.clone(), case.geometry), 777).expect_err("a NaN");
+        assert!(error.code() == "E_FILE_FORMAT" && error.to_string().contains("w.weight: row 19"), "{error}");
+    }
 
+    let case = cases::product(Format::Q4_1, 20, 576, 1);
     let mut gpu = Gpu::new(context.clone(), case.geometry);
     let spec = WeightSpec { name: "w".into(), shape: vec![2, 32], format: Format::Q8_0 };
     gpu.create_weight(WeightId(9), &spec).expect("room");

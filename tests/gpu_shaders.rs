@@ -20,6 +20,7 @@ use kinglet::{
         step::{Header, RowEntry},
     },
     plan::BufferId,
+    quant::Format,
 };
 
 /// WebGPU's default limits.
@@ -210,6 +211,29 @@ fn every_shader_is_valid_and_bound_as_its_dispatches_say() {
 fn and_without_subgroups() {
     let all = check(&Request { without_subgroups: true, ..Request::default() });
     assert!(all.iter().all(|d| !d.shader.has(SUBGROUPS)), "subgroups are used where there are none");
+}
+
+/// The texts with every format in place of the one that they have: those that the cases leave out too.
+#[test]
+fn every_shader_is_valid_with_every_format() {
+    let mut wrong = BTreeSet::new();
+    let with_q4_1 = |d: &Dispatch| d.shader.format == Some(Format::Q4_1.name());
+    let all: Vec<Dispatch> = dispatches(&Request::default()).into_iter().filter(with_q4_1).collect();
+    let mut seen = BTreeSet::new();
+    for format in Format::ALL.into_iter().filter(|f| f.layout().has_scales()) {
+        for dispatch in &all {
+            let shader = dispatch.shader.clone().format(format);
+            if seen.insert(shader.clone()) {
+                let dispatch = Dispatch { shader, ..dispatch.clone() };
+                match inspected(&dispatch) {
+                    Ok(shader) => wrong.extend(complaints(&dispatch, &shader)),
+                    Err(what) => drop(wrong.insert(format!("{}: {what}", dispatch.shader.label()))),
+                }
+            }
+        }
+    }
+    println!("{} texts", seen.len());
+    assert!(seen.len() > 200 && wrong.is_empty(), "{wrong:#?}");
 }
 
 /// A shader in which everything is right, and its dispatch, to be spoiled.

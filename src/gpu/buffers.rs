@@ -18,7 +18,7 @@ pub(super) struct Buffers {
 
 impl Buffers {
     pub(super) fn new(context: &Rc<Context>, plan: &Plan, lowered: &Lowered) -> Self {
-        let slots = Slots::of(plan);
+        let slots = slots(context, plan);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let buffer = |len: &usize| context.buffer("activations", 4 * *len as u64, usage);
         let needed_bytes = 4 * slots.lens.iter().chain(&lowered.scratch).map(|len| *len as u64).sum::<u64>();
@@ -41,4 +41,15 @@ impl Buffers {
     pub(super) fn n_bytes(&self) -> u64 {
         self.buffers.iter().chain(&self.scratch).map(|b| b.size()).sum()
     }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn slots(_context: &Context, plan: &Plan) -> Slots {
+    Slots::of(plan)
+}
+
+/// None is shared where zones are watched, so that each begins where its buffer ends.
+#[cfg(not(target_arch = "wasm32"))]
+fn slots(context: &Context, plan: &Plan) -> Slots {
+    if context.zones().are_watched() { Slots::apart(plan) } else { Slots::of(plan) }
 }

@@ -13,8 +13,10 @@ use std::{
     task::{Context as Task, Poll, Waker},
 };
 
+pub use super::ledger::{Buffer, Made};
 use super::{
     forms::Forms,
+    ledger::Ledger,
     pipelines::Pipelines,
     shader::{Dialect, Shader},
 };
@@ -90,25 +92,6 @@ struct Health {
     waiting: Vec<Signal>,
 }
 
-/// Bytes and buffers that are allocated now, and what was ever made.
-#[derive(Debug, Default)]
-struct Ledger {
-    bytes: Cell<u64>,
-    buffers: Cell<usize>,
-    made: Cell<Made>,
-}
-
-/// How many objects were made so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Made {
-    /// Buffers of any kind.
-    pub buffers: usize,
-    /// Bind groups.
-    pub bind_groups: usize,
-    /// Pipelines.
-    pub pipelines: usize,
-}
-
 /// An error scope that is closed, but whose verdict has not come.
 struct Scope {
     verdict: Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>,
@@ -124,29 +107,6 @@ pub(super) enum Subject {
     Shader(Shader),
     /// Bind groups, for what: they fail where a shader did.
     Bindings(String),
-}
-
-/// A GPU buffer that is counted, and destroyed when it is dropped (a browser would keep it until its garbage is collected).
-#[derive(Debug)]
-pub struct Buffer {
-    buffer: wgpu::Buffer,
-    ledger: Rc<Ledger>,
-}
-
-impl std::ops::Deref for Buffer {
-    type Target = wgpu::Buffer;
-
-    fn deref(&self) -> &wgpu::Buffer {
-        &self.buffer
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.buffer.destroy();
-        self.ledger.bytes.set(self.ledger.bytes.get() - self.buffer.size());
-        self.ledger.buffers.set(self.ledger.buffers.get() - 1);
-    }
 }
 
 impl std::fmt::Debug for Context {
@@ -251,9 +211,7 @@ impl Context {
     }
 
     pub(super) fn count(&self, count: impl FnOnce(&mut Made)) {
-        let mut made = self.ledger.made.get();
-        count(&mut made);
-        self.ledger.made.set(made);
+        self.ledger.count(count);
     }
 
     /// Bytes of all buffers that exist now.
@@ -337,13 +295,13 @@ impl Context {
 
     /// A buffer; to be called inside [`Self::guarded`]. It is filled with zeros.
     pub(super) fn buffer(&self, label: &str, n_bytes: u64, usage: wgpu::BufferUsages) -> Buffer {
-        let size = n_bytes.next_multiple_of(4).max(16);
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
-        let buffer = self.device.create_buffer(&descriptor);
-        self.ledger.bytes.set(self.ledger.bytes.get() + size);
-        self.ledger.buffers.set(self.ledger.buffers.get() + 1);
-        self.count(|made| made.buffers += 1);
-        Buffer { buffer, ledger: self.ledger.clone() }
+        self.ledger.buffer((&self.device, &self.queue), label, n_bytes, usage)
+    }
+
+    /// Whether tests watch what lies behind the buffers.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn zones(&self) -> &super::zones::Zones {
+        &self.ledger.zones
     }
 
     /// `signal` is raised at the latest when the device is lost.

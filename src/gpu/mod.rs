@@ -16,6 +16,7 @@ pub mod dispatch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fault;
 mod forms;
+mod ledger;
 mod lower;
 mod pipelines;
 mod prepared;
@@ -26,6 +27,8 @@ pub mod shader;
 pub mod step;
 mod vector;
 mod weights;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod zones;
 
 pub use context::{Context, Facts, Made, Request, Subgroups};
 pub use forms::Forms;

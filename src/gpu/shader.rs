@@ -2,7 +2,7 @@
 //! numbers are `override` constants of the pipeline, not part of the text.
 //!
 //! ```text
-//! (enable …)  common.wgsl  formats/FORMAT.wgsl  kv/FORMAT.wgsl kv/pages.wgsl  what the kernel shares with others  KERNEL.wgsl
+//! (enable …)  common.wgsl  blocks.wgsl formats/…  kv/FORMAT.wgsl kv/pages.wgsl  what the kernel shares with others  KERNEL.wgsl
 //! ```
 //! Lines `//#if FLAG`, `//#else`, `//#endif` choose between texts where bindings, the length of a private array or a language
 //! feature differ.
@@ -142,7 +142,7 @@ impl Shader {
 
     /// Reads weights of this format.
     pub fn format(self, format: Format) -> Self {
-        Self { format: Some(format.name()), ..self }.flag("SCALES", format.scales_block_bytes() > 0)
+        Self { format: Some(format.name()), ..self }.flag("SCALES", format.layout().has_scales())
     }
 
     /// Reads or writes a cache of this format.
@@ -183,10 +183,11 @@ impl Shader {
         if dialect == Dialect::Browser && self.has(SUBGROUPS) {
             text.push_str("enable subgroups;\n");
         }
+        let formats = if self.has("SCALES") { text!("formats/quantized.wgsl") } else { text!("formats/numbers.wgsl") };
         let parts = [
             Some(text!("common.wgsl")),
             self.format.map(|_| text!("blocks.wgsl")),
-            self.format.and_then(format_text),
+            self.format.map(|_| formats),
             self.kv.and_then(kv_text),
             self.kv.map(|_| text!("kv/pages.wgsl")),
             Some(self.kernel.text()),
@@ -198,6 +199,8 @@ impl Shader {
 
     /// Appends the lines of a part that the flags choose.
     fn append(&self, part: &str, text: &mut String) {
+        let of_format = self.format.map_or(&[][..], format_flags);
+        let is_set = |flag: &str| self.has(flag) || of_format.contains(&flag);
         // For each open `#if` whether its lines are wanted now.
         let mut wanted: Vec<bool> = vec![];
         for line in part.lines() {
@@ -213,22 +216,33 @@ impl Shader {
                     }
                 }
                 Some("endif") => drop(wanted.pop()),
-                Some(condition) => wanted.push(condition.strip_prefix("if ").is_some_and(|flag| self.has(flag.trim()))),
+                Some(condition) => wanted.push(condition.strip_prefix("if ").is_some_and(|flag| is_set(flag.trim()))),
             }
         }
     }
 }
 
-fn format_text(name: Name) -> Option<&'static str> {
-    Some(match name {
-        "F32" => text!("formats/f32.wgsl"),
-        "F16" => text!("formats/f16.wgsl"),
-        "BF16" => text!("formats/bf16.wgsl"),
-        "Q4_0" => text!("formats/q4_0.wgsl"),
-        "Q4_1" => text!("formats/q4_1.wgsl"),
-        "Q8_0" => text!("formats/q8_0.wgsl"),
-        _ => return None,
-    })
+/// The flags of shaders/formats/ that make up a format; those of the planes are in `quant::planes`.
+fn format_flags(name: Name) -> &'static [Name] {
+    match name {
+        "F32" => &["F32"],
+        "BF16" => &["BF16"],
+        "Q4_0" => &["LOW_4", "HIGH_0", "HALF", "CENTRED", "MINIMA"],
+        "Q4_1" => &["LOW_4", "HIGH_0", "PAIR", "MINIMA"],
+        "Q5_0" => &["LOW_4", "HIGH_1", "HALF", "CENTRED", "MINIMA"],
+        "Q5_1" => &["LOW_4", "HIGH_1", "PAIR", "MINIMA"],
+        "Q8_0" => &["LOW_8", "HIGH_0", "HALF"],
+        "Q2_K" => &["LOW_2", "HIGH_0", "TWO_BITS", "RECORD", "HALVES", "MINIMA"],
+        "Q3_K" => &["LOW_2", "HIGH_1", "TWO_BITS", "RECORD", "HALVES", "CENTRED", "MINIMA"],
+        "Q4_K" => &["LOW_4", "HIGH_0", "RECORD", "MINIMA"],
+        "Q5_K" => &["LOW_4", "HIGH_1", "RECORD", "MINIMA"],
+        "Q6_K" => &["LOW_4", "HIGH_2", "TWO_BITS", "RECORD", "HALVES", "CENTRED", "MINIMA"],
+        "IQ4_NL" => &["LOW_4", "HIGH_0", "TABLE", "HALF"],
+        "IQ4_XS" => &["LOW_4", "HIGH_0", "TABLE", "BYTES"],
+        "MXFP4" => &["LOW_4", "HIGH_0", "TABLE", "EXPONENT"],
+        "TQ1_0" | "TQ2_0" => &["LOW_2", "HIGH_0", "TWO_BITS", "HALF", "CENTRED", "TERNARY", "MINIMA"],
+        _ => &[],
+    }
 }
 
 fn kv_text(name: Name) -> Option<&'static str> {

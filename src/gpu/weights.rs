@@ -23,8 +23,8 @@ use crate::{
 
 /// Most matrices of a set: as many outputs as a kernel has bindings for.
 pub(super) const MAX_PARTS: usize = 3;
-/// Rows that the matrices of a set, and shards, are aligned to: no team of invocations works on two matrices, and no u32 of
-/// scales belongs to two.
+/// Rows that the matrices of a set, and shards, are aligned to: no team of invocations works on two matrices, and neither a u32 of
+/// scales nor a group of eight blocks belongs to two.
 const ROW_ALIGN: usize = 8;
 /// Bytes that are written before what is waiting is submitted, so that drivers need not keep it all.
 const SUBMIT_BYTES: usize = 1 << 24;
@@ -418,7 +418,7 @@ impl Weights {
         for first_row in (0..shape.n_rows.max(1)).step_by(shard_rows.max(1)) {
             let part = PlaneShape { n_rows: shard_rows.min(shape.n_rows - first_row), ..shape };
             let quants = self.add_plane(&name, part.plane_bytes(Plane::Quants));
-            let has_scales = shape.format.scales_block_bytes() > 0;
+            let has_scales = shape.format.layout().has_scales();
             let scales = has_scales.then(|| self.add_plane(&name, part.plane_bytes(Plane::Scales)));
             shards.push(Shard { first_row, n_rows: part.n_rows, quants, scales });
         }

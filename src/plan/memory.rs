@@ -1,7 +1,7 @@
 //! Gives every buffer its place in one arena, so that the peak is known before the weights arrive, and adds up what a model
 //! needs ([`estimate`]), so that "does not fit" is said before the download.
 
-use super::{BufferId, MemoryReport, Plan};
+use super::{Buffer, BufferId, MemoryReport, Plan};
 use crate::{
     kv::KvGeometry,
     weights::{WeightId, WeightSpec, Weights},
@@ -140,6 +140,16 @@ impl Slots {
             slots.slot_of[i] = Some(slot);
         }
         slots
+    }
+
+    /// Every buffer in a slot of its own that is just as long.
+    pub fn apart(plan: &Plan) -> Self {
+        let len = |(i, buffer): (usize, &Buffer)| plan.max_rows(BufferId(i as u32)).saturating_mul(buffer.width);
+        let lifetimes = Lifetime::of(plan).into_iter().enumerate();
+        Self {
+            slot_of: lifetimes.map(|(i, lifetime)| lifetime.map(|_| i)).collect(),
+            lens: plan.buffers.iter().enumerate().map(len).collect(),
+        }
     }
 }
 

@@ -18,8 +18,11 @@ fn main() {
 mod native {
     use std::{rc::Rc, time::Instant};
 
-    use super::common::{case::Case, cases, formats::ON_GPU, gpu::context};
-    use kinglet::gpu::{Context, Gpu, Request};
+    use super::common::{case::Case, cases, formats::whole, gpu::context};
+    use kinglet::{
+        gpu::{Context, Gpu, Request},
+        quant::Format,
+    };
 
     /// Rows of x: decode, verify, a chunk.
     const ROWS: [usize; 4] = [1, 4, 8, 64];
@@ -33,8 +36,8 @@ mod native {
         let without_subgroups = arguments.iter().any(|a| a == "without-subgroups");
         let names: Vec<&String> = arguments.iter().filter(|a| *a != "without-subgroups").collect();
         let context = context(&Request { without_subgroups, ..Request::default() });
-        for format in ON_GPU {
-            for [n, k] in SHAPES {
+        for format in Format::ALL {
+            for [n, k] in SHAPES.map(|[n, k]| [n, whole(format, k)]) {
                 for rows in ROWS {
                     let repeats = (STEP_WEIGHTS / (n * k * rows)).clamp(1, 200);
                     let case = cases::repeated_product(format, n, k, rows, repeats);

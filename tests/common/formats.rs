@@ -5,9 +5,6 @@ use kinglet::quant::Format;
 
 use super::rng::Rng;
 
-/// Formats that the GPU executor runs.
-pub const ON_GPU: [Format; 6] = PLAIN;
-
 /// Formats of numbers, and those of 32 weights with a scale and nothing else.
 pub const PLAIN: [Format; 6] = [Format::F32, Format::F16, Format::Q4_0, Format::Q4_1, Format::Q8_0, Format::BF16];
 

@@ -22,3 +22,11 @@ pub fn context(request: &Request) -> Rc<Context> {
     println!("adapter: {:?}", context.facts());
     context
 }
+
+/// The same with zones behind everything that shaders write: ask `check_zones` after each run.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn watched(request: &Request) -> Rc<Context> {
+    let context = context(request);
+    context.watch_zones();
+    context
+}

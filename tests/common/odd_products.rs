@@ -17,6 +17,7 @@ pub fn add(cases: &mut Vec<Case>) {
         cases.push(layer_norm_product(rows));
         cases.push(four_parts(rows));
         cases.push(tied(rows));
+        cases.push(mixed(rows));
     }
 }
 
@@ -126,5 +127,31 @@ fn tied(rows: usize) -> Case {
         let x = b.embed(table, 1.0);
         b.linear("w", x, "w", 20)?;
         b.linear("logits", x, "table", N_TOKENS)
+    })
+}
+
+/// q | k | v of several formats: v is in Q6_K where a file is of the kind Q4_K_M, and Q5_0 stands where rows are no multiple of
+/// 256 long.
+fn mixed(rows: usize) -> Case {
+    let mut m = maker(format!("mixed formats of q, k and v T{rows}"), QUANTIZED)
+        .plain("x", 256)
+        .vector("norm.weight", 256, 1.0)
+        .matrix("q.weight", 65, 256, Format::Q4_K)
+        .vector("q.bias", 65, 0.0)
+        .matrix("k.weight", 9, 256, Format::Q5_0)
+        .matrix("v.weight", 9, 256, Format::Q6_K)
+        .matrix("w.weight", 30, 256, Format::Q4_K)
+        .vector("w.bias", 30, 0.0)
+        .rows(rows);
+    m.fused = true;
+    m.kept = &["q", "k", "v"];
+    m.record(|b| {
+        let table = b.weight("x", &[N_TOKENS, 256])?;
+        let x = b.embed(table, 1.0);
+        let normed = b.rms_norm("normed", x, "norm.weight", 1e-5)?;
+        for (name, n) in [("q", 65), ("k", 9), ("v", 9)] {
+            b.linear(name, normed, name, n)?;
+        }
+        b.linear("w", normed, "w", 30)
     })
 }

@@ -3,7 +3,7 @@
 use crate::{
     error::{Result, try_vec},
     kv::KvFormat,
-    quant::{Format, f32_to_f16, quantize},
+    quant::{Format, f32_to_bf16, f32_to_f16},
 };
 
 /// A source of numbers; any seed is good.
@@ -31,9 +31,48 @@ impl Noise {
     }
 }
 
-/// Appends a row of weights as a file would have it. All are finite: they are numbers that were quantized.
-pub(super) fn append(format: Format, row: &[f32], bytes: &mut Vec<u8>) -> Result<()> {
-    let start = bytes.len();
-    bytes.resize(start + format.row_bytes(row.len())?, 0);
-    quantize(format, row, &mut bytes[start..])
+/// Appends a row of weights as a file would have it: numbers round `centre`, or blocks of random bits under small scales.
+pub(super) fn append(
+    format: Format,
+    row_len: usize,
+    centre: f32,
+    noise: &mut Noise,
+    bytes: &mut Vec<u8>,
+) -> Result<()> {
+    let n_bytes = format.row_bytes(row_len)?;
+    let mut number = || centre + noise.signed();
+    match format {
+        Format::F32 => bytes.extend((0..row_len).flat_map(|_| number().to_le_bytes())),
+        Format::F16 => bytes.extend((0..row_len).flat_map(|_| f32_to_f16(number()).to_le_bytes())),
+        Format::BF16 => bytes.extend((0..row_len).flat_map(|_| f32_to_bf16(number()).to_le_bytes())),
+        _ => {
+            let start = bytes.len();
+            bytes.extend((0..n_bytes).map(|_| (128.0 * noise.signed()) as i8 as u8));
+            let blocks = bytes.get_mut(start..).unwrap_or_default();
+            blocks.chunks_exact_mut(format.block_bytes()).for_each(|block| set_scales(format, noise, block));
+        }
+    }
+    Ok(())
+}
+
+/// Scales of about 1 / 100, whose sign does not matter.
+fn set_scales(format: Format, noise: &mut Noise, block: &mut [u8]) {
+    let (at, n_halves) = match format {
+        Format::MXFP4 => (0, 0),
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => (0, 2),
+        Format::Q2_K => (80, 2),
+        Format::Q3_K => (108, 1),
+        Format::Q6_K => (208, 1),
+        Format::TQ1_0 => (52, 1),
+        Format::TQ2_0 => (64, 1),
+        _ => (0, 1),
+    };
+    let (_, scales) = block.split_at_mut(at);
+    match scales {
+        [exponent, ..] if n_halves == 0 => *exponent = 122,
+        _ => {
+            let halves = scales.chunks_exact_mut(2).take(n_halves);
+            halves.for_each(|half| half.copy_from_slice(&f32_to_f16(0.01 * (1.5 + noise.signed())).to_le_bytes()));
+        }
+    }
 }

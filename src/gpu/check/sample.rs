@@ -92,16 +92,14 @@ impl Sample {
 
     /// Fills the weights and the pages of two executors.
     pub(super) fn fill(&self, a: &mut impl Executor, b: &mut impl Executor) -> Result<()> {
-        let (mut row, mut bytes) = (vec![], vec![]);
+        let mut bytes = vec![];
         for (id, spec) in self.weights() {
             let mut noise = Noise(u64::from(id.0));
             // A vector multiplies, or is a bias.
             let centre = if spec.shape.len() == 1 { 1.5 } else { 0.0 };
             bytes.clear();
             for _ in 0..spec.n_rows() {
-                row.clear();
-                row.extend((0..spec.row_len()).map(|_| centre + noise.signed()));
-                append(spec.format, &row, &mut bytes)?;
+                append(spec.format, spec.row_len(), centre, &mut noise, &mut bytes)?;
             }
             a.write_weight(id, &bytes)?;
             b.write_weight(id, &bytes)?;
