@@ -1,8 +1,6 @@
 //! The fuzz targets in a few seconds: the bodies of `tests/fuzz/bodies` on the corpus that is in git and on some thousand inputs made
 //! of it. `./build.sh fuzz` runs them for longer, with a fuzzer that looks at the code.
 
-#![cfg(not(target_arch = "wasm32"))]
-
 #[path = "fuzz/bodies/mod.rs"]
 mod bodies;
 mod common;

@@ -1,5 +1,5 @@
 //! Any bits as blocks of every format. `first_non_finite` finds the first block that gives a number that is not finite, and nothing
-//! else does; the CPU's panels and the GPU's planes hold the same weights to the bit, or refuse the same row; and a product of the
+//! else does; the CPU's panels hold the same weights to the bit; they and the GPU's planes refuse the same row; and a product of the
 //! CPU's kernels is that of the weights.
 
 use std::sync::{Arc, LazyLock};
@@ -10,7 +10,11 @@ use kinglet::{
     gguf::{Header, Metadata, TensorInfo},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{Builder, Executor, Progress, Row, RowBound, RowInput, Step, Want},
-    quant::{self, Format, repack::Matrix},
+    quant::{
+        self, Format,
+        planes::{Plane, PlaneShape, Splitter},
+        repack::Matrix,
+    },
     weights::Weights,
 };
 
@@ -45,6 +49,7 @@ pub fn run(data: &[u8]) {
     }
     let bad_row = bad.map(|block| block * format.block_len() / row_len);
     panels(format, [n_rows, row_len], bytes.chunks(chunk_bytes), &weights, bad_row);
+    planes(format, [n_rows, row_len], bytes.chunks(chunk_bytes), bad_row);
     if bad.is_none() {
         product(format, [n_rows, row_len], &bytes, &weights);
     }
@@ -73,6 +78,27 @@ fn panels<'a>(
             matrix.read_row(r, &mut row);
             same_bits(&row, expected, format);
         }
+    }
+}
+
+/// Splits a matrix into the planes of the GPU, which follow each other without a hole and are as long as they should be; what is in
+/// them, `tests/planes.rs` reads.
+fn planes<'a>(format: Format, [n, k]: [usize; 2], mut chunks: impl Iterator<Item = &'a [u8]>, bad_row: Option<usize>) {
+    let mut splitter = Splitter::new("w", format, n, k).expect("a small matrix");
+    let (mut quants_end, mut scales_end) = (0, 0);
+    let written = chunks.try_for_each(|chunk| {
+        splitter.write(chunk, &mut |slice| {
+            let end = if slice.plane == Plane::Quants { &mut quants_end } else { &mut scales_end };
+            assert_eq!(slice.offset, *end, "{}: a hole in a plane", format.name());
+            *end += slice.bytes.len() as u64;
+            Ok(())
+        })
+    });
+    refused_by_row(&written, bad_row);
+    if written.is_ok() {
+        let shape = PlaneShape::new(format, n, k);
+        assert!(splitter.is_complete());
+        assert_eq!([quants_end, scales_end], [Plane::Quants, Plane::Scales].map(|p| shape.plane_bytes(p)));
     }
 }
 
