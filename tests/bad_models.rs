@@ -87,6 +87,7 @@ fn row_16_hyper_parameters() {
         ("rope.freq_base", Value::F32(0.0), "0 is not finite and > 0"),
         ("rope.scaling.factor", Value::F32(f32::NAN), "NaN is not finite and > 0"),
         ("rope.scale_linear", Value::F32(0.0), "0 is not finite and > 0"),
+        ("rope.scaling.factor", Value::F32(1e-40), "1e-40 is too near to 0"),
         ("attention.causal", n(0), "is not a boolean"),
     ];
     for (key, value, part) in cases {

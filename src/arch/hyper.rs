@@ -185,7 +185,13 @@ impl Keys<'_> {
         match (self.metadata.str(&self.key("rope.scaling.type"))?, factor) {
             (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
             (None | Some("linear"), _) => {
-                Ok(RopeScaling::Linear { factor: self.positive(factor.unwrap_or("rope.scaling.factor"), None)? })
+                let key = factor.unwrap_or("rope.scaling.factor");
+                let factor = self.positive(key, None)?;
+                // Positions are divided by it.
+                if factor.recip().is_infinite() {
+                    return Err(self.error(key, format!("{factor:e} is too near to 0")));
+                }
+                Ok(RopeScaling::Linear { factor })
             }
             (Some(other), _) => Err(unsupported(format!("rope scaling {other:?}"))),
         }
