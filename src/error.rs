@@ -21,6 +21,14 @@ pub enum Error {
         /// Byte offset in the file, where it is known.
         offset: Option<u64>,
     },
+    /// The file, or the files, are a part of a model. The page can ask for the others.
+    #[error("{what}")]
+    MissingParts {
+        /// Which parts are missing.
+        what: String,
+        /// How many there are of the whole model.
+        n_parts: u64,
+    },
     /// A count or size in the file is over a named limit of this engine. The file's fault, or a hostile file.
     #[error("{what}: {found} is over the limit of {limit}{}", at(*offset))]
     FileLimit {
@@ -121,7 +129,7 @@ impl Error {
     /// The stable code that JavaScript sees as `KingletError.code`.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::FileFormat { .. } => "E_FILE_FORMAT",
+            Self::FileFormat { .. } | Self::MissingParts { .. } => "E_FILE_FORMAT",
             Self::FileLimit { .. } => "E_FILE_LIMIT",
             Self::UnsupportedArch { .. } => "E_UNSUPPORTED_ARCH",
             Self::UnsupportedQuant { .. } => "E_UNSUPPORTED_QUANT",
@@ -142,6 +150,7 @@ impl Error {
     pub fn details(&self) -> ErrorDetails {
         match *self {
             Self::FileFormat { offset, .. } => ErrorDetails { offset, ..ErrorDetails::default() },
+            Self::MissingParts { n_parts, .. } => ErrorDetails { parts: Some(n_parts), ..ErrorDetails::default() },
             Self::FileLimit { offset, limit, found, .. } => {
                 ErrorDetails { offset, limit: Some(limit), found: Some(found), ..ErrorDetails::default() }
             }
@@ -175,6 +184,8 @@ impl Error {
 pub struct ErrorDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -170,7 +170,7 @@ fn the_estimate_of_memory_is_near_what_is_held() {
 #[test]
 fn what_is_no_whole_model_is_refused_at_the_header() {
     let cases = [
-        (tiny().kv("split.count", Value::U16(3)), "E_UNSUPPORTED_FEATURE", "3 parts"),
+        (tiny().kv("split.count", Value::U16(3)), "E_FILE_FORMAT", "3 parts"),
         (tiny().kv("general.type", string("adapter")), "E_UNSUPPORTED_TASK", "adapter"),
         (tiny().set("general.architecture", string("mamba")), "E_UNSUPPORTED_ARCH", "mamba"),
         (tiny().set("tokenizer.ggml.model", string("rwkv")), "E_UNSUPPORTED_FEATURE", "rwkv"),

@@ -4,6 +4,9 @@
 //! feed ──► header ──► decide: architecture, plans, tokenizer, memory ──► room for the weights
 //!      ──► data   ──► the executor, weight by weight                 ──► finish: Engine
 //! ```
+//! Of a model in several files the headers come first, all of them ([`Loader::begin_header`], [`Loader::feed_header`]);
+//! [`Loader::join`] decides, and then the files are fed one after the other, each ended by [`Loader::end_file`].
+//!
 //! Everything that can be wrong with a model is said at the header, before the weights are downloaded; what only the data
 //! can show (a NaN, a missing end) is said as soon as it is seen. A GPU is checked after the header ([`Loader::check`]):
 //! without that there is no engine on it.
@@ -20,10 +23,11 @@ pub use vocabulary::read_vocabulary;
 use std::{borrow::Cow, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use self::check::Verdict;
+
 use crate::{
     arch::Model,
     error::{Error, Result},
-    gguf::{Event, Header, Metadata, Parser},
+    gguf::{self, Event, Header, Metadata, Parser, Part, Parts},
     kv::{KvFormat, KvGeometry},
     plan::{MemoryReport, memory},
     session::{Plans, Session},
@@ -72,7 +76,16 @@ pub struct Engine {
 /// A model that is arriving. After an error it stays failed: every later call gives the same error.
 pub struct Loader {
     options: Options,
+    /// Of the file that is being fed.
     parser: Parser,
+    /// Headers of several files, until they are joined.
+    headers: Parts,
+    /// The files of a model whose headers were joined; none where it is one file that is fed at once.
+    parts: Vec<Part>,
+    n_ended: usize,
+    /// Of the files that have ended.
+    file_bytes: u64,
+    trailing_bytes: u64,
     /// Known from the header on.
     loading: Option<Loading>,
     verdict: Rc<Verdict>,
@@ -88,26 +101,79 @@ impl Loader {
     /// Waits for the first byte of a file.
     pub fn new(options: Options) -> Self {
         let verdict = if options.device.is_gpu() { Verdict::needed() } else { Verdict::not_needed() };
-        Self { options, parser: Parser::new(), loading: None, verdict: Rc::new(verdict) }
+        Self {
+            options,
+            parser: Parser::new(),
+            headers: Parts::default(),
+            parts: vec![],
+            n_ended: 0,
+            file_bytes: 0,
+            trailing_bytes: 0,
+            loading: None,
+            verdict: Rc::new(verdict),
+        }
+    }
+
+    /// Begins with the header of one of several files; one that was begun and did not end is forgotten.
+    pub fn begin_header(&mut self, name: &str) {
+        self.headers.begin(name);
+    }
+
+    /// Takes the next bytes of the file that was begun. Once its header is complete: how many files the model has by it.
+    pub fn feed_header(&mut self, bytes: &[u8]) -> Result<Option<u64>> {
+        self.headers.feed(bytes)
+    }
+
+    /// Says what is missing where the file that was begun ends before its header is complete.
+    pub fn end_header(&self) -> Result<()> {
+        self.headers.end()
+    }
+
+    /// Decides about a model all of whose headers have come ([`Self::info`] is there from then on). In which order the files
+    /// are to be fed, by the order of their headers.
+    pub fn join(&mut self) -> Result<Vec<usize>> {
+        let (header, parts) = std::mem::take(&mut self.headers).join()?;
+        self.loading = Some(Loading::decide(&header, &self.options)?);
+        self.parts = parts;
+        Ok(self.parts.iter().map(|part| part.place).collect())
+    }
+
+    /// Ends the file that was fed; the next one begins.
+    pub fn end_file(&mut self) -> Result<()> {
+        let part = self.parts.get(self.n_ended);
+        let summary = self.parser.finish().map_err(|e| named(part, e))?;
+        self.parser = Parser::new();
+        self.n_ended += 1;
+        self.file_bytes = self.file_bytes.saturating_add(summary.file_bytes);
+        self.trailing_bytes = self.trailing_bytes.saturating_add(summary.trailing_bytes);
+        Ok(())
     }
 
     /// Takes the next bytes of the file, any number. `true` once: when the header is complete and everything has been
     /// decided ([`Self::info`] is there from then on).
     pub fn feed(&mut self, bytes: &[u8]) -> Result<bool> {
         self.verdict.fault()?;
-        let Self { options, parser, loading, .. } = self;
+        let Self { options, parser, parts, n_ended, loading, .. } = self;
+        let part = parts.get(*n_ended);
+        if part.is_none() && *n_ended > 0 {
+            return Err(Error::internal("all files have ended"));
+        }
+        let first_tensor = part.map_or(0, |part| part.first_tensor);
         let mut decided = false;
-        parser.feed(bytes, &mut |event| match event {
-            Event::Header(header) => {
+        let fed = parser.feed(bytes, &mut |event| match (event, part) {
+            (Event::Header(header), Some(part)) => part.check_again(&header),
+            (Event::Header(header), None) => {
+                gguf::refuse_part(&header)?;
                 *loading = Some(Loading::decide(&header, options)?);
                 decided = true;
                 Ok(())
             }
-            Event::Data { tensor, bytes } => match loading {
-                Some(loading) => loading.write(tensor, bytes),
+            (Event::Data { tensor, bytes }, _) => match loading {
+                Some(loading) => loading.write(first_tensor + tensor, bytes),
                 None => Err(Error::internal("tensor data before the header")),
             },
-        })?;
+        });
+        fed.map_err(|e| named(part, e))?;
         Ok(decided)
     }
 
@@ -127,17 +193,21 @@ impl Loader {
     }
 
     /// Ends the file: every byte that the header promised must have come, and a GPU must have been checked.
-    pub fn finish(self) -> Result<Engine> {
+    pub fn finish(mut self) -> Result<Engine> {
         self.verdict.trusted()?;
-        let summary = self.parser.finish()?;
+        if self.parts.is_empty() {
+            self.end_file()?;
+        } else if self.n_ended < self.parts.len() {
+            return Err(Error::internal(format!("{} of {} files have ended", self.n_ended, self.parts.len())));
+        }
         let Some(Loading { mut engine, .. }) = self.loading else {
             return Err(Error::internal("the parser ended without a header"));
         };
-        engine.info.file_bytes = summary.file_bytes;
+        engine.info.file_bytes = self.file_bytes;
         // The cache as it will be when the context is full; it grows with use.
         engine.info.memory = MemoryReport { kv_bytes: engine.info.memory.kv_bytes, ..engine.session.memory() };
-        if summary.trailing_bytes > 0 {
-            let n = summary.trailing_bytes;
+        if self.trailing_bytes > 0 {
+            let n = self.trailing_bytes;
             engine.info.notices.push(format!("{n} bytes behind the last tensor are no part of the model"));
         }
         Ok(engine)
@@ -147,7 +217,7 @@ impl Loader {
 impl Loading {
     /// Decides everything and makes room for the weights.
     fn decide(header: &Header, options: &Options) -> Result<Self> {
-        refuse_parts(header)?;
+        refuse_others(header)?;
         let model = Model::from_header(header)?;
         let context_tokens = context_tokens(options, &model)?;
         let metadata = match &options.vocabulary {
@@ -189,11 +259,13 @@ impl Loading {
     }
 }
 
-/// Refuses files that are only a part of a model, or something beside one.
-fn refuse_parts(header: &Header) -> Result<()> {
-    if let Some(n) = header.metadata.u64("split.count")?.filter(|n| *n > 1) {
-        return Err(Error::UnsupportedFeature { what: format!("this file is one of {n} parts of a model") });
-    }
+/// An error of one of several files, with its name.
+fn named(part: Option<&Part>, error: Error) -> Error {
+    part.map_or_else(|| error.clone(), |part| part.error(error.clone()))
+}
+
+/// Refuses files that are something beside a model.
+fn refuse_others(header: &Header) -> Result<()> {
     match header.metadata.str("general.type")? {
         None | Some("model") => Ok(()),
         Some(other) => {

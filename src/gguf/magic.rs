@@ -12,6 +12,8 @@ pub(super) fn check(magic: &[u8]) -> Result<()> {
         b"lmgg" | b"fmgg" | b"tjgg" | b"ggml" | b"ggmf" | b"ggjt" => "it is a file of the GGML family from before GGUF",
         [b'P', b'K', 3, 4] => "it is a ZIP archive or a PyTorch checkpoint",
         [0x1f, 0x8b, ..] => "it is compressed with gzip",
+        [0x28, 0xb5, 0x2f, 0xfd] => "it is compressed with zstd",
+        [0x80, 2..=5, ..] => "it is a Python pickle, such as an old PyTorch checkpoint",
         [_, _, _, 0] => "it is some binary file, perhaps safetensors",
         m => match m.trim_ascii_start().strip_prefix(b"\xef\xbb\xbf").unwrap_or(m.trim_ascii_start()) {
             [b'<', ..] => "it looks like HTML: a web page came instead of the model",

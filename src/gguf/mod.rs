@@ -1,16 +1,18 @@
 //! GGUF files: a push parser that is fed chunks and gives out the header, the metadata, the tensor directory and then
-//! the bytes of each tensor in order. Layer 0: no I/O. Format: ggml's `docs/gguf.md`, versions 2 and 3, little-endian.
+//! the bytes of each tensor in order; and what joins the headers of a model in several files. Layer 0: no I/O. Format: ggml's `docs/gguf.md`, versions 2 and 3, little-endian.
 
 mod directory;
 mod header;
 pub mod limits;
 mod magic;
 mod parser;
+mod parts;
 mod reader;
 mod types;
 mod value;
 
 pub use parser::{Event, Parser, Summary};
+pub use parts::{MAX_PARTS, Part, Parts, refuse_part};
 pub use types::GgmlType;
 pub use value::{Array, Metadata, StringArray, Value};
 

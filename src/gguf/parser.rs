@@ -76,10 +76,10 @@ impl Parser {
     ///
     /// # Errors
     /// [`Error::FileFormat`] where bytes are missing, naming what they would have been; or the error of an earlier call.
-    pub fn finish(self) -> Result<Summary> {
+    pub fn finish(&self) -> Result<Summary> {
         let file_bytes = self.reader.position();
-        match self.phase {
-            Phase::Failed(error) => Err(error),
+        match &self.phase {
+            Phase::Failed(error) => Err(error.clone()),
             Phase::Header(header) => Err(Error::FileFormat {
                 what: format!(
                     "the file ends too early: {} of {}",

@@ -66,29 +66,54 @@ impl Engine {
 
     /// Takes the next bytes of the file. Returns facts about the model once: when its header is complete.
     pub fn feed(&mut self, bytes: &[u8]) -> JsResult<JsValue> {
-        let fed = match &mut self.state {
-            State::Loading(loader) => loader.feed(bytes),
-            State::Ready(_) => Err(Error::internal("the file has ended")),
-            State::Failed(error) => Err(error.clone()),
-        };
-        match fed {
+        match self.loading()?.feed(bytes) {
             Ok(true) => self.info(),
             Ok(false) => Ok(JsValue::UNDEFINED),
             Err(error) => Err(self.fail(error)),
         }
     }
 
+    /// Begins with the header of one of several files; one that was begun and did not end is forgotten.
+    #[wasm_bindgen(js_name = beginHeader)]
+    pub fn begin_header(&mut self, name: &str) -> JsResult<()> {
+        self.loading()?.begin_header(name);
+        Ok(())
+    }
+
+    /// Takes the next bytes of that file; once its header is complete, of how many files the model is. After an error the
+    /// file may be begun again.
+    #[wasm_bindgen(js_name = feedHeader)]
+    pub fn feed_header(&mut self, bytes: &[u8]) -> JsResult<Option<u32>> {
+        let count = self.loading()?.feed_header(bytes).map_err(throw)?;
+        Ok(count.map(|n| n as u32))
+    }
+
+    /// Throws what is missing where that file ends before its header is complete.
+    #[wasm_bindgen(js_name = endHeader)]
+    pub fn end_header(&mut self) -> JsResult<()> {
+        self.loading()?.end_header().map_err(throw)
+    }
+
+    /// Decides about a model all of whose headers have come; gives the order in which to feed the files.
+    pub fn join(&mut self) -> JsResult<Vec<u32>> {
+        let joined = self.loading()?.join();
+        let order = joined.map_err(|error| self.fail(error))?;
+        Ok(order.into_iter().map(|place| place as u32).collect())
+    }
+
+    /// Ends one of several files.
+    #[wasm_bindgen(js_name = endFile)]
+    pub fn end_file(&mut self) -> JsResult<()> {
+        self.loading()?.end_file().map_err(|error| self.fail(error))
+    }
+
     /// Resolves when the device has shown that it computes what it is told; after the header, and before the file's end.
     pub fn check(&mut self) -> JsResult<Promise> {
-        let check = match &mut self.state {
-            State::Loading(loader) => loader.check(),
-            State::Ready(_) => return Err(throw(Error::internal("the file has ended"))),
-            State::Failed(error) => return Err(throw(error.clone())),
-        };
+        let check = self.loading()?.check();
         Ok(promise(async move { check.await.map(|()| JsValue::UNDEFINED).map_err(throw) }))
     }
 
-    /// Ends the file.
+    /// Ends the model: its only file, or after the last of several.
     pub fn finish(&mut self) -> JsResult<()> {
         let unfinished = State::Failed(Error::internal("loading did not finish"));
         match std::mem::replace(&mut self.state, unfinished) {
@@ -197,6 +222,14 @@ impl Engine {
         match &mut self.state {
             State::Ready(engine) => Ok((engine, &mut self.pace)),
             State::Loading(_) => Err(throw(still_loading())),
+            State::Failed(error) => Err(throw(error.clone())),
+        }
+    }
+
+    fn loading(&mut self) -> JsResult<&mut Loader> {
+        match &mut self.state {
+            State::Loading(loader) => Ok(loader),
+            State::Ready(_) => Err(throw(Error::internal("the file has ended"))),
             State::Failed(error) => Err(throw(error.clone())),
         }
     }

@@ -325,6 +325,8 @@ struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<f64>,
@@ -342,6 +344,7 @@ impl From<&Error> for PlainError {
         let details = error.details();
         let details = Details {
             offset: number(details.offset),
+            parts: number(details.parts),
             limit: number(details.limit),
             found: number(details.found),
             needed_bytes: number(details.needed_bytes),

@@ -464,7 +464,7 @@ test('sources that are no model, and servers that refuse or lie', async () => {
   assert.equal(errors.cut.code, 'E_NETWORK');
   for (const name of ['short', 'empty', 'three']) assert.equal(errors[name].code, 'E_FILE_FORMAT', name);
   assert.equal(errors.nothing.name, 'TypeError');
-  assert.equal(errors.files.code, 'E_UNSUPPORTED_FEATURE');
+  assert.equal(errors.files.name, 'TypeError');
   assert.equal(errors.gpu.code, 'E_GPU_UNAVAILABLE');
   assert.equal(errors.q8.code, 'E_UNSUPPORTED_FEATURE');
   assert.equal(errors.threads.name, 'RangeError');

@@ -7,7 +7,7 @@ import { machineLine, noticeOf, showFacts, showNotes } from './facts.js';
 import { DEFAULT_MODEL, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
 import { Transcript } from './transcript.js';
-import { processor } from './words.js';
+import { modelName, processor } from './words.js';
 
 const SUGGESTIONS = [
   'What is the capital of France, and what is it known for?',
@@ -78,7 +78,12 @@ async function load(offer: Omit<Offer, 'device'>): Promise<boolean> {
 const loadDefault = (): Promise<boolean> =>
   load({ name: DEFAULT_MODEL.name, source: DEFAULT_MODEL.url, sha256: DEFAULT_MODEL.sha256 });
 
-const loadFile = (file: File): Promise<boolean> => load({ name: file.name, source: file });
+/** One file, all parts of a model, or a model and its tokenizer.json. */
+async function loadFiles(list: FileList | null | undefined): Promise<void> {
+  const files = [...(list ?? [])];
+  const [first] = files;
+  if (first) await load({ name: modelName(files.map((file) => file.name)), source: files.length > 1 ? files : first });
+}
 
 /** Sends what is in the field. The first message loads the default model if none is loaded. */
 async function send(): Promise<void> {
@@ -149,14 +154,13 @@ function wireModels(): void {
   byId('url-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
     const name = url.value.split(/[?#]/)[0]?.split('/').at(-1);
-    void load({ name: name || url.value, source: url.value });
+    void load({ name: name ? modelName([name]) : url.value, source: url.value });
   });
   const file = byId('model-file', HTMLInputElement);
   byId('pick-file', HTMLButtonElement).addEventListener('click', () => file.click());
   file.addEventListener('change', () => {
-    const picked = file.files?.[0];
-    file.value = '';
-    if (picked) void loadFile(picked);
+    void loadFiles(file.files);
+    file.value = ''; // so that the same choice is a change again
   });
   byId('change-model', HTMLButtonElement).addEventListener('click', () => void changeModel());
 }
@@ -170,12 +174,12 @@ function wirePanel(): void {
   byId('reset-sampling', HTMLButtonElement).addEventListener('click', () => sampling.reset());
 }
 
-/** A file may be dropped anywhere; the hint is shown while one is held over the page. */
+/** Files may be dropped anywhere; the hint is shown while they are held over the page. */
 function wireDrop(): void {
   const hint = byId('drop-hint', HTMLElement);
-  const holdsFile = (event: DragEvent): boolean => event.dataTransfer?.types.includes('Files') ?? false;
+  const holdsFiles = (event: DragEvent): boolean => event.dataTransfer?.types.includes('Files') ?? false;
   document.addEventListener('dragover', (event) => {
-    if (!holdsFile(event)) return;
+    if (!holdsFiles(event)) return;
     event.preventDefault();
     hint.hidden = false;
   });
@@ -184,10 +188,9 @@ function wireDrop(): void {
   });
   document.addEventListener('drop', (event) => {
     hint.hidden = true;
-    if (!holdsFile(event)) return;
+    if (!holdsFiles(event)) return;
     event.preventDefault();
-    const dropped = event.dataTransfer?.files[0];
-    if (dropped) void loadFile(dropped);
+    void loadFiles(event.dataTransfer?.files);
   });
 }
 

@@ -18,7 +18,7 @@ export const DEFAULT_MODEL = {
 /** A model as the page offers it; `sha256` only where the file is known beforehand. */
 export interface Offer {
   name: string;
-  source: string | File;
+  source: string | File | File[];
   device: Device;
   sha256?: string;
 }
@@ -103,7 +103,9 @@ export class Loader {
     if (error === undefined) {
       announce.textContent = 'Loading was cancelled.';
     } else {
-      failure.replaceChildren(errorBox(plainError(error)));
+      const box = errorBox(plainError(error));
+      box.querySelectorAll('details').forEach((details) => (details.open = true)); // it says what the file is instead
+      failure.replaceChildren(box);
       failure.hidden = false;
       failure.scrollIntoView({ block: 'nearest' });
     }
@@ -124,8 +126,12 @@ const PHASES: Record<ProgressEvent['phase'], string> = {
   ready: 'Ready',
 };
 
-function showProgress({ phase, loadedBytes, totalBytes, bytesPerSecond }: ProgressEvent): void {
-  text.textContent = PHASES[phase] || progress(loadedBytes, totalBytes, bytesPerSecond);
+function showProgress({ phase, loadedBytes, totalBytes, bytesPerSecond, file }: ProgressEvent): void {
+  const part = file && file.count > 1 ? `Part ${file.number} of ${file.count} · ` : '';
+  const isLooking = part !== '' && totalBytes === undefined;
+  text.textContent =
+    PHASES[phase] ||
+    (isLooking ? `${part}reading its header` : part + progress(loadedBytes, totalBytes, bytesPerSecond));
   const percent = totalBytes ? Math.floor((100 * loadedBytes) / totalBytes) : 0;
   bar.style.setProperty('--part', String(percent / 100));
   bar.toggleAttribute('data-unknown', !totalBytes);

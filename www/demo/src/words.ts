@@ -35,6 +35,17 @@ export function progress(loaded: number, total: number | undefined, bytesPerSeco
   return parts.join(' · ');
 }
 
+/** As llama.cpp names the parts of a model. */
+const PART = /-\d{5}-of-(\d{5})\.gguf$/;
+
+/** What to call a model of these files: "bird-00001-of-00003.gguf" → "bird, 3 parts". */
+export function modelName(files: string[]): string {
+  const weights = files.filter((name) => !name.endsWith('.json'));
+  const first = weights[0] ?? files[0] ?? '';
+  const parts = Number(PART.exec(first)?.[1] ?? weights.length);
+  return parts > 1 ? `${first.replace(PART, '').replace(/\.gguf$/, '')}, ${count(parts)} parts` : first;
+}
+
 /** "GPU" or "CPU". */
 export const processor = ({ device }: { device: { kind: 'webgpu' | 'cpu' } }): string =>
   device.kind === 'webgpu' ? 'GPU' : 'CPU';
@@ -52,7 +63,8 @@ const PLAIN: Record<string, string> = {
   E_UNSUPPORTED_ARCH: 'This kind of model is not supported yet. Llama-like models are.',
   E_UNSUPPORTED_QUANT: 'This model’s number format is not supported yet. Try its Q8_0, Q4_0 or Q4_1 file.',
   E_INTEGRITY: 'The file is not the one that was promised: its length or checksum differs. Try again.',
-  E_NETWORK: 'The file could not be fetched. The address may be wrong, or its server does not let other sites read it.',
+  E_NETWORK:
+    'The file could not be fetched or read. The address may be wrong, its server may not let other sites read it, or the file was moved.',
   E_RANGE: 'The server does not answer requests for a part of a file.',
   E_QUOTA: 'There is no room left in this browser’s storage.',
   E_MEMORY: 'This model does not fit in the memory that the browser gives a page. Try a smaller one.',
@@ -73,5 +85,13 @@ export function plainError(error: unknown): PlainError {
   const detail = error instanceof Error ? error.message : String(error);
   const given: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
   const code = typeof given === 'string' ? given : error instanceof Error ? error.name : 'Error';
-  return { text: PLAIN[code] ?? 'Something went wrong.', code, detail };
+  return { text: missingParts(error) ?? PLAIN[code] ?? 'Something went wrong.', code, detail };
+}
+
+/** What the engine says of a file that is only a part. */
+function missingParts(error: unknown): string | undefined {
+  const { parts } = (error as { details?: { parts?: unknown } } | undefined)?.details ?? {};
+  return typeof parts === 'number'
+    ? `This model comes in ${count(parts)} files. Choose or drop all of them together, or give the address of one of them.`
+    : undefined;
 }

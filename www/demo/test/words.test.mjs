@@ -1,7 +1,7 @@
 // Numbers and errors in plain words.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytes, duration, parameters, plainError, progress } from '../dist/words.js';
+import { bytes, duration, modelName, parameters, plainError, progress } from '../dist/words.js';
 
 test('sizes and times', () => {
   assert.deepEqual([0, 999, 12_345, 98_100_000, 3_200_000_000].map(bytes), [
@@ -19,6 +19,20 @@ test('progress leaves out what is not known', () => {
   assert.equal(progress(49_000_000, 98_000_000, 14_000_000), '49.0 MB of 98.0 MB · 50 % · 14.0 MB/s · 3.5 s left');
   assert.equal(progress(49_000_000, undefined, 14_000_000), '49.0 MB · 14.0 MB/s');
   assert.equal(progress(0, 98_000_000, 0), '0 B of 98.0 MB · 0 %');
+});
+
+test('a model in parts has one name', () => {
+  assert.equal(modelName(['bird.gguf']), 'bird.gguf');
+  assert.equal(modelName(['bird-00002-of-00003.gguf']), 'bird, 3 parts');
+  assert.equal(modelName(['tokenizer.json', 'bird-00002-of-00002.gguf', 'bird-00001-of-00002.gguf']), 'bird, 2 parts');
+  assert.equal(modelName(['tokenizer.json', 'bird.gguf']), 'bird.gguf');
+  assert.equal(modelName(['one.gguf', 'two.gguf']), 'one, 2 parts');
+  assert.equal(modelName(['tokenizer.json']), 'tokenizer.json');
+});
+
+test('a part alone is explained by what is missing', () => {
+  const error = Object.assign(new Error('part 1 of 3'), { code: 'E_FILE_FORMAT', details: { parts: 3 } });
+  assert.match(plainError(error).text, /comes in 3 files.*all of them together/);
 });
 
 test('an error is explained, and keeps its code and its own words', () => {

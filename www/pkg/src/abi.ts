@@ -116,7 +116,17 @@ export type GenerateEvent =
  */
 export interface Engine {
   feed(bytes: Uint8Array): HeaderInfo | undefined;
-  /** The device's self-check, once, after `feed` has given the header. Rejects with E_GPU_WRONG, E_MEMORY, E_GPU_LOST. */
+  /**
+   * Of a model in several files the headers come first: each file is begun and fed until the number of files is given that the
+   * model has by it; `endHeader` throws where it ends before that. After an error a file may be begun again.
+   */
+  beginHeader(name: string): void;
+  feedHeader(bytes: Uint8Array): number | undefined;
+  endHeader(): void;
+  /** Decides, when all headers are there, and gives the order in which the files are then fed, each ended by `endFile`. */
+  join(): Uint32Array;
+  endFile(): void;
+  /** The device's self-check, once, after `feed` has given the header or after `join`. Rejects with E_GPU_WRONG, E_MEMORY, E_GPU_LOST. */
   check(): Promise<void>;
   finish(): void;
   info(): EngineInfo;

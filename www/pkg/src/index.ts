@@ -7,9 +7,9 @@ import { type Completions, createCompletion } from './completions.js';
 import { Core } from './core.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, detect } from './features.js';
+import { describeModel, type DescribedModel } from './model-files.js';
 import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
 import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
-import { describeSource } from './source.js';
 import { spawn, watchStart } from './spawn.js';
 import { describeTemplate } from './template-facts.js';
 import { TemplateRenderer, templateOf } from './templates.js';
@@ -55,7 +55,7 @@ export class Kinglet {
     checkLoad(options);
     options.signal?.throwIfAborted();
     const choice = choose(detect(), options.threads);
-    const described = describeSource(source, plainHeaders(options.headers), BASE);
+    const described = describeModel(source, plainHeaders(options.headers), options.sha256, BASE);
     const watch = watchStart('worker.js', options.workerUrl);
     const faults = new BroadcastChannel(`kinglet-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`);
     let client: Client<EngineRequests> | undefined;
@@ -73,7 +73,7 @@ export class Kinglet {
       faults.onmessage = ({ data }: MessageEvent<PlainError>) => engine.fail(fromPlain(data));
       engine.whenFailed(() => faults.close());
       templates = startTemplates(options.workerUrl);
-      const loading = engine.call('load', loadInput(described.descriptor, choice, options, faults.name), {
+      const loading = engine.call('load', loadInput(described, choice, options, faults.name), {
         transfer: described.transfer,
         signal: options.signal,
         onEvent: (event) => {
@@ -185,9 +185,9 @@ function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
   });
 }
 
-function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOptions, faultChannel: string): LoadInput {
+function loadInput(described: DescribedModel, choice: Choice, options: LoadOptions, faultChannel: string): LoadInput {
   const input: LoadInput = {
-    source,
+    source: described.descriptor,
     device: options.device ?? 'auto',
     build: choice.build,
     threads: choice.threads,
@@ -195,7 +195,7 @@ function loadInput(source: LoadInput['source'], choice: Choice, options: LoadOpt
     faultChannel,
   };
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
-  if (typeof options.sha256 === 'string') input.sha256 = options.sha256.toLowerCase();
+  if (described.sha256 !== undefined) input.sha256 = described.sha256;
   if (options.wasmUrl !== undefined) input.wasmUrl = new URL(options.wasmUrl, BASE).href;
   return input;
 }

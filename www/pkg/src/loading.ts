@@ -2,10 +2,12 @@
 // it take over from a GPU that has failed. Reports progress. Called by engine-host.ts.
 
 import type { Engine, EngineOptions } from './abi.js';
-import { isTyped, KingletError, type TypedError } from './errors.js';
+import { isTyped, KingletError, type TypedError, unsupported } from './errors.js';
 import { decide, type Decision, type GpuState } from './gpu.js';
+import { Parts } from './parts.js';
 import type { LoadInput, LoadOutput } from './protocol.js';
-import { type OpenSource, opensAgain, openSource } from './source.js';
+import { opensAgain, openSource } from './source.js';
+import { SourceFile } from './source-file.js';
 import type { Device, ProgressEvent } from './types.js';
 import { waitForGpu } from './waiting.js';
 
@@ -33,6 +35,13 @@ interface Loaded {
   output: LoadOutput;
 }
 
+/** What a model is read into. */
+interface Target {
+  engine: Engine;
+  runtime: Runtime;
+  device: Device;
+}
+
 export async function loadEngine(
   input: LoadInput,
   { instantiate, findGpu }: Surroundings,
@@ -40,7 +49,14 @@ export async function loadEngine(
 ): Promise<Loaded> {
   const progress = new Progress(emit);
   progress.report('start', true);
-  const opening = openSource(input.source);
+  const { source, sha256 } = input;
+  if (source.kind === 'files' && (source.tokenizer ?? source.tokenizerConfig))
+    throw unsupported('a tokenizer.json as the source of a tokenizer is not built yet');
+  const model =
+    source.kind === 'files'
+      ? new Parts(source.files, source.siblings)
+      : new SourceFile({ name: '', sha256 }, () => openSource(source), opensAgain(source));
+  const opening = model.open();
   opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
   const looking = input.device === 'cpu' ? undefined : findGpu();
   let decision = decide(input.device, await looking);
@@ -48,7 +64,8 @@ export async function loadEngine(
   // The binary and the model come side by side.
   const runtime = runtimes(decision.kind);
   runtime.catch(() => {}); // awaited below
-  const loading = new Loading(input, progress, await opening);
+  progress.totalBytes = await opening;
+  const loading = new Loading(input, progress, model);
   if (decision.kind === 'webgpu') {
     try {
       return await loading.on(decision, await runtime);
@@ -65,15 +82,13 @@ export async function loadEngine(
 class Loading {
   readonly #input: LoadInput;
   readonly #progress: Progress;
-  #chunks: AsyncIterator<Uint8Array>;
-  /** What has been read, until the GPU has passed its check: if it does not, the CPU begins with these. */
-  #kept: Uint8Array[] | undefined = [];
+  /** What has been read of it is kept until the GPU has passed its check: if it does not, the CPU begins with that. */
+  readonly #model: SourceFile | Parts;
 
-  constructor(input: LoadInput, progress: Progress, source: OpenSource) {
+  constructor(input: LoadInput, progress: Progress, model: SourceFile | Parts) {
     this.#input = input;
     this.#progress = progress;
-    this.#chunks = source.chunks[Symbol.asyncIterator]();
-    progress.totalBytes = source.totalBytes;
+    this.#model = model;
   }
 
   /** Reads everything from the first byte on into an engine of the device that was decided for. */
@@ -84,7 +99,12 @@ class Loading {
       const hasPool = decision.kind === 'cpu' && threads > 1;
       const pool = hasPool ? runtime.startPool(engine, threads) : Promise.resolve();
       pool.catch(() => {}); // awaited below
-      await this.#fill(engine, decision.kind, runtime);
+      this.#progress.loadedBytes = 0;
+      const target: Target = { engine, runtime, device: decision.kind };
+      if (this.#model instanceof Parts) await this.#fillParts(this.#model, target);
+      else await this.#feed(this.#model, target);
+      this.#progress.report('finish', true);
+      engine.finish();
       await pool;
       this.#progress.report('ready', true);
       return { engine, output: this.#output(engine, decision, runtime) };
@@ -96,14 +116,11 @@ class Loading {
 
   /** Makes ready for another `on`, after the GPU has failed with `error`. */
   async startOver(error: TypedError): Promise<void> {
-    if (this.#kept) return;
-    if (!opensAgain(this.#input.source)) {
+    if (!this.#model.canRewind) {
       const message = `${error.message}; the CPU cannot take over, because a stream can be read only once`;
       throw { ...error, code: error.code, message };
     }
-    await this.#chunks.return?.();
-    this.#chunks = (await openSource(this.#input.source)).chunks[Symbol.asyncIterator]();
-    this.#kept = [];
+    await this.#model.rewind();
   }
 
   #options(decision: Decision): EngineOptions {
@@ -115,42 +132,51 @@ class Loading {
     return { ...options, threads: 1, gpu: { subgroups, subgroupMinSize, subgroupMaxSize, f16 } };
   }
 
-  async #fill(engine: Engine, device: Device, runtime: Runtime): Promise<void> {
-    const { sha256 } = this.#input;
+  /** All headers, the decision, and then the weights, file by file. */
+  async #fillParts(parts: Parts, target: Target): Promise<void> {
+    const { engine, device } = target;
     const progress = this.#progress;
-    const hash = sha256 === undefined ? undefined : runtime.createSha256();
-    progress.loadedBytes = 0;
-    for await (const chunk of this.#read()) {
+    const { files } = parts;
+    const order = await parts.join(engine, (number) => {
+      progress.file = { name: files[number - 1]?.name ?? '', number, count: files.length };
+      progress.report('download', true);
+    });
+    progress.totalBytes = engine.info().fileBytes;
+    if (device === 'webgpu') await this.#check(engine);
+    for (const [i, file] of order.entries()) {
+      progress.file = { name: file.name, number: i + 1, count: order.length };
+      progress.report('download', true);
+      await this.#feed(file, target);
+      engine.endFile();
+    }
+  }
+
+  /** Every byte of a file, into the engine and its checksum. */
+  async #feed(file: SourceFile, { engine, runtime, device }: Target): Promise<void> {
+    const progress = this.#progress;
+    const hash = file.sha256 === undefined ? undefined : runtime.createSha256();
+    let isDecided = this.#model instanceof Parts;
+    for await (const chunk of file.read()) {
       const header = engine.feed(chunk);
       hash?.update(chunk);
       progress.loadedBytes += chunk.byteLength;
       if (header?.fileBytes) progress.totalBytes = header.fileBytes;
-      if (header && device === 'webgpu') {
-        progress.report('check', true);
-        await waitForGpu(engine.check(), () => engine.nudge());
-      }
-      if (header) this.#kept = undefined;
+      if (header && device === 'webgpu') await this.#check(engine);
+      isDecided ||= header !== undefined;
+      if (isDecided) file.forget();
       progress.report('download');
     }
-    progress.report('finish', true);
     const actual = hash?.hex();
-    if (actual !== sha256) {
-      throw new KingletError('E_INTEGRITY', `the file's SHA-256 is ${actual}, not ${sha256}`, {
-        details: { expected: sha256, actual },
-      });
-    }
-    engine.finish();
+    if (actual === file.sha256) return;
+    const what = file.name ? `${file.name}: its` : "the file's";
+    throw new KingletError('E_INTEGRITY', `${what} SHA-256 is ${actual}, not ${file.sha256}`, {
+      details: { expected: file.sha256, actual, ...(file.name && { file: file.name }) },
+    });
   }
 
-  /** Every chunk: those that were kept, and those still to come. */
-  async *#read(): AsyncGenerator<Uint8Array> {
-    yield* [...(this.#kept ?? [])];
-    for (;;) {
-      const { done, value } = await this.#chunks.next();
-      if (done) return;
-      this.#kept?.push(value);
-      yield value;
-    }
+  async #check(engine: Engine): Promise<void> {
+    this.#progress.report('check', true);
+    await waitForGpu(engine.check(), () => engine.nudge());
   }
 
   #output(engine: Engine, decision: Decision, runtime: Runtime): LoadOutput {
@@ -186,6 +212,7 @@ function withoutNulls<T extends object>(value: T): T {
 class Progress {
   loadedBytes = 0;
   totalBytes: number | undefined;
+  file: ProgressEvent['file'];
   readonly #emit: (event: ProgressEvent) => void;
   readonly #startMs = performance.now();
   #lastMs = -Infinity;
@@ -204,6 +231,7 @@ class Progress {
       loadedBytes: this.loadedBytes,
       bytesPerSecond,
       ...(this.totalBytes === undefined ? {} : { totalBytes: this.totalBytes }),
+      ...(this.file && { file: this.file }),
     });
   }
 }

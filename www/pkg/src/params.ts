@@ -141,11 +141,10 @@ export function checkLoad(options: LoadOptions): LoadOptions {
   if (bag['cache'] !== undefined && typeof bag['cache'] !== 'boolean' && bag['cache'] !== 'revalidate')
     throw new TypeError("cache must be true, false or 'revalidate'");
   oneOf(bag, 'speculation', ['auto', 'off']);
-  const sha256 = bag['sha256'];
-  if (sha256 !== undefined && typeof sha256 === 'object')
-    throw unsupported('a sha256 per file belongs to models of several files, which are not built yet');
-  if (sha256 !== undefined && !(typeof sha256 === 'string' && /^[0-9a-f]{64}$/i.test(sha256)))
-    throw new TypeError('sha256 must be 64 hexadecimal digits');
+  const { sha256 } = bag;
+  const sums = typeof sha256 === 'object' && sha256 !== null ? Object.values(sha256) : [sha256 ?? '0'.repeat(64)];
+  if (sha256 === null || sums.some((sum) => !(typeof sum === 'string' && /^[0-9a-f]{64}$/i.test(sum))))
+    throw new TypeError('sha256 must be 64 hexadecimal digits, or an object of such by file name');
   if (bag['signal'] !== undefined && !(bag['signal'] instanceof AbortSignal))
     throw new TypeError('signal must be an AbortSignal');
   if (bag['onProgress'] !== undefined && typeof bag['onProgress'] !== 'function')

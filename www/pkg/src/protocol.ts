@@ -40,6 +40,7 @@ export interface LoadInput {
   threads: number;
   contextLength?: number;
   kvType: 'f16' | 'f32';
+  /** Of a source that is one file. */
   sha256?: string;
   /** Name of a BroadcastChannel on which a pool thread tells the page that it crashed: the engine's worker then waits for it in vain. */
   faultChannel: string;
@@ -92,10 +93,32 @@ export interface RenderOutput {
  * Where the bytes come from, in a form that postMessage can carry. `port`: the page hands over chunks when asked; `again`:
  * also from the first on.
  */
-export type SourceDescriptor =
+export type FileSource =
   | { kind: 'url'; url: string; headers: Record<string, string> }
   | { kind: 'blob'; blob: Blob }
   | { kind: 'port'; port: MessagePort; again: boolean; totalBytes?: number };
+
+/** One of the files of a model. */
+export interface NamedSource {
+  /** For messages, and to find a checksum by. */
+  name: string;
+  source: FileSource;
+  sha256?: string;
+}
+
+/**
+ * A model: one file, or several. `siblings`: the other URLs were made from one, so the first file decides whether it is a part.
+ * `tokenizer`, a tokenizer.json, takes the place of the vocabulary in the file.
+ */
+export type SourceDescriptor =
+  | FileSource
+  | {
+      kind: 'files';
+      files: NamedSource[];
+      siblings: boolean;
+      tokenizer?: NamedSource;
+      tokenizerConfig?: NamedSource;
+    };
 
 /** On a source's port, worker to page. */
 export type SourcePull = { kind: 'pull' } | { kind: 'again' } | { kind: 'cancel' };

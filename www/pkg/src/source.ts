@@ -1,13 +1,15 @@
-// Turns whatever the caller gave as a model into a stream of chunks. On the page `describeSource` makes it postable (bytes and
+// Turns whatever the caller gave as a file into a stream of chunks. On the page `describeSource` makes it postable (bytes and
 // streams stay on the page and are handed over chunk by chunk when the worker asks, so that nothing is copied twice and a slow
 // consumer holds the producer back). In the worker `openSource` reads it. Servers lie: statuses are checked, bytes are counted,
 // a short body is an error; what the bytes mean is the parser's business.
 
 import { describe, KingletError, toPlain, unsupported } from './errors.js';
-import type { SourceDescriptor, SourcePull, SourcePush } from './protocol.js';
+import type { FileSource, SourcePull, SourcePush } from './protocol.js';
 
 /** How many bytes of a buffer go over in one message: small enough to never block the page. */
 const PIECE_BYTES = 1 << 20;
+/** What is asked for of a file of which only the header is wanted; reading stops as soon as it is complete. */
+const HEAD_BYTES = 1 << 20;
 
 /** A source being read. `totalBytes` is a hint from the transport, not a promise. */
 export interface OpenSource {
@@ -16,8 +18,8 @@ export interface OpenSource {
 }
 
 /** A source that can be posted, with what must be transferred along. */
-export interface Described {
-  descriptor: SourceDescriptor;
+export interface Described<D = FileSource> {
+  descriptor: D;
   transfer: Transferable[];
   /** Ends the pump on the page, where there is one. */
   dispose(): void;
@@ -25,7 +27,7 @@ export interface Described {
 
 /** Page: checks the caller's source and makes it postable. TypeError for what is no source at all. */
 export function describeSource(source: unknown, headers: Record<string, string>, base: string): Described {
-  const plain = (descriptor: SourceDescriptor): Described => ({ descriptor, transfer: [], dispose() {} });
+  const plain = (descriptor: FileSource): Described => ({ descriptor, transfer: [], dispose() {} });
   if (typeof source === 'string' || source instanceof URL) {
     return plain({ kind: 'url', url: resolveUrl(source, base), headers });
   }
@@ -38,14 +40,13 @@ export function describeSource(source: unknown, headers: Record<string, string>,
   }
   const bytes = asBytes(source);
   if (bytes) return pump(() => pieces(bytes), { again: true, totalBytes: bytes.byteLength });
-  if (typeof source === 'object' && source !== null && 'files' in source)
-    throw unsupported('models of several files ({ files }) are not built yet');
   throw new TypeError(
-    'source must be a URL, a Blob or File, an ArrayBuffer, a Uint8Array or a ReadableStream of bytes',
+    'source must be a URL, a Blob or File, an ArrayBuffer, a Uint8Array or a ReadableStream of bytes, or { files } of them',
   );
 }
 
-function resolveUrl(source: string | URL, base: string): string {
+/** An absolute URL that can be fetched. */
+export function resolveUrl(source: string | URL, base: string): string {
   let url: URL;
   try {
     url = new URL(source, base);
@@ -55,7 +56,7 @@ function resolveUrl(source: string | URL, base: string): string {
   if (!/^(https?|blob|data|file):$/.test(url.protocol))
     throw new TypeError(`source ${url.href}: ${url.protocol} URLs cannot be fetched`);
   if (url.pathname.endsWith('/') && /^https?:$/.test(url.protocol))
-    throw unsupported(`source ${url.href} is a folder: models of several files are not built yet`);
+    throw unsupported(`source ${url.href} is a folder: checkpoints are not built yet`);
   return url.href;
 }
 
@@ -122,10 +123,10 @@ function pump(
 }
 
 /** Whether `openSource` can be called a second time. Not for a stream: it flows once. */
-export const opensAgain = (source: SourceDescriptor): boolean => source.kind !== 'port' || source.again;
+export const opensAgain = (source: FileSource): boolean => source.kind !== 'port' || source.again;
 
 /** Worker: begins to read, from the first byte each time. Rejects with E_NETWORK where the server refuses. */
-export async function openSource(source: SourceDescriptor): Promise<OpenSource> {
+export async function openSource(source: FileSource): Promise<OpenSource> {
   switch (source.kind) {
     case 'blob':
       return {
@@ -141,6 +142,13 @@ export async function openSource(source: SourceDescriptor): Promise<OpenSource> 
       return openUrl(source.url, source.headers);
   }
 }
+
+/**
+ * Begins to read a file of which only the beginning is wanted: by Range, where the server knows it; others send everything, and
+ * the reader stops. Whether what comes is what was asked for is not known: cross-origin, `Content-Range` cannot be read.
+ */
+export const openHead = ({ url, headers }: Extract<FileSource, { kind: 'url' }>): Promise<OpenSource> =>
+  openUrl(url, { ...headers, range: `bytes=0-${HEAD_BYTES - 1}` });
 
 async function openUrl(url: string, headers: Record<string, string>): Promise<OpenSource> {
   let response: Response;
@@ -206,7 +214,7 @@ async function* readAll(
   }
 }
 
-async function* pullAll({ port, again }: Extract<SourceDescriptor, { kind: 'port' }>): AsyncGenerator<Uint8Array> {
+async function* pullAll({ port, again }: Extract<FileSource, { kind: 'port' }>): AsyncGenerator<Uint8Array> {
   let ended = false;
   const ask = (message: SourcePull): void => port.postMessage(message);
   try {

@@ -7,8 +7,14 @@ export type Device = 'webgpu' | 'cpu';
 /** Which of the wasm binaries runs: on the CPU with SIMD128 alone or with relaxed SIMD, or on the GPU. */
 export type Build = 'simd' | 'relaxed' | 'gpu';
 
-/** Where a model comes from: a URL (relative ones against the page), a file, bytes, or a stream of bytes. */
-export type Source = string | URL | Blob | ArrayBuffer | Uint8Array | ReadableStream<Uint8Array>;
+/** Where a file comes from: a URL (relative ones against the page), a file, bytes, or a stream of bytes. */
+export type FileSource = string | URL | Blob | ArrayBuffer | Uint8Array | ReadableStream<Uint8Array>;
+
+/**
+ * Where a model comes from. Of a model in parts (`name-00001-of-00003.gguf`, as llama.cpp's gguf-split writes them) the URL of any
+ * part is enough: the others are fetched from beside it. Files may also be given as a list, or by name in `files`, in any order.
+ */
+export type Source = FileSource | readonly Blob[] | FileList | { files: Readonly<Record<string, FileSource>> };
 
 /** Told while a model loads. `totalBytes` is absent while it is not known. */
 export interface ProgressEvent {
@@ -21,6 +27,8 @@ export interface ProgressEvent {
   loadedBytes: number;
   totalBytes?: number;
   bytesPerSecond: number;
+  /** Which file is being read, where the model is several; bytes are counted over all of them. `number` from 1. */
+  file?: { name: string; number: number; count: number };
 }
 
 /** Options of {@link Kinglet.load}. */
@@ -44,7 +52,10 @@ export interface LoadOptions {
   quantize?: unknown;
   /** Accepted; there is nothing to speculate with yet, so both values give the same. */
   speculation?: 'auto' | 'off';
-  /** The file's SHA-256 in hexadecimal: a file that differs is refused with E_INTEGRITY. */
+  /**
+   * The file's SHA-256 in hexadecimal, or one for each of several files, by name (of a URL the last part of its path): a file
+   * that differs is refused with E_INTEGRITY.
+   */
   sha256?: string | Record<string, string>;
   /** Extra headers for fetching a URL. */
   headers?: Record<string, string> | Headers | [string, string][];
@@ -66,6 +77,7 @@ export interface Info {
   parameters: number;
   /** Such as `Q4_1`. */
   quantization: string;
+  /** Of all files of weights together. */
   fileBytes: number;
   /** Tokens of prompt and answer together. */
   contextLength: number;

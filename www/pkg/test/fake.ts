@@ -13,6 +13,8 @@ import { TemplateRenderer } from '../src/templates.js';
 import type { Info } from '../src/types.js';
 
 export const CONTEXT = 20_000;
+/** A part's header: 0, its number from 0, how many parts there are, and filling. */
+export const PART_HEADER_BYTES = 100;
 
 /** What the fake does beside its duty. */
 export interface Faults {
@@ -36,6 +38,9 @@ export class FakeEngine implements Engine {
   advances = 0;
   nudges = 0;
   isFree = false;
+  /** Of a model in parts: the headers in the order of reading, and how much had been fed when each file ended. */
+  readonly headers: { name: string; bytes: number[] }[] = [];
+  readonly ends: number[] = [];
   readonly requests: GenerateRequest[] = [];
   readonly faults: Faults;
   readonly options: EngineOptions;
@@ -52,7 +57,38 @@ export class FakeEngine implements Engine {
     if (bytes[0] === 0xff) throw { code: 'E_FILE_FORMAT', message: 'not a model', details: { offset: 0 } };
     const { feedThrows } = this.faults;
     if (feedThrows && this.fed.length >= feedThrows.at) throw feedThrows.error;
-    return this.fed.length === bytes.length ? { fileBytes: 100 } : undefined;
+    return this.fed.length === bytes.length && this.headers.length === 0 ? { fileBytes: 100 } : undefined;
+  }
+  beginHeader(name: string): void {
+    if (this.headers.at(-1) && !this.#isComplete(this.headers.at(-1))) this.headers.pop();
+    this.headers.push({ name, bytes: [] });
+  }
+  feedHeader(bytes: Uint8Array): number | undefined {
+    const header = this.headers.at(-1);
+    for (const byte of bytes) header?.bytes.push(byte);
+    if (header?.bytes[0] !== 0) {
+      this.headers.pop();
+      throw { code: 'E_FILE_FORMAT', message: `${header?.name}: not a part`, details: {} };
+    }
+    return this.#isComplete(header) ? header.bytes[2] : undefined;
+  }
+  endHeader(): void {
+    throw { code: 'E_FILE_FORMAT', message: `${this.headers.at(-1)?.name}: ends too early`, details: {} };
+  }
+  join(): Uint32Array {
+    const count = this.headers[0]?.bytes[2] ?? 0;
+    if (this.headers.length !== count) throw { code: 'E_FILE_FORMAT', message: 'parts are missing', details: {} };
+    const places = this.headers.map((header, place) => ({ no: header.bytes[1] ?? 0, place }));
+    return Uint32Array.from(
+      places.sort((a, b) => a.no - b.no),
+      ({ place }) => place,
+    );
+  }
+  endFile(): void {
+    this.ends.push(this.fed.length);
+  }
+  #isComplete(header: { bytes: number[] } | undefined): boolean {
+    return (header?.bytes.length ?? 0) >= PART_HEADER_BYTES;
   }
   async check(): Promise<void> {
     if (this.faults.checkRejects) throw this.faults.checkRejects;
@@ -66,6 +102,7 @@ export class FakeEngine implements Engine {
       device: this.options.device,
       ...(this.options.device === 'webgpu' && { features: ['tree'] }),
       architecture: 'fake',
+      fileBytes: 1000,
       name: 'fake',
       parameters: 1,
       quantization: 'F32',
