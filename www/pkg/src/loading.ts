@@ -2,12 +2,13 @@
 // it take over from a GPU that has failed. Reports progress. Called by engine-host.ts.
 
 import type { Engine, EngineOptions } from './abi.js';
-import { isTyped, KingletError, type TypedError, unsupported } from './errors.js';
+import { isTyped, type TypedError } from './errors.js';
 import { decide, type Decision, type GpuState } from './gpu.js';
 import { Parts } from './parts.js';
 import type { LoadInput, LoadOutput } from './protocol.js';
 import { opensAgain, openSource } from './source.js';
-import { SourceFile } from './source-file.js';
+import { checkSum, SourceFile } from './source-file.js';
+import { readVocabulary } from './tokenizer-source.js';
 import type { Device, ProgressEvent } from './types.js';
 import { waitForGpu } from './waiting.js';
 
@@ -50,8 +51,6 @@ export async function loadEngine(
   const progress = new Progress(emit);
   progress.report('start', true);
   const { source, sha256 } = input;
-  if (source.kind === 'files' && (source.tokenizer ?? source.tokenizerConfig))
-    throw unsupported('a tokenizer.json as the source of a tokenizer is not built yet');
   const model =
     source.kind === 'files'
       ? new Parts(source.files, source.siblings)
@@ -84,6 +83,8 @@ class Loading {
   readonly #progress: Progress;
   /** What has been read of it is kept until the GPU has passed its check: if it does not, the CPU begins with that. */
   readonly #model: SourceFile | Parts;
+  /** Of a tokenizer.json, once it has been read. */
+  #vocabulary: Uint8Array | undefined;
 
   constructor(input: LoadInput, progress: Progress, model: SourceFile | Parts) {
     this.#input = input;
@@ -93,6 +94,7 @@ class Loading {
 
   /** Reads everything from the first byte on into an engine of the device that was decided for. */
   async on(decision: Decision, runtime: Runtime): Promise<Loaded> {
+    await this.#readVocabulary(runtime);
     const engine = await runtime.createEngine(this.#options(decision));
     try {
       const { threads } = this.#input;
@@ -127,9 +129,22 @@ class Loading {
     const { kvType, contextLength, threads } = this.#input;
     const options: EngineOptions = { device: decision.kind, kvType, threads };
     if (contextLength !== undefined) options.contextLength = contextLength;
+    if (this.#vocabulary) options.vocabulary = this.#vocabulary;
     if (decision.kind === 'cpu') return options;
     const { subgroups, subgroupMinSize, subgroupMaxSize, f16 } = decision.adapter;
     return { ...options, threads: 1, gpu: { subgroups, subgroupMinSize, subgroupMaxSize, f16 } };
+  }
+
+  /** Of a model that comes with a tokenizer.json, which takes the place of what the weights' file says. */
+  async #readVocabulary(runtime: Runtime): Promise<void> {
+    const { source } = this.#input;
+    if (source.kind !== 'files' || !source.tokenizer || this.#vocabulary) return;
+    const { tokenizer, tokenizerConfig } = source;
+    this.#vocabulary = await readVocabulary(tokenizer, tokenizerConfig, (bytes) => {
+      const hash = runtime.createSha256();
+      hash.update(bytes);
+      return hash.hex();
+    });
   }
 
   /** All headers, the decision, and then the weights, file by file. */
@@ -166,12 +181,7 @@ class Loading {
       if (isDecided) file.forget();
       progress.report('download');
     }
-    const actual = hash?.hex();
-    if (actual === file.sha256) return;
-    const what = file.name ? `${file.name}: its` : "the file's";
-    throw new KingletError('E_INTEGRITY', `${what} SHA-256 is ${actual}, not ${file.sha256}`, {
-      details: { expected: file.sha256, actual, ...(file.name && { file: file.name }) },
-    });
+    checkSum(file, hash?.hex());
   }
 
   async #check(engine: Engine): Promise<void> {

@@ -78,7 +78,12 @@ function describeFiles(
     dispose();
     throw thrown;
   }
-  if (descriptor.files.length === 0) throw new TypeError('source holds no GGUF file');
+  if (descriptor.files.length === 0 || (descriptor.tokenizerConfig && !descriptor.tokenizer)) {
+    dispose();
+    throw new TypeError(
+      `source holds no ${descriptor.files.length === 0 ? 'GGUF file' : 'tokenizer.json beside the tokenizer_config.json'}`,
+    );
+  }
   return { descriptor, transfer: parts.flatMap((part) => part.transfer), dispose };
 }
 

@@ -1,6 +1,7 @@
 // A file of a model as loading.ts reads it: what has been read is kept as long as it may be needed again, so that a look at the
 // header, or a device that fails its check, costs no second request.
 
+import { KingletError } from './errors.js';
 import type { OpenSource } from './source.js';
 
 interface Opened {
@@ -80,4 +81,16 @@ export class SourceFile {
     }
     return this.#opening;
   }
+}
+
+/** E_INTEGRITY where a file's checksum is not the promised one. */
+export function checkSum(
+  { name, sha256 }: { name: string; sha256?: string | undefined },
+  actual: string | undefined,
+): void {
+  if (actual === sha256) return;
+  const what = name ? `${name}: its` : "the file's";
+  throw new KingletError('E_INTEGRITY', `${what} SHA-256 is ${actual}, not ${sha256}`, {
+    details: { expected: sha256, actual, ...(name && { file: name }) },
+  });
 }

@@ -12,7 +12,8 @@ export type FileSource = string | URL | Blob | ArrayBuffer | Uint8Array | Readab
 
 /**
  * Where a model comes from. Of a model in parts (`name-00001-of-00003.gguf`, as llama.cpp's gguf-split writes them) the URL of any
- * part is enough: the others are fetched from beside it. Files may also be given as a list, or by name in `files`, in any order.
+ * part is enough: the others are fetched from beside it. Files may also be given as a list, or by name in `files`, in any order;
+ * a `tokenizer.json` among them, with or without its `tokenizer_config.json`, takes the place of the vocabulary in the GGUF file.
  */
 export type Source = FileSource | readonly Blob[] | FileList | { files: Readonly<Record<string, FileSource>> };
 

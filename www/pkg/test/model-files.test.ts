@@ -123,6 +123,7 @@ describe('several files', () => {
       { files: [blob] },
       { files: { 'a.gguf': 5 } },
       { files: { 'tokenizer.json': blob } },
+      { files: { 'a.gguf': blob, 'tokenizer_config.json': blob } },
       { files: { 'a.gguf': new Uint8Array(1), 'b.gguf': locked } },
     ])
       assert.throws(() => model(bad), TypeError);

@@ -1,9 +1,12 @@
 // Models in several files, from servers that know ranges, do not know them, or lie about them, and from the page.
 
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { EngineOptions } from '../src/abi.js';
 import { Client } from '../src/client.js';
 import { serve } from '../src/dispatch.js';
@@ -238,5 +241,38 @@ describe('files', () => {
     const { error } = await load(files, { sha256: sums('b') });
     isCode(error, 'E_INTEGRITY', /^part 2: its SHA-256 is aaa.*, not bbb/);
     assert.deepEqual((error as KingletError).details['file'], 'part 2');
+  });
+});
+
+describe('a tokenizer.json', () => {
+  const GOLDEN = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../../../../tests/golden/tokenizer/json');
+  const { tokenizer, config } = JSON.parse(fs.readFileSync(path.join(GOLDEN, 'bpe-nfc.json'), 'utf8')) as Record<
+    string,
+    unknown
+  >;
+  const json = (value: unknown) => new Blob([JSON.stringify(value)]);
+  const files = (more: Record<string, unknown>) => ({
+    files: { 'm.gguf': PARTS_OF_ONE, 'tokenizer.json': json(tokenizer), ...more },
+  });
+  /** A model that is one file. */
+  const PARTS_OF_ONE = Uint8Array.from({ length: 500 }, (_, i) => (i === 1 ? 0 : i === 2 ? 1 : i % 250));
+
+  test('reaches the engine as the vocabulary, on the CPU after a GPU too', async () => {
+    const faults = { checkRejects: { code: 'E_GPU_WRONG', message: 'because', details: {} } };
+    const more = config === undefined ? {} : { 'tokenizer_config.json': json(config) };
+    const { engines, error } = await load(files(more), { device: 'auto', faults });
+    assert.equal(error, undefined);
+    assert.equal(engines.length, 2);
+    for (const { options } of engines)
+      assert.ok(fs.readFileSync(path.join(GOLDEN, 'bpe-nfc.gguf')).equals(options.vocabulary ?? new Uint8Array()));
+    assert.deepEqual(engines[1]?.fed, [...PARTS_OF_ONE]);
+  });
+
+  test('what is none is named, and so is a checksum that differs', async () => {
+    const broken = files({ 'tokenizer.json': new Blob(['{']) });
+    isCode((await load(broken)).error, 'E_FILE_FORMAT', /^tokenizer\.json: this is no JSON/);
+    isCode((await load(files({ 'tokenizer.json': json({}) }))).error, 'E_FILE_FORMAT', /model/);
+    const sha256 = { 'm.gguf': 'a'.repeat(64), 'tokenizer.json': 'b'.repeat(64) };
+    isCode((await load(files({}), { sha256 })).error, 'E_INTEGRITY', /^tokenizer\.json: its SHA-256/);
   });
 });
