@@ -110,13 +110,13 @@ impl Parts {
 }
 
 impl Part {
-    /// Refuses a file that is not the one whose header was read first.
+    /// Refuses a file that is not the one whose header was read first; [`Self::error`] adds the name.
     pub fn check_again(&self, header: &Header) -> Result<()> {
         if directory(header) == self.header {
             return Ok(());
         }
         let what = "it has changed: its header was another one when it was read first";
-        Err(in_file(&self.name, Error::Integrity { what: what.into() }))
+        Err(Error::Integrity { what: what.into() })
     }
 
     /// An error of this file, with its name.
@@ -168,7 +168,6 @@ fn count(header: &Header) -> Result<u64> {
 
 /// The files by `split.no`: every number once, and as many as each of them says.
 fn in_order(files: Vec<(String, Header)>) -> Result<Vec<Placed>> {
-    let n_files = files.len() as u64;
     let Some((first, expected)) = files.first().map(|(name, header)| (name.clone(), count(header))) else {
         return Ok(vec![]);
     };
@@ -176,7 +175,7 @@ fn in_order(files: Vec<(String, Header)>) -> Result<Vec<Placed>> {
     let mut slots: Vec<Option<Placed>> = (0..expected).map(|_| None).collect();
     for (place, (name, header)) in files.into_iter().enumerate() {
         let found = count(&header)?;
-        if found != expected || (found == 1 && n_files > 1) {
+        if found != expected || (found == 1 && place > 0) {
             let one = |name: &str, n| {
                 if n == 1 { format!("{name} is a whole model") } else { format!("{name} is one of {n} parts") }
             };

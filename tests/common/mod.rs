@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary compiles this and uses a part of it")]
 
 pub mod arena;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod bad_files;
 pub mod case;
 pub mod cases;

@@ -143,7 +143,7 @@ test('the page says which part is read, and Escape ends it', () =>
     await page.click('#other-models summary');
     await page.fill('#model-url', `${site.url}/models/${NAMES[0]}`);
     await page.press('#model-url', 'Enter');
-    await page.waitForFunction(() => /^Part 3 of 3 · /.test(document.getElementById('progress-text').textContent));
+    await page.waitForFunction(() => /^Part 3 of 3 · .* %/.test(document.getElementById('progress-text').textContent));
     const bar = page.getByRole('progressbar', { name: 'Loading gguf-split, 3 parts' });
     assert.match(await bar.getAttribute('aria-valuetext'), /^Part 3 of 3 · .* of .* · \d+ %/);
     assert.ok(Number(await bar.getAttribute('aria-valuenow')) > 10);
@@ -161,7 +161,11 @@ test('files are picked by keyboard', () =>
     await page.keyboard.press('Enter');
     for (let i = 0; i < 5 && (await page.evaluate(() => document.activeElement.id)) !== 'pick-file'; i++)
       await page.keyboard.press('Tab');
-    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.keyboard.press('Enter')]);
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'pick-file');
+    const opened = page.waitForEvent('filechooser');
+    await page.evaluate(() => undefined); // it is waited for by now
+    await page.keyboard.press('Enter');
+    const chooser = await opened;
     assert.equal(chooser.isMultiple(), true);
     await chooser.setFiles(NAMES.map((name) => `${SPLIT}/${name}`));
     await loaded(page, 'gguf-split, 3 parts');

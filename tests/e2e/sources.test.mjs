@@ -39,6 +39,8 @@ async function inPage(work, argument, { expected = [] } = {}) {
   const page = await context.newPage();
   const problems = [];
   page.on('console', (message) => {
+    // The page has no icon, and the browser asks for one.
+    if (message.location().url.endsWith('/favicon.ico')) return;
     if (['error', 'warning'].includes(message.type())) problems.push(message.text());
   });
   page.on('pageerror', (error) => problems.push(String(error)));

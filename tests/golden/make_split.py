@@ -18,6 +18,8 @@ import gguf
 
 HERE = pathlib.Path(__file__).parent / "split"
 TENSORS_PER_PART = 5
+# ggml's base library.
+BASE = ["ggml.c", "ggml.cpp", "ggml-alloc.c", "ggml-backend.cpp", "ggml-backend-meta.cpp", "ggml-threading.cpp", "ggml-quants.c", "gguf.cpp"]
 
 STUB = """
 #include <cstdint>
@@ -27,7 +29,7 @@ extern "C" int32_t llama_split_path(char * path, size_t size, const char * stem,
     return snprintf(path, size, "%s-%05d-of-%05d.gguf", stem, no + 1, count);
 }
 extern "C" int32_t llama_split_prefix(char *, size_t, const char *, int32_t, int32_t) { return 0; } // for merging only
-const char * llama_version(void) { return ""; }
+extern "C" const char * llama_version(void) { return ""; }
 int llama_build_number(void) { return 0; }
 const char * llama_commit(void) { return ""; }
 const char * llama_compiler(void) { return ""; }
@@ -39,10 +41,11 @@ def build_tool(source, folder):
     llama = pathlib.Path(source) / "vendor/llama.cpp"
     ggml = llama / "ggml/src"
     (folder / "stub.cpp").write_text(STUB)
-    options = ["-O1", "-w", "-DGGML_VERSION=\"\"", "-DGGML_COMMIT=\"\"", "-D_GNU_SOURCE"]
-    include = [f"-I{llama / p}" for p in ["include", "common", "ggml/include", "ggml/src", "vendor"]]
+    (folder / "ggml-version.h").write_text('#define GGML_VERSION ""\n#define GGML_COMMIT ""\n')
+    options = ["-O1", "-w", "-D_GNU_SOURCE"]
+    include = [f"-I{folder}"] + [f"-I{llama / p}" for p in ["include", "common", "ggml/include", "ggml/src", "vendor"]]
     objects = []
-    for file in ["ggml.c", "ggml.cpp", "ggml-alloc.c", "ggml-backend.cpp", "ggml-threading.cpp", "ggml-quants.c", "gguf.cpp"]:
+    for file in BASE:
         objects.append(folder / f"{file}.o")
         compiler = ["cc"] if file.endswith(".c") else ["c++", "-std=c++17"]
         subprocess.run([*compiler, *options, *include, "-c", ggml / file, "-o", objects[-1]], check=True)
