@@ -163,11 +163,16 @@ fn row_15_scales_that_are_no_numbers_are_named_by_tensor_in_every_format_and_pla
 fn row_15_denormal_scales_run_and_the_largest_run_or_are_noticed() {
     for format in Format::ALL {
         for place in 0..scales(format).map_or(1, <[_]>::len) {
-            let mut engine = load_in(&poisoned(format, place, Number::Denormal).build(), 9999).unwrap();
-            generate(&mut engine).unwrap();
-            let mut engine = load_in(&poisoned(format, place, Number::Largest).build(), 9999).unwrap();
-            match generate(&mut engine) {
+            for number in [Number::Usual, Number::Denormal] {
+                let mut engine = load_in(&poisoned(format, place, number).build(), 9999).unwrap();
+                let n_tokens = generate(&mut engine).unwrap_or_else(|e| panic!("{} {number:?}: {e}", format.name()));
+                assert_eq!(n_tokens, 4);
+            }
+            let largest = load_in(&poisoned(format, place, Number::Largest).build(), 9999);
+            match largest.and_then(|mut engine| generate(&mut engine)) {
                 Ok(n_tokens) => assert_eq!(n_tokens, 4),
+                // An exponent may be a number while weights under it are none.
+                Err(error) if error.code() == "E_FILE_FORMAT" => assert_eq!(format.name(), "MXFP4", "{error}"),
                 Err(error) => assert_eq!(error.code(), "E_INTERNAL", "{error}"),
             }
         }

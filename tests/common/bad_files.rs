@@ -211,6 +211,7 @@ pub enum Number {
     Infinity,
     Denormal,
     Largest,
+    Usual,
 }
 
 impl Number {
@@ -220,6 +221,7 @@ impl Number {
             Self::Infinity => 0x7c00,
             Self::Denormal => 0x0001,
             Self::Largest => 0x7bff,
+            Self::Usual => 0x1000,
         }
     }
 
@@ -228,6 +230,7 @@ impl Number {
             Self::Nan | Self::Infinity => 0xff,
             Self::Denormal => 0,
             Self::Largest => 0xfe,
+            Self::Usual => 0x76,
         }
     }
 
@@ -236,7 +239,8 @@ impl Number {
             Self::Nan => 0x7fc0_0000,
             Self::Infinity => 0x7f80_0000,
             Self::Denormal => 0x0001_0000,
-            Self::Largest => 0x7f7f_0000u32,
+            Self::Largest => 0x7f7f_0000,
+            Self::Usual => 0x3a00_0000u32,
         };
         match format.name() {
             "F32" => single.to_le_bytes().into(),
@@ -262,7 +266,11 @@ pub fn model_of(format: Format) -> GgufBuilder {
     let n = 256 * 256 / format.block_len() * format.block_bytes();
     tiny_llama(&config, 5).with(|f| {
         let up = f.tensor_mut("blk.0.ffn_up.weight");
-        (up.ggml_type, up.data) = (format.ggml_type(), vec![0; n]);
+        // No quant is 0: that times a scale that is no number would be none in one format and 0 in another.
+        (up.ggml_type, up.data) = (format.ggml_type(), vec![0x77; n]);
+        for place in 0..scales(format).map_or(1, <[_]>::len) {
+            poison(&mut up.data, format, place, Number::Usual);
+        }
     })
 }
 
