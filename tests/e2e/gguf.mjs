@@ -1,4 +1,4 @@
-// Changes string values in the metadata of a GGUF file, for tests that need a model with another chat template.
+// Reads and changes strings in the metadata of a GGUF file, for tests that need a model with another chat template or tokenizer.
 
 const SIZES = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 const STRING = 8;
@@ -39,6 +39,17 @@ export function withString(file, key, value) {
   if (value !== undefined) changed.push(Buffer.concat([encode(key), u32(STRING), encode(value)]));
   const head = Buffer.concat([file.subarray(0, 16), u64(changed.length), ...changed, file.subarray(infos, at)]);
   return Buffer.concat([head, Buffer.alloc(pad(head.length)), file.subarray(at + pad(at))]);
+}
+
+/** The strings of `key`, an array of strings. */
+export function stringsOf(file, key) {
+  const start = Buffer.concat([encode(key), u32(ARRAY), u32(STRING)]);
+  let at = file.indexOf(start) + start.length;
+  const length = () => Number(file.readBigUInt64LE((at += 8) - 8));
+  return Array.from({ length: length() }, () => {
+    const n = length();
+    return file.subarray(at, (at += n)).toString();
+  });
 }
 
 const pad = (n) => (32 - (n % 32)) % 32;

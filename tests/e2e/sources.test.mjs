@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
 import { launch } from './browser.mjs';
+import { stringsOf } from './gguf.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const SPLIT = folder('tests/golden/split');
@@ -264,6 +265,46 @@ test('a page goes on after every kind of bad file', async () => {
   says('pickle', /pickle/);
   says('NaN in the last tensor', /tensor/);
   says('a web page, as a part', /^a\.gguf: /);
+});
+
+test('a tokenizer.json takes the place of the vocabulary', async () => {
+  const whole = readFileSync(`${SPLIT}/whole.gguf`);
+  const pieces = stringsOf(whole, 'tokenizer.ggml.tokens');
+  const json = (pieces, merges) => ({
+    version: '1.0',
+    added_tokens: pieces.slice(0, 3).map((content, id) => ({ id, content, special: true, normalized: false })),
+    normalizer: null,
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    post_processor: null,
+    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    model: { type: 'BPE', vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])), merges },
+  });
+  const same = json(pieces, stringsOf(whole, 'tokenizer.ggml.merges'));
+  const got = await inPage(
+    async ([same, without, long]) => {
+      const load = async (tokenizer) => {
+        const files = { 'whole.gguf': '/split/whole.gguf', 'tokenizer.json': new Blob([JSON.stringify(tokenizer)]) };
+        const engine = await kinglet.Kinglet.load({ files }, { device: 'cpu' });
+        const ids = await engine.tokenize('the in on at');
+        await engine.close();
+        return { ids, text: (await answer({ files })).text };
+      };
+      const engine = await kinglet.Kinglet.load('/split/whole.gguf', { device: 'cpu' });
+      const ids = await engine.tokenize('the in on at');
+      await engine.close();
+      return {
+        own: { ids, text: (await answer('/split/whole.gguf')).text },
+        same: await load(same),
+        without: await load(without),
+        long: await load(long).catch(({ code, message }) => ({ code, message })),
+      };
+    },
+    [same, json(pieces, []), json([...pieces, 'one more'], [])],
+  );
+  assert.deepEqual(got.same, got.own);
+  assert.equal(got.without.ids.length, 'the in on at'.length, 'without merges every byte is a token');
+  assert.ok(got.own.ids.length < got.without.ids.length);
+  assert.equal(got.long.code, 'E_FILE_FORMAT', got.long.message);
 });
 
 test('the parts in the repository are those of the tools', () => {
