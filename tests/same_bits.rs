@@ -68,8 +68,8 @@ fn q4_1_with_f16_keys_and_values() {
     check(
         Format::Q4_1,
         KvFormat::F16,
-        [0xf5d6_a65f_05df_fdd6, 0xa398_cf5d_a3c7_f256],
-        [0x755c_0b9f_d929_cb9f, 0x9b59_cdd8_1ce5_a396],
+        [0x7ba9_b3da_038b_af33, 0xe501_bee8_473c_d150],
+        [0xd4d4_1d48_477e_91cf, 0xf5dc_bf4b_e49f_034f],
     );
 }
 
@@ -78,8 +78,8 @@ fn q8_0_with_f32_keys_and_values() {
     check(
         Format::Q8_0,
         KvFormat::F32,
-        [0xc070_0b83_3db9_283a, 0x55c3_39ae_b053_0cc7],
-        [0x1c1a_cda2_c105_d4e7, 0x052e_a188_14d7_d0d6],
+        [0xbe5d_2e40_d197_535c, 0xfe1d_9de2_17b1_bbf2],
+        [0xc10f_2ac4_b536_30ea, 0x8023_2ace_6871_736d],
     );
 }
 

@@ -1,7 +1,7 @@
 //! A model in an executor, without session or sampling: a file is loaded and rows of logits come out. For the tests and
 //! measurements that compare logits with somebody else's.
 
-use std::{io::Read, sync::Arc};
+use std::{io::Read, sync::Arc, time::Duration};
 
 use kinglet::{
     arch::Model,
@@ -96,7 +96,14 @@ impl<E: Executor> Runner<E> {
             let step =
                 Step { rows: &rows, outputs: &outputs, sequences: &[&self.pages], embeddings: &[], want: Want::All };
             self.executor.begin(if ids.len() == 1 { self.one } else { self.many }, &step)?;
-            while self.executor.advance(7)? != Progress::Complete {}
+            loop {
+                match self.executor.advance(7)? {
+                    Progress::Complete => break,
+                    Progress::More => {}
+                    // A software GPU needs the processor.
+                    Progress::Pending => std::thread::sleep(Duration::from_micros(200)),
+                }
+            }
             for o in 0..outputs.len() {
                 logits.push(self.executor.output(o)?.to_vec());
             }

@@ -1,5 +1,5 @@
 //! Perplexity as llama.cpp's tool of that name computes it:
-//! `cargo run --example perplexity -- <model.gguf> <text file> [n_chunks] [cpu | reference]`. The whole text is encoded and cut
+//! `cargo run --release --example perplexity -- <model.gguf> <text file> [n_chunks] [cpu | gpu | reference]`. The whole text is encoded and cut
 //! into chunks of 512 tokens; the first of each is the beginning of sequence where the model wants one; the tokens behind
 //! positions 256…510 are scored. A measurement.
 
@@ -12,6 +12,7 @@ use common::runner::{MAX_ROWS, Runner, log_sum_exp};
 use kinglet::{
     cpu::{Cpu, pool::Pool},
     error::Result,
+    gpu::{Gpu, Request},
     kv::KvFormat,
     plan::Executor,
     reference::Reference,
@@ -23,7 +24,7 @@ const CHUNK_TOKENS: usize = 512;
 const CONTEXT_TOKENS: usize = CHUNK_TOKENS / 2;
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let usage = "usage: perplexity <model.gguf> <text file> [n_chunks] [cpu | reference]";
+    let usage = "usage: perplexity <model.gguf> <text file> [n_chunks] [cpu | gpu | reference]";
     let mut args = std::env::args().skip(1);
     let (path, text) = (args.next().ok_or(usage)?, fs::read_to_string(args.next().ok_or(usage)?)?);
     let n_chunks = args.next().map_or(Ok(20), |s| s.parse())?;
@@ -32,6 +33,11 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         "cpu" => {
             let runner = Runner::load(file, KvFormat::F16, CHUNK_TOKENS, |g| Cpu::new(g, Pool::new(2)))?;
             measure(runner, &text, n_chunks)
+        }
+        "gpu" => {
+            let context = common::gpu::context(&Request::default());
+            let new = |g| Ok(Gpu::new(context.clone(), g));
+            measure(Runner::load(file, KvFormat::F16, CHUNK_TOKENS, new)?, &text, n_chunks)
         }
         "reference" => {
             measure(Runner::load(file, KvFormat::F16, CHUNK_TOKENS, |g| Ok(Reference::new(g)))?, &text, n_chunks)
