@@ -21,6 +21,7 @@ pub mod llama_cpp;
 pub mod llama_model;
 pub mod odd_products;
 pub mod parse;
+pub mod planes;
 pub mod recorder;
 pub mod rng;
 pub mod runner;

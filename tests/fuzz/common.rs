@@ -7,6 +7,8 @@ pub mod counting;
 pub mod formats;
 #[path = "../common/gguf_builder.rs"]
 pub mod gguf_builder;
+#[path = "../common/planes.rs"]
+pub mod planes;
 #[path = "../common/rng.rs"]
 pub mod rng;
 #[path = "../common/tiny_llama.rs"]

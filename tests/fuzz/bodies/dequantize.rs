@@ -1,5 +1,5 @@
 //! Any bits as blocks of every format. `first_non_finite` finds the first block that gives a number that is not finite, and nothing
-//! else does; the CPU's panels hold the same weights to the bit; they and the GPU's planes refuse the same row; and a product of the
+//! else does; the CPU's panels and the GPU's planes hold the same weights to the bit, or refuse the same row; and a product of the
 //! CPU's kernels is that of the weights.
 
 use std::sync::{Arc, LazyLock};
@@ -10,16 +10,12 @@ use kinglet::{
     gguf::{Header, Metadata, TensorInfo},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{Builder, Executor, Progress, Row, RowBound, RowInput, Step, Want},
-    quant::{
-        self, Format,
-        planes::{Plane, PlaneShape, Splitter},
-        repack::Matrix,
-    },
+    quant::{self, Format, repack::Matrix},
     weights::Weights,
 };
 
 use super::{gguf::seed, input::Input};
-use crate::common::rng::Rng;
+use crate::common::{planes::split, rng::Rng};
 
 static POOL: LazyLock<Arc<Pool>> = LazyLock::new(|| Arc::new(Pool::new(1)));
 
@@ -49,7 +45,7 @@ pub fn run(data: &[u8]) {
     }
     let bad_row = bad.map(|block| block * format.block_len() / row_len);
     panels(format, [n_rows, row_len], bytes.chunks(chunk_bytes), &weights, bad_row);
-    planes(format, [n_rows, row_len], bytes.chunks(chunk_bytes), bad_row);
+    planes(format, [n_rows, row_len], bytes.chunks(chunk_bytes), &weights, bad_row);
     if bad.is_none() {
         product(format, [n_rows, row_len], &bytes, &weights);
     }
@@ -81,24 +77,20 @@ fn panels<'a>(
     }
 }
 
-/// Splits a matrix into the planes of the GPU, which follow each other without a hole and are as long as they should be; what is in
-/// them, `tests/planes.rs` reads.
-fn planes<'a>(format: Format, [n, k]: [usize; 2], mut chunks: impl Iterator<Item = &'a [u8]>, bad_row: Option<usize>) {
-    let mut splitter = Splitter::new("w", format, n, k).expect("a small matrix");
-    let (mut quants_end, mut scales_end) = (0, 0);
-    let written = chunks.try_for_each(|chunk| {
-        splitter.write(chunk, &mut |slice| {
-            let end = if slice.plane == Plane::Quants { &mut quants_end } else { &mut scales_end };
-            assert_eq!(slice.offset, *end, "{}: a hole in a plane", format.name());
-            *end += slice.bytes.len() as u64;
-            Ok(())
-        })
-    });
-    refused_by_row(&written, bad_row);
-    if written.is_ok() {
-        let shape = PlaneShape::new(format, n, k);
-        assert!(splitter.is_complete());
-        assert_eq!([quants_end, scales_end], [Plane::Quants, Plane::Scales].map(|p| shape.plane_bytes(p)));
+/// Reads a matrix back from the planes of the GPU.
+fn planes<'a>(
+    format: Format,
+    shape: [usize; 2],
+    mut chunks: impl Iterator<Item = &'a [u8]>,
+    weights: &[f32],
+    bad_row: Option<usize>,
+) {
+    let planes = split("w", format, shape, &mut chunks);
+    refused_by_row(&planes.as_ref().map(|_| ()).map_err(Clone::clone), bad_row);
+    if let Ok(planes) = planes {
+        for (r, expected) in weights.chunks(shape[1]).enumerate() {
+            same_bits(&planes.row(r), expected, format);
+        }
     }
 }
 
