@@ -37,6 +37,7 @@ use crate::{
 
 /// Context where neither the caller nor a shorter training says otherwise, tokens.
 const DEFAULT_CONTEXT_TOKENS: usize = 4096;
+
 /// How to load a model.
 #[derive(Debug, Clone)]
 pub struct Options {

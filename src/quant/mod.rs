@@ -268,6 +268,20 @@ fn check_lengths(format: Format, n_bytes: usize, n_weights: usize) -> Result<()>
     Err(Error::internal(format!("{n_weights} weights of {} are {expected} bytes, not {n_bytes}", format.name())))
 }
 
+/// The smallest and the largest weight, as ggml's loops find them: a NaN is neither.
+fn bounds(values: &[f32; 32]) -> (f32, f32) {
+    let (mut min, mut max) = (f32::MAX, f32::MIN);
+    for &x in values {
+        if x < min {
+            min = x;
+        }
+        if x > max {
+            max = x;
+        }
+    }
+    (min, max)
+}
+
 /// C's `(uint8_t)(int8_t) x` as x86 does it: the low byte of the number cut towards zero, 0 where it is no i32.
 fn truncate_to_u8(x: f32) -> u8 {
     if x.abs() < 2_147_483_648.0 { x as i32 as u8 } else { 0 }

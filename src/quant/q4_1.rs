@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    BlockFormat, Quantize,
+    BlockFormat, Quantize, bounds,
     half::{f16_is_non_finite, f16_to_f32, f32_to_f16},
     truncate_to_u8,
 };
@@ -47,15 +47,7 @@ impl BlockFormat<32> for BlockQ4_1 {
 impl Quantize<32> for BlockQ4_1 {
     /// `quantize_row_q4_1_ref`: 16 equal steps from the smallest to the largest weight.
     fn quantize(values: &[f32; 32]) -> Self {
-        let (mut min, mut max) = (f32::MAX, f32::MIN);
-        for &x in values {
-            if x < min {
-                min = x;
-            }
-            if x > max {
-                max = x;
-            }
-        }
+        let (min, max) = bounds(values);
         let d = (max - min) / 15.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         let nibble = |x: f32| truncate_to_u8((x - min) * inverse + 0.5).min(15);

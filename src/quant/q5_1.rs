@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    Quantize,
+    Quantize, bounds,
     coded::{CodedBlock, Coding, MAX_RUNS, Scales, Values, nibbles},
     half::{f16_to_f32, f32_to_f16},
     q5_0::{add_fifth_bits, pack},
@@ -48,15 +48,7 @@ impl CodedBlock for BlockQ5_1 {
 impl Quantize<32> for BlockQ5_1 {
     /// `quantize_row_q5_1_ref`: 32 equal steps from the smallest to the largest weight.
     fn quantize(values: &[f32; 32]) -> Self {
-        let (mut min, mut max) = (f32::MAX, f32::MIN);
-        for &x in values {
-            if x < min {
-                min = x;
-            }
-            if x > max {
-                max = x;
-            }
-        }
+        let (min, max) = bounds(values);
         let d = (max - min) / 31.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         let (qh, qs) = pack(&values.map(|x| truncate_to_u8((x - min) * inverse + 0.5)));

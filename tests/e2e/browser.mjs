@@ -1,4 +1,5 @@
-// Starts the browser for end-to-end tests. The environment names it (KINGLET_CHROMIUM, set by build.sh).
+// Starts the browser for end-to-end tests, and opens pages that may complain of nothing. The environment names it (KINGLET_CHROMIUM, set by build.sh).
+import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
@@ -17,4 +18,36 @@ export function launch({ args = [] } = {}) {
   if (!executablePath) throw new Error('no Chromium: set KINGLET_CHROMIUM, or run ./build.sh test, which installs it');
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
   return chromium.launch({ executablePath, args: [...sandbox, '--disable-dev-shm-usage', ...args] });
+}
+
+/**
+ * Opens `url` in a context of its own, gives what `visit(page, problems)` gives, and holds that nothing was complained of: no error or
+ * warning on the console, no exception, nothing that `visit` or `watch` adds to `problems`, save what the patterns `expected` name.
+ * `watch(page, problems)` is called before the page opens, `prepare` runs in it before its own scripts, `global` is a name to wait for;
+ * further options are the context's.
+ */
+export async function visitQuietly(browser, url, visit, { expected = [], watch, prepare, global, ...options } = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const problems = [];
+  page.on('console', (message) => {
+    // A page without an icon is asked for one all the same.
+    if (message.location().url.endsWith('/favicon.ico')) return;
+    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
+  });
+  page.on('pageerror', (error) => problems.push(String(error)));
+  watch?.(page, problems);
+  if (prepare) await page.addInitScript(prepare);
+  try {
+    await page.goto(url);
+    if (global) await page.waitForFunction(`globalThis.${global}`, null, { timeout: 20_000 });
+    const value = await visit(page, problems);
+    assert.deepEqual(
+      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
+      [],
+    );
+    return value;
+  } finally {
+    await context.close();
+  }
 }

@@ -9,7 +9,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch } from './browser.mjs';
+import { launch, visitQuietly } from './browser.mjs';
 import { withString } from './gguf.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -35,25 +35,14 @@ after(async () => {
 });
 
 /** Opens the page in a context of its own, runs `visit`, and holds what is watched. `expected`: console errors that belong. */
-async function visiting({ at = site, expected = [], viewport = { width: 1280, height: 800 }, ...options }, visit) {
-  const context = await browser.newContext({
-    viewport,
-    permissions: ['clipboard-read', 'clipboard-write'],
-    ...options,
-  });
-  const page = await context.newPage();
-  const problems = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  page.on('request', (request) => {
-    const url = new URL(request.url());
-    if (url.protocol !== 'blob:' && url.origin !== at.url) problems.push(`request to ${url.origin}`);
-  });
-  let trace;
-  try {
-    await page.goto(at.url);
+function visiting({ at = site, ...options }, visit) {
+  const watch = (page, problems) =>
+    page.on('request', (request) => {
+      const url = new URL(request.url());
+      if (url.protocol !== 'blob:' && url.origin !== at.url) problems.push(`request to ${url.origin}`);
+    });
+  const traced = async (page) => {
+    let trace;
     await browser.startTracing(page, { categories: ['-*', 'toplevel', '__metadata'] });
     try {
       await visit(page);
@@ -61,13 +50,9 @@ async function visiting({ at = site, expected = [], viewport = { width: 1280, he
       trace = await browser.stopTracing();
     }
     assert.deepEqual(longTasks(trace), [], 'processor time of tasks of the page over 50 ms');
-    assert.deepEqual(
-      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
-      [],
-    );
-  } finally {
-    await context.close();
-  }
+  };
+  const permissions = ['clipboard-read', 'clipboard-write'];
+  return visitQuietly(browser, at.url, traced, { watch, viewport: { width: 1280, height: 800 }, permissions, ...options });
 }
 
 /** The tasks of pages' main threads that took too much processor time. */

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch } from './browser.mjs';
+import { launch, visitQuietly } from './browser.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const SPLIT = folder('tests/golden/split');
@@ -23,26 +23,8 @@ after(async () => {
   await site?.close();
 });
 
-async function visiting(visit, { expected = [], ...options } = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-  const page = await context.newPage();
-  const problems = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  try {
-    await page.goto(site.url);
-    const value = await visit(page);
-    assert.deepEqual(
-      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
-      [],
-    );
-    return value;
-  } finally {
-    await context.close();
-  }
-}
+const visiting = (visit, options) =>
+  visitQuietly(browser, site.url, visit, { viewport: { width: 1280, height: 800 }, ...options });
 
 const loaded = (page, name) =>
   page.waitForFunction((n) => document.getElementById('loaded-name').textContent.startsWith(`${n} ·`), name);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch, SOFTWARE_GPU } from './browser.mjs';
+import { launch, SOFTWARE_GPU, visitQuietly } from './browser.mjs';
 import { folder } from './gpu/page.mjs';
 
 const MODEL = folder('tests/models/stories260K.gguf');
@@ -25,22 +25,8 @@ after(async () => {
 });
 
 /** Opens the page and holds that it complains of nothing. */
-async function visiting(visit, { from = browser, ...options } = {}) {
-  const context = await from.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-  const page = await context.newPage();
-  const problems = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  try {
-    await page.goto(site.url);
-    await visit(page);
-    assert.deepEqual(problems, []);
-  } finally {
-    await context.close();
-  }
-}
+const visiting = (visit, { from = browser, ...options } = {}) =>
+  visitQuietly(from, site.url, visit, { viewport: { width: 1280, height: 800 }, ...options });
 
 const choose = (page, name) => page.click(`#device label:has-text("${name}")`);
 const chosen = (page) => page.evaluate(() => document.querySelector('#device input:checked').value);

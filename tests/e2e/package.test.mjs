@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { installApps } from './apps.mjs';
-import { launch } from './browser.mjs';
+import { launch, visitQuietly } from './browser.mjs';
 import { withString } from './gguf.mjs';
 import { openSite } from './site.mjs';
 
@@ -47,28 +47,8 @@ async function siteOf({ app = 'plain', model = TINY, mounts = {}, ...options } =
 }
 
 /** Opens a page with helpers, runs `visit`, and holds that nothing went wrong beside it. */
-async function visiting(site, visit, { expected = [] } = {}) {
-  const context = await browser.newContext();
-  const page = await context.newPage();
-  const problems = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  await page.addInitScript(prepare);
-  try {
-    await page.goto(site.url);
-    await page.waitForFunction('globalThis.kinglet', null, { timeout: 20_000 });
-    const value = await visit(page);
-    assert.deepEqual(
-      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
-      [],
-    );
-    return value;
-  } finally {
-    await context.close();
-  }
-}
+const visiting = (site, visit, { expected = [] } = {}) =>
+  visitQuietly(browser, site.url, visit, { expected, prepare, global: 'kinglet' });
 
 /** `visiting`, and no task of the page may be long. Other programs can make a short one long: one of three visits has to be clean. */
 async function visitingSmoothly(site, visit) {

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch } from './browser.mjs';
+import { launch, visitQuietly } from './browser.mjs';
 import { stringsOf } from './gguf.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -35,30 +35,12 @@ after(async () => {
 });
 
 /** Runs `work(argument)` in a page that has the package and helpers. */
-async function inPage(work, argument, { expected = [] } = {}) {
-  const context = await browser.newContext();
-  const page = await context.newPage();
-  const problems = [];
-  page.on('console', (message) => {
-    // The page has no icon, and the browser asks for one.
-    if (message.location().url.endsWith('/favicon.ico')) return;
-    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  await page.addInitScript(prepare);
-  try {
-    await page.goto(site.url);
-    await page.waitForFunction('globalThis.kinglet', null, { timeout: 20_000 });
+function inPage(work, argument, { expected = [] } = {}) {
+  const visit = (page) => {
     site.requests.splice(0);
-    const value = await page.evaluate(work, argument);
-    assert.deepEqual(
-      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
-      [],
-    );
-    return value;
-  } finally {
-    await context.close();
-  }
+    return page.evaluate(work, argument);
+  };
+  return visitQuietly(browser, site.url, visit, { expected, prepare, global: 'kinglet' });
 }
 
 function prepare() {

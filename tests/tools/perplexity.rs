@@ -35,7 +35,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             measure(runner, &text, n_chunks)
         }
         "gpu" => {
-            let context = common::gpu::context(&Request::default());
+            let context = common::task::block_on(common::gpu::open(&Request::default()));
             let new = |g| Ok(Gpu::new(context.clone(), g));
             measure(Runner::load(file, KvFormat::F16, CHUNK_TOKENS, new)?, &text, n_chunks)
         }

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { visitQuietly } from '../browser.mjs';
 import { openSite } from '../site.mjs';
 
 export const folder = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
@@ -34,30 +35,15 @@ export async function openGpuSite(options = {}) {
  * Opens a page, runs `visit(page)`, and holds that nothing was complained of, in the page or in the watched worker, save what
  * `expected` names.
  */
-export async function visiting(browser, site, visit, { expected = [], url = `${site.url}/index.html` } = {}) {
-  const context = await browser.newContext();
-  const page = await context.newPage();
-  const problems = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  await page.addInitScript(prepare);
-  try {
-    await page.goto(url);
-    await page.waitForFunction('globalThis.kinglet', null, { timeout: 20_000 });
+export function visiting(browser, site, visit, { expected = [], url = `${site.url}/index.html` } = {}) {
+  const watched = async (page, problems) => {
     const value = await visit(page);
     for (const worker of page.workers().filter(isWatched)) await worker.evaluate('gpuWatch.settled()').catch(() => {}); // a closed one has told already
     await page.waitForTimeout(50); // what a worker tells is on its way
     problems.push(...(await page.evaluate('problems')));
-    assert.deepEqual(
-      problems.filter((text) => !expected.some((pattern) => pattern.test(text))),
-      [],
-    );
     return value;
-  } finally {
-    await context.close();
-  }
+  };
+  return visitQuietly(browser, url, watched, { expected, prepare, global: 'kinglet' });
 }
 
 const isWatched = (worker) => new URL(worker.url()).pathname === '/kinglet/watched.js';

@@ -1,10 +1,11 @@
 // The vocabulary of a model's tokenizer.json, read in the worker into the form that the engine takes. What the JSON means is
-// tokenizer-json.ts's business, which is fetched only for a model that has one. Called by loading.ts.
+// tokenizer-json.ts's business. Called by loading.ts.
 
 import { KingletError } from './errors.js';
 import type { NamedSource } from './protocol.js';
 import { openSource } from './source.js';
 import { checkSum } from './source-file.js';
+import { vocabularyFromTokenizerJson } from './tokenizer-json.js';
 
 /** The largest tokenizer.json there is (262,144 pieces, with merges) has 33 MB. */
 const MAX_JSON_BYTES = 128 << 20;
@@ -25,7 +26,6 @@ export async function readVocabulary(
     }
   };
   const [json, more] = [await read(tokenizer), config && (await read(config))];
-  const { vocabularyFromTokenizerJson } = await import('./tokenizer-json.js');
   return vocabularyFromTokenizerJson(json, more);
 }
 
