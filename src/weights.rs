@@ -1,8 +1,14 @@
 //! The weights of a model as plans and executors name them: an id, a GGUF name, a shape, a format.
 
-use crate::{gguf::Header, quant::Format};
+use std::{collections::BTreeMap, ops::Range};
 
-/// A weight: the index of its tensor in the file's directory.
+use crate::{
+    error::{Error, Result},
+    gguf::Header,
+    quant::Format,
+};
+
+/// A weight: a tensor of the file, or some of its rows ([`Weights::split`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WeightId(pub u32);
 
@@ -40,8 +46,50 @@ impl WeightSpec {
 #[derive(Debug, Clone, Default)]
 pub struct Weights {
     specs: Vec<WeightSpec>,
-    /// Ids in the order of their names.
+    /// Ids in the order of their names, without the tensors that were split.
     by_name: Vec<WeightId>,
+    /// By the id of the tensor. Ids of tensors are positions in the file's directory; those of parts come after them.
+    splits: BTreeMap<WeightId, Vec<Split>>,
+}
+
+/// Some rows of a tensor as a weight of their own.
+#[derive(Debug, Clone)]
+struct Split {
+    weight: WeightId,
+    /// Where they lie in the tensor's data.
+    bytes: Range<u64>,
+}
+
+/// The data of a file on its way to its weights.
+#[derive(Debug, Clone, Default)]
+pub struct Arrivals {
+    tensor: usize,
+    /// Of that tensor, so far.
+    n_bytes: u64,
+}
+
+impl Arrivals {
+    /// Takes the next bytes of a tensor, and calls `write` with each weight that they belong to.
+    pub fn take(
+        &mut self,
+        weights: &Weights,
+        tensor: usize,
+        bytes: &[u8],
+        write: &mut dyn FnMut(WeightId, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let start = if self.tensor == tensor { self.n_bytes } else { 0 };
+        let end = start + bytes.len() as u64;
+        (self.tensor, self.n_bytes) = (tensor, end);
+        let id = WeightId(tensor as u32);
+        let Some(splits) = weights.splits.get(&id) else { return write(id, bytes) };
+        for Split { weight, bytes: place } in splits {
+            let [first, last] = [place.start, place.end].map(|at| (at.clamp(start, end) - start) as usize);
+            if first < last {
+                write(*weight, &bytes[first..last])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Weights {
@@ -54,13 +102,44 @@ impl Weights {
             .collect();
         let mut by_name: Vec<WeightId> = (0..specs.len()).map(|i| WeightId(i as u32)).collect();
         by_name.sort_unstable_by_key(|id| &specs[id.0 as usize].name);
-        Self { specs, by_name }
+        Self { specs, by_name, splits: BTreeMap::new() }
+    }
+
+    /// Makes weights of their own of the rows of a tensor [N, K], or of the elements of one [N], one part after the other, and
+    /// takes the tensor away: a file may hold as one matrix what others hold as three. Does nothing where there is no such
+    /// tensor. The parts must be all of it.
+    pub fn split(&mut self, name: &str, parts: &[(&str, usize)]) -> Result<()> {
+        let Some(id) = self.find(name) else { return Ok(()) };
+        let whole = self.spec(id).clone();
+        let n: usize = parts.iter().map(|(_, n)| n).sum();
+        if whole.shape.is_empty() || whole.shape[0] != n {
+            return Err(Error::file(format!("tensor {name} has the shape {:?}, expected {n} rows", whole.shape)));
+        }
+        let mut start = 0;
+        for (part, n) in parts {
+            let mut spec = WeightSpec { name: (*part).into(), ..whole.clone() };
+            spec.shape[0] = *n;
+            spec.format.row_bytes(spec.row_len()).map_err(|e| Error::file(format!("tensor {name} as {part}: {e}")))?;
+            let end = start + spec.file_bytes();
+            let weight = WeightId(self.specs.len() as u32);
+            let place = self.place(part).err().ok_or_else(|| Error::file(format!("tensors {name} and {part}")))?;
+            self.specs.push(spec);
+            self.by_name.insert(place, weight);
+            self.splits.entry(id).or_default().push(Split { weight, bytes: start..end });
+            start = end;
+        }
+        self.by_name.retain(|other| *other != id);
+        Ok(())
     }
 
     /// The id of the weight with this GGUF name.
     pub fn find(&self, name: &str) -> Option<WeightId> {
-        let place = self.by_name.binary_search_by(|id| self.spec(*id).name.as_str().cmp(name)).ok()?;
-        Some(self.by_name[place])
+        Some(self.by_name[self.place(name).ok()?])
+    }
+
+    /// Where in the order of names a name is, or belongs.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.by_name.binary_search_by(|id| self.spec(*id).name.as_str().cmp(name))
     }
 
     /// What is known about a weight. Ids come from [`Self::find`] or [`Self::iter`].
@@ -68,12 +147,13 @@ impl Weights {
         &self.specs[id.0 as usize]
     }
 
-    /// All weights in file order.
+    /// All weights: the tensors of the file in its order, without those that were split, then the parts of those.
     pub fn iter(&self) -> impl Iterator<Item = (WeightId, &WeightSpec)> {
-        self.specs.iter().enumerate().map(|(i, s)| (WeightId(i as u32), s))
+        let all = self.specs.iter().enumerate().map(|(i, s)| (WeightId(i as u32), s));
+        all.filter(|(id, _)| !self.splits.contains_key(id))
     }
 
-    /// Number of weights.
+    /// Number of ids: every id is below it.
     pub fn len(&self) -> usize {
         self.specs.len()
     }

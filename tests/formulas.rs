@@ -101,11 +101,11 @@ fn attention_by_hand() {
     let rows = |m: &'static [[f32; 2]; 2]| -> Vec<&'static [f32]> { m.iter().map(|r| &r[..]).collect() };
     let (keys, values) = (rows(Box::leak(Box::new(keys))), rows(Box::leak(Box::new(values))));
     let mut out = [9.0; 2];
-    ops::attend(&[2.0 * 3.0_f32.ln(), 0.0], &keys, &values, 0.5, &mut out);
+    ops::attend(&[2.0 * 3.0_f32.ln(), 0.0], &keys, &values, 0.5, None, &[], &mut out);
     assert_near(&out, &[7.0, -3.0]);
     // One position: itself, whatever the score.
-    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1e10, &mut out);
+    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1e10, None, &[], &mut out);
     assert!(out[0].is_nan(), "a score that overflowed is not hidden");
-    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1.0, &mut out);
+    ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1.0, None, &[], &mut out);
     assert_eq!(out, [8.0, -4.0]);
 }

@@ -17,7 +17,7 @@ use common::{
 use kinglet::{
     kv::PageId,
     plan::{
-        Activation, BufferId, Epilogue, Executor, Lora, MatMul, Op, Plan, Rope, Row, RowInput, Step, Want,
+        Activation, BufferId, Epilogue, Executor, Lora, MatMul, Op, Plan, Rope, Row, Step, Want,
         fuse::{Rule, fuse},
         memory::Layout,
     },
@@ -64,7 +64,12 @@ fn products_are_not_grouped_across_others_or_with_another_norm() {
     let mut r = Recorder::new();
     let a = r.mat_mul(x, 0);
     r.push(|out| {
-        Op::MatMul(MatMul { x, norm: None, parts: vec![part(1, x)], epilogue: Epilogue::Add { residual: a, out } })
+        Op::MatMul(MatMul {
+            x,
+            norm: None,
+            parts: vec![part(1, x)],
+            epilogue: Epilogue::Add { residual: a, scale: 1.0, out },
+        })
     });
     assert_untouched(Rule::GroupMatMuls, &r.finish());
 }
@@ -103,7 +108,7 @@ fn a_norm_stays_where_somebody_else_wants_it() {
     let mut r = Recorder::new();
     let x = r.norm(BufferId(0));
     let fused = |out| {
-        let epilogue = Epilogue::Add { residual: x, out };
+        let epilogue = Epilogue::Add { residual: x, scale: 1.0, out };
         Op::MatMul(MatMul { x, norm: None, parts: vec![part(0, BufferId(0))], epilogue })
     };
     r.push(fused);
@@ -170,7 +175,7 @@ fn a_glu_stays_where_the_products_are_not_its_own_in_its_order() {
 #[test]
 fn an_add_becomes_the_epilogue_of_either_operand() {
     let (x, product, out) = (BufferId(0), BufferId(1), BufferId(2));
-    let epilogue = Epilogue::Add { residual: x, out };
+    let epilogue = Epilogue::Add { residual: x, scale: 1.0, out };
     let fused = Op::MatMul(MatMul { x, norm: None, parts: vec![part(0, product)], epilogue });
     for operands in [[x, product], [product, x]] {
         let mut r = Recorder::new();
@@ -188,7 +193,7 @@ fn of_two_products_one_takes_the_add_after_the_other_is_written() {
     let ops = apply(Rule::AddIntoMatMul, &r.finish());
     assert_eq!(ops.len(), 3);
     assert_eq!(ops[1], plain(BufferId(0), None, vec![part(1, b)]));
-    assert!(matches!(&ops[2], Op::MatMul(m) if m.epilogue == Epilogue::Add { residual: b, out }));
+    assert!(matches!(&ops[2], Op::MatMul(m) if m.epilogue == Epilogue::Add { residual: b, scale: 1.0, out }));
 }
 
 #[test]
@@ -213,7 +218,7 @@ fn an_add_stays_where_the_product_is_wanted_elsewhere() {
 
     // One of two parts.
     let mut plan = glu_plan(false);
-    plan.ops[2] = Op::Add { a: x, b: BufferId(1), out: BufferId(3) };
+    plan.ops[2] = Op::Add { a: x, b: BufferId(1), scale: 1.0, out: BufferId(3) };
     assert_untouched(Rule::AddIntoMatMul, &plan);
 }
 
@@ -378,10 +383,20 @@ fn run(plan: &Plan) -> Vec<u32> {
     }
     let slot = executor.prepare(Arc::new(plan.clone())).unwrap_or_else(|e| panic!("{e}"));
     executor.kv_reserve(1).unwrap();
-    let row = |t: u32| Row { input: RowInput::Token(t), position: t, sequence: 0 };
+    let row = |t: u32| Row::token(t, t, 0);
     let rows = [row(0), row(1), row(2)];
     executor
-        .begin(slot, &Step { rows: &rows, outputs: &[], sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All })
+        .begin(
+            slot,
+            &Step {
+                rows: &rows,
+                outputs: &[],
+                sequences: &[&[PageId(0)]],
+                memories: &[],
+                embeddings: &[],
+                want: Want::All,
+            },
+        )
         .unwrap();
     executor.advance(usize::MAX).unwrap();
     let mut bits = vec![];

@@ -57,11 +57,11 @@ impl Table {
 
     fn step(&mut self, want: Want) {
         let n = self.rows.len() as u32;
-        let row = |i| Row { input: RowInput::Token(i), position: i, sequence: 0 };
+        let row = |i| Row::token(i, i, 0);
         let rows: Vec<Row> = (0..n).map(row).collect();
         let outputs: Vec<u32> = (0..n).collect();
         let sequences: &[&[PageId]] = &[&[PageId(0)]];
-        let step = Step { rows: &rows, outputs: &outputs, sequences, embeddings: &[], want };
+        let step = Step { rows: &rows, outputs: &outputs, sequences, memories: &[], embeddings: &[], want };
         self.gpu.begin(self.slot, &step).expect("a step");
         while self.gpu.advance(1).expect("it runs") != Progress::Complete {}
     }
@@ -190,7 +190,8 @@ fn what_is_not_finite_is_seen() {
             // A table with such a value is refused, so it comes as an embedding of the step.
             let mut table = Table::new(&context, vec![random(49_152, 4, 2.0)]);
             let step = Step {
-                rows: &[Row { input: RowInput::Embedding(0), position: 0, sequence: 0 }],
+                memories: &[],
+                rows: &[Row { input: RowInput::Embedding(0), position: 0, sequence: 0, segment: 0 }],
                 outputs: &[0],
                 sequences: &[&[PageId(0)]],
                 embeddings: &row,

@@ -24,7 +24,7 @@ use kinglet::{
         fault::{Fault, FaultKind},
     },
     kv::{KvFormat, KvGeometry, PageId},
-    plan::{Builder, Executor, Plan, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
+    plan::{Builder, Executor, Plan, PlanSlot, Progress, Row, RowBound, Step, Want},
     quant::Format,
     weights::{WeightId, Weights},
 };
@@ -72,12 +72,19 @@ fn ready(context: &Rc<Context>) -> Result<(Gpu, PlanSlot)> {
 
 /// Begins a step with these tokens; the last one asks for its output.
 fn begin(gpu: &mut Gpu, slot: PlanSlot, tokens: &[u32]) -> Result<()> {
-    let row = |(i, t): (usize, &u32)| Row { input: RowInput::Token(*t), position: i as u32, sequence: 0 };
+    let row = |(i, t): (usize, &u32)| Row::token(*t, i as u32, 0);
     let rows: Vec<Row> = tokens.iter().enumerate().map(row).collect();
     let outputs = [tokens.len() as u32 - 1];
     gpu.begin(
         slot,
-        &Step { rows: &rows, outputs: &outputs, sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All },
+        &Step {
+            rows: &rows,
+            outputs: &outputs,
+            sequences: &[&[PageId(0)]],
+            memories: &[],
+            embeddings: &[],
+            want: Want::All,
+        },
     )
 }
 

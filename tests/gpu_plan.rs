@@ -12,7 +12,7 @@ use common::{
     tiny_llama::TinyConfig,
 };
 use kinglet::{
-    arch::Model,
+    arch::{Model, Task},
     gpu::{
         Gpu, Request,
         dispatch::{Dispatch, Lowered},
@@ -30,7 +30,7 @@ fn lowered(model: &Model, bound: RowBound, max_outputs: usize) -> (Plan, Lowered
     for id in model.used_weights().unwrap() {
         gpu.create_weight(id, model.weights.spec(id)).unwrap();
     }
-    let plan = model.plan(bound, max_outputs).unwrap();
+    let plan = model.plan(Task::Generate, bound, max_outputs).unwrap();
     let slot = gpu.prepare(Arc::new(plan.clone())).unwrap();
     (plan, gpu.lowered(slot).unwrap().clone())
 }

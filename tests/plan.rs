@@ -11,13 +11,13 @@ use common::{
     tiny_llama::TinyConfig,
 };
 use kinglet::{
-    arch::{Model, RopeScaling},
+    arch::{Model, RopeScaling, Task},
     error::Error,
     gguf::{Array, Header, Value},
     kv::{KvFormat, KvGeometry},
     plan::{
         Activation, Attention, Buffer, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, Rope, RopeStyle,
-        RowBound, Rows, dump,
+        RowBound, Rows, Sees, dump,
         memory::{ALIGN, Layout, Lifetime, Slots, estimate},
     },
     quant::Format,
@@ -32,7 +32,12 @@ fn plans(config: &TinyConfig) -> (Model, Vec<Plan>) {
     let model = llama_model(config);
     let plans = [(RowBound::One, 1), (RowBound::UpTo(8), 8), (RowBound::UpTo(256), 1), (RowBound::UpTo(256), 256)]
         .into_iter()
-        .flat_map(|(rows, outputs)| [model.plan(rows, outputs).unwrap(), model.unfused_plan(rows, outputs).unwrap()])
+        .flat_map(|(rows, outputs)| {
+            [
+                model.plan(Task::Generate, rows, outputs).unwrap(),
+                model.unfused_plan(Task::Generate, rows, outputs).unwrap(),
+            ]
+        })
         .collect();
     (model, plans)
 }
@@ -47,14 +52,14 @@ fn plans_print_as_they_did() {
         let model = llama_model(&config);
         insta::assert_snapshot!(
             format!("{name}_decode"),
-            dump::dump(&model.plan(RowBound::One, 1).unwrap(), &model.weights)
+            dump::dump(&model.plan(Task::Generate, RowBound::One, 1).unwrap(), &model.weights)
         );
     }
     let model = llama_model(&smollm2_135m());
-    let prefill = model.plan(RowBound::UpTo(256), 1).unwrap();
+    let prefill = model.plan(Task::Generate, RowBound::UpTo(256), 1).unwrap();
     insta::assert_snapshot!("smollm2_135m_prefill", dump::dump(&prefill, &model.weights));
     let model = llama_model(&tiny());
-    let unfused = model.unfused_plan(RowBound::UpTo(8), 8).unwrap();
+    let unfused = model.unfused_plan(Task::Generate, RowBound::UpTo(8), 8).unwrap();
     insta::assert_snapshot!("tiny_unfused_with_biases", dump::dump(&unfused, &model.weights));
 }
 
@@ -64,7 +69,7 @@ fn a_dump_does_not_fold_a_layer_that_differs() {
     let odd = header.tensors.iter_mut().find(|t| t.name == "blk.3.ffn_up.weight").unwrap();
     odd.format = Format::Q4_0;
     let model = Model::from_header(&header).unwrap();
-    let text = dump::dump(&model.plan(RowBound::One, 1).unwrap(), &model.weights);
+    let text = dump::dump(&model.plan(Task::Generate, RowBound::One, 1).unwrap(), &model.weights);
     assert!(text.contains("blk.2: as blk.1\n"), "{text}");
     assert!(text.contains("blk.3.ffn_up.weight Q4_0"), "{text}");
     assert!(text.contains("blk.4.ffn_up.weight Q8_0"), "{text}");
@@ -93,7 +98,7 @@ fn with_key(key: &str, value: Value) -> Header {
 }
 
 fn first_rope(model: &Model) -> Rope {
-    let plan = model.plan(RowBound::One, 1).unwrap();
+    let plan = model.plan(Task::Generate, RowBound::One, 1).unwrap();
     plan.ops.iter().find_map(|op| if let Op::RopeKv { rope, .. } = op { Some(*rope) } else { None }).unwrap()
 }
 
@@ -145,7 +150,7 @@ fn rope_factors_are_used_and_must_have_their_shape() {
 #[test]
 fn a_sliding_window_reaches_the_attention() {
     let windows = |header: &Header| -> Vec<Option<usize>> {
-        let plan = Model::from_header(header).unwrap().plan(RowBound::One, 1).unwrap();
+        let plan = Model::from_header(header).unwrap().plan(Task::Generate, RowBound::One, 1).unwrap();
         plan.ops.iter().filter_map(|op| if let Op::Attention(a) = op { Some(a.window) } else { None }).collect()
     };
     assert_eq!(windows(&with_key("attention.sliding_window", Value::U32(4096))), [Some(4096); 2]);
@@ -245,7 +250,7 @@ fn buffers_share_a_slot_only_one_after_the_other() {
 
 #[test]
 fn the_replay_finds_what_is_overwritten() {
-    let plan = llama_model(&tiny()).plan(RowBound::UpTo(8), 8).unwrap();
+    let plan = llama_model(&tiny()).plan(Task::Generate, RowBound::UpTo(8), 8).unwrap();
     let on = |moved: &str, to: &str| {
         let mut layout = Layout::of(&plan);
         layout.arena_len *= 2;
@@ -261,7 +266,7 @@ fn the_replay_finds_what_is_overwritten() {
 
 #[test]
 fn lifetimes_reach_from_the_write_to_the_last_read() {
-    let mut plan = llama_model(&tiny()).unfused_plan(RowBound::One, 1).unwrap();
+    let mut plan = llama_model(&tiny()).unfused_plan(Task::Generate, RowBound::One, 1).unwrap();
     plan.tap("blk.0.attn_norm").unwrap();
     let lifetime = |name: &str| {
         let lifetime = Lifetime::of(&plan)[plan.find(name).unwrap().0 as usize].unwrap();
@@ -278,7 +283,7 @@ fn lifetimes_reach_from_the_write_to_the_last_read() {
 #[test]
 fn the_arena_is_near_the_least_possible() {
     for config in [smollm2_135m(), llama_3_2_1b()] {
-        let plan = llama_model(&config).plan(RowBound::UpTo(256), 1).unwrap();
+        let plan = llama_model(&config).plan(Task::Generate, RowBound::UpTo(256), 1).unwrap();
         let lifetimes = Lifetime::of(&plan);
         let len = |i: usize| plan.max_rows(BufferId(i as u32)) * plan.buffers[i].width;
         let live_at = |op: usize| -> usize {
@@ -293,7 +298,10 @@ fn the_arena_is_near_the_least_possible() {
 #[test]
 fn memory_is_known_from_the_header() {
     let model = llama_model(&smollm2_135m());
-    let (decode, prefill) = (model.plan(RowBound::One, 1).unwrap(), model.plan(RowBound::UpTo(256), 1).unwrap());
+    let (decode, prefill) = (
+        model.plan(Task::Generate, RowBound::One, 1).unwrap(),
+        model.plan(Task::Generate, RowBound::UpTo(256), 1).unwrap(),
+    );
     let geometry = model.kv_geometry(KvFormat::F16);
     let report = estimate(&[&decode, &prefill], &model.weights, WeightSpec::file_bytes, &geometry, 4097);
     // Q8_0 table, Q4_1 matrices (q, k, v, output, gate, up, down), F32 norms.
@@ -307,7 +315,7 @@ fn memory_is_known_from_the_header() {
 fn sizes_that_overflow_are_huge_not_small() {
     let geometry = KvGeometry { layers: usize::MAX / 2, kv_heads: 4, head_size: 128, format: KvFormat::F32 };
     assert_eq!(geometry.page_bytes(), usize::MAX);
-    let mut plan = llama_model(&tiny()).plan(RowBound::One, 1).unwrap();
+    let mut plan = llama_model(&tiny()).plan(Task::Generate, RowBound::One, 1).unwrap();
     plan.rows = RowBound::UpTo(usize::MAX);
     assert_eq!(Layout::of(&plan).n_bytes(), u64::MAX);
 }
@@ -338,7 +346,7 @@ fn small_plan() -> Plan {
     let part = |weight, out| Part { weight: WeightId(weight), bias: None, lora: None, out };
     plan.ops = vec![
         Op::Embed { table: WeightId(0), scale: 1.0, out: x },
-        Op::Norm { x, norm, out: n },
+        Op::Norm { x, norm, size: 4, out: n },
         Op::MatMul(MatMul {
             x: n,
             norm: None,
@@ -352,7 +360,10 @@ fn small_plan() -> Plan {
             kv_heads: 1,
             head_size: 4,
             scale: 0.5,
+            sees: Sees::Past,
             window: None,
+            soft_cap: None,
+            bias: None,
             q: rotated,
             out: attended,
         }),
@@ -399,7 +410,7 @@ fn each_fault_of_a_plan_is_found() {
         ("does not go with these 1 parts", |p| mat_mul(p, 6).parts.truncate(1)),
         ("does not go with these 2 parts", |p| p.buffers[9].width = 5),
         ("does not go with these 2 parts", |p| {
-            mat_mul(p, 6).epilogue = Epilogue::Add { residual: BufferId(7), out: BufferId(10) };
+            mat_mul(p, 6).epilogue = Epilogue::Add { residual: BufferId(7), scale: 1.0, out: BufferId(10) };
         }),
         ("no parts", |p| mat_mul(p, 2).parts.clear()),
         ("ε is 0", |p| mat_mul(p, 6).norm.as_mut().unwrap().eps = 0.0),

@@ -15,7 +15,7 @@ use common::{
     tiny_llama::TinyConfig,
 };
 use kinglet::{
-    arch::Model,
+    arch::{Model, Task},
     error::Error,
     kv::{self, KvFormat, KvGeometry, PageId},
     plan::{
@@ -46,7 +46,7 @@ fn runner_of(model: &Model, plan: Plan) -> StepRunner<Reference> {
 }
 
 fn runner(model: &Model) -> StepRunner<Reference> {
-    runner_of(model, model.plan(RowBound::UpTo(192), 192).unwrap())
+    runner_of(model, model.plan(Task::Generate, RowBound::UpTo(192), 192).unwrap())
 }
 
 /// Many tokens, so that sequences cross pages.
@@ -92,11 +92,18 @@ fn low_rank_parts_and_biases_by_hand() {
     };
     let slot = executor.prepare(Arc::new(plan)).unwrap();
     executor.kv_reserve(1).unwrap();
-    let row = Row { input: RowInput::Token(0), position: 0, sequence: 0 };
+    let row = Row { input: RowInput::Token(0), position: 0, sequence: 0, segment: 0 };
     executor
         .begin(
             slot,
-            &Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All },
+            &Step {
+                rows: &[row],
+                outputs: &[0],
+                sequences: &[&[PageId(0)]],
+                memories: &[],
+                embeddings: &[],
+                want: Want::All,
+            },
         )
         .unwrap();
     executor.advance(usize::MAX).unwrap();
@@ -135,7 +142,7 @@ fn every_platform_gives_the_same_bits() {
 #[test]
 fn every_subset_of_rules_gives_the_same_bits() {
     let model = tiny();
-    let plan = model.unfused_plan(RowBound::UpTo(16), 16).unwrap();
+    let plan = model.unfused_plan(Task::Generate, RowBound::UpTo(16), 16).unwrap();
     let expected = bits(&runner_of(&model, plan.clone()).feed_new(&TOKENS, 4));
     for subset in 1..1 << Rule::ALL.len() {
         let rules: Vec<Rule> = (0..Rule::ALL.len()).filter(|i| subset >> i & 1 == 1).map(|i| Rule::ALL[i]).collect();
@@ -209,7 +216,7 @@ fn slices_of_a_step_and_steps_that_were_dropped_change_nothing() {
     // Its place is taken by the right one, one operation at a time.
     runner.begin(&[(id, &TOKENS[3..])]).unwrap();
     assert_eq!(runner.executor.advance(0), Ok(Progress::More));
-    let n_ops = model.plan(RowBound::UpTo(192), 192).unwrap().ops.len();
+    let n_ops = model.plan(Task::Generate, RowBound::UpTo(192), 192).unwrap().ops.len();
     let calls = (1..).find(|_| runner.executor.advance(1).unwrap() == Progress::Complete).unwrap();
     assert_eq!(calls, n_ops);
     assert_eq!(runner.executor.advance(1), Ok(Progress::Complete), "a complete step stays complete");
@@ -225,7 +232,14 @@ fn a_snapshot_goes_on_as_if_nothing_had_happened() {
     let tokens = long_tokens(100);
     for format in [KvFormat::F16, KvFormat::F32] {
         let geometry = model.kv_geometry(format);
-        let new = || StepRunner::new(loaded(&model, format), model.plan(RowBound::UpTo(64), 64).unwrap(), CONTEXT, 2);
+        let new = || {
+            StepRunner::new(
+                loaded(&model, format),
+                model.plan(Task::Generate, RowBound::UpTo(64), 64).unwrap(),
+                CONTEXT,
+                2,
+            )
+        };
         let (mut runner, mut fresh) = (new(), new());
         let expected = bits(&runner.feed_new(&tokens, 64));
         let id = runner.kv.create();
@@ -280,7 +294,7 @@ fn a_snapshot_that_is_damaged_or_another_models_is_refused() {
 #[test]
 fn the_cache_is_rounded_to_its_format() {
     let model = tiny();
-    let plan = model.plan(RowBound::UpTo(16), 16).unwrap();
+    let plan = model.plan(Task::Generate, RowBound::UpTo(16), 16).unwrap();
     let run = |format| StepRunner::new(loaded(&model, format), plan.clone(), CONTEXT, 1).feed_new(&TOKENS, 16);
     let (half, full) = (run(KvFormat::F16), run(KvFormat::F32));
     let difference = half.iter().flatten().zip(full.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -292,7 +306,7 @@ fn the_cache_is_rounded_to_its_format() {
 #[test]
 fn taps_show_what_was_computed() {
     let model = tiny();
-    let mut plan = model.unfused_plan(RowBound::UpTo(16), 16).unwrap();
+    let mut plan = model.unfused_plan(Task::Generate, RowBound::UpTo(16), 16).unwrap();
     let (embd, normed) = (plan.tap("embd").unwrap(), plan.tap("blk.1.ffn_norm").unwrap());
     assert!(matches!(plan.tap("nothing"), Err(Error::InvalidArgument { .. })));
     let plan = fuse(plan, &Rule::ALL);
@@ -313,14 +327,14 @@ fn taps_show_what_was_computed() {
 #[test]
 fn an_embedding_row_equals_its_token() {
     let model = tiny();
-    let mut plan = model.unfused_plan(RowBound::UpTo(16), 16).unwrap();
+    let mut plan = model.unfused_plan(Task::Generate, RowBound::UpTo(16), 16).unwrap();
     let embd = plan.tap("embd").unwrap();
     let mut runner = runner_of(&model, plan);
     let expected = bits(&runner.feed_new(&TOKENS[..2], 16));
     let rows = runner.executor.tap(embd).unwrap().to_vec();
 
     let sequence = [PageId(0)];
-    let row = |input, position| Row { input, position, sequence: 0 };
+    let row = |input, position| Row { input, position, sequence: 0, segment: 0 };
     let step = Step {
         rows: &[row(RowInput::Embedding(0), 0), row(RowInput::Embedding(1), 1)],
         outputs: &[1],
@@ -359,10 +373,17 @@ fn a_window_forgets() {
 fn weights_that_are_missing_or_not_finite_are_refused() {
     let model = tiny();
     let mut executor = Reference::new(model.kv_geometry(KvFormat::F16));
-    let slot = executor.prepare(Arc::new(model.plan(RowBound::One, 1).unwrap())).unwrap();
+    let slot = executor.prepare(Arc::new(model.plan(Task::Generate, RowBound::One, 1).unwrap())).unwrap();
     executor.kv_reserve(1).unwrap();
-    let row = Row { input: RowInput::Token(0), position: 0, sequence: 0 };
-    let step = Step { rows: &[row], outputs: &[0], sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All };
+    let row = Row { input: RowInput::Token(0), position: 0, sequence: 0, segment: 0 };
+    let step = Step {
+        rows: &[row],
+        outputs: &[0],
+        sequences: &[&[PageId(0)]],
+        memories: &[],
+        embeddings: &[],
+        want: Want::All,
+    };
     assert!(executor.begin(slot, &step).is_err_and(|e| e.to_string().contains("not there")));
     assert!(executor.advance(1).is_err());
 
@@ -375,7 +396,7 @@ fn weights_that_are_missing_or_not_finite_are_refused() {
     let extra = executor.write_weight(id, &[0; 4]);
     assert!(extra.is_err_and(|e| e.code() == "E_INTERNAL"), "more bytes than the weight has");
     executor.create_weight(id, model.weights.spec(id)).unwrap();
-    let slot = executor.prepare(Arc::new(model.plan(RowBound::One, 1).unwrap())).unwrap();
+    let slot = executor.prepare(Arc::new(model.plan(Task::Generate, RowBound::One, 1).unwrap())).unwrap();
     executor.kv_reserve(1).unwrap();
     assert!(executor.begin(slot, &step).is_err_and(|e| e.to_string().contains("output_norm.weight is not complete")));
 }
@@ -384,13 +405,13 @@ fn weights_that_are_missing_or_not_finite_are_refused() {
 fn steps_that_break_the_rules_are_refused() {
     let model = tiny();
     let mut executor = loaded(&model, KvFormat::F16);
-    let slot = executor.prepare(Arc::new(model.plan(RowBound::UpTo(4), 2).unwrap())).unwrap();
+    let slot = executor.prepare(Arc::new(model.plan(Task::Generate, RowBound::UpTo(4), 2).unwrap())).unwrap();
     executor.kv_reserve(2).unwrap();
-    let row = |position, sequence| Row { input: RowInput::Token(1), position, sequence };
+    let row = |position, sequence| Row::token(1, position, sequence);
     let (zero, one) = ([PageId(0)], [PageId(1)]);
     let mut begin = |rows: &[Row], outputs: &[u32], sequences: &[&[PageId]]| {
         executor
-            .begin(slot, &Step { rows, outputs, sequences, embeddings: &[], want: Want::All })
+            .begin(slot, &Step { rows, outputs, sequences, memories: &[], embeddings: &[], want: Want::All })
             .map_err(|e| e.to_string())
     };
     assert_eq!(begin(&[row(0, 0), row(1, 0), row(0, 1)], &[1, 2], &[&zero, &one]), Ok(()));

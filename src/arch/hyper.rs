@@ -63,17 +63,9 @@ pub enum RopeScaling {
 }
 
 impl Hyper {
-    /// Reads and checks the hyper-parameters.
-    pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
-        let architecture = metadata
-            .str("general.architecture")?
-            .ok_or_else(|| Error::file("metadata key general.architecture is missing"))?;
-        if architecture != "llama" {
-            return Err(Error::UnsupportedArch {
-                what: format!("architecture {architecture:?} is not supported (supported: llama)"),
-            });
-        }
-        let keys = Keys { metadata, architecture };
+    /// Reads and checks what all families have.
+    pub(super) fn read(keys: &Keys<'_>) -> Result<Self> {
+        let Keys { metadata, architecture } = *keys;
         let n_embd = keys.count("embedding_length", 1, MAX_WIDTH, None)?;
         let n_head = keys.count("attention.head_count", 1, MAX_WIDTH, None)?;
         let n_head_kv = keys.count("attention.head_count_kv", 1, MAX_WIDTH, Some(n_head))?;
@@ -124,12 +116,25 @@ impl Hyper {
 }
 
 /// Reads `<architecture>.<key>`.
-struct Keys<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keys<'a> {
     metadata: &'a Metadata,
     architecture: &'a str,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    /// The keys of the file's architecture.
+    pub(super) fn of(metadata: &'a Metadata) -> Result<Self> {
+        let architecture = metadata.str("general.architecture")?;
+        let architecture = architecture.ok_or_else(|| Error::file("metadata key general.architecture is missing"))?;
+        Ok(Self { metadata, architecture })
+    }
+
+    /// `general.architecture`
+    pub(super) fn architecture(&self) -> &'a str {
+        self.architecture
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }

@@ -3,14 +3,27 @@
 //!
 //! Source: Touvron et al., LLaMA, arXiv 2302.13971; tensor names of ggml's gguf-py `constants.py`.
 
-use super::{Hyper, RopeScaling};
+use super::{Family, Hyper, Keys, RopeScaling, Task};
 use crate::{
     error::Result,
     plan::{Activation, AttentionSpec, BufferId, Builder, Rope, RopeStyle},
 };
 
+#[derive(Debug)]
+struct Llama;
+
+pub(super) fn read(_keys: &Keys<'_>, _h: &Hyper) -> Result<Box<dyn Family>> {
+    Ok(Box::new(Llama))
+}
+
+impl Family for Llama {
+    fn record(&self, b: &mut Builder<'_>, h: &Hyper, _task: Task) -> Result<BufferId> {
+        forward(b, h)
+    }
+}
+
 /// Records one step: token rows in, logits [Out, V] out.
-pub(super) fn forward(b: &mut Builder<'_>, h: &Hyper) -> Result<BufferId> {
+fn forward(b: &mut Builder<'_>, h: &Hyper) -> Result<BufferId> {
     let (q_width, kv_width) = (h.n_head * h.head_size, h.n_head_kv * h.head_size);
     let table = b.weight("token_embd.weight", &[h.n_vocab, h.n_embd])?;
     let rope = Rope {
@@ -35,12 +48,8 @@ pub(super) fn forward(b: &mut Builder<'_>, h: &Hyper) -> Result<BufferId> {
         let k = b.rope(&name("k_rope"), k, h.n_head_kv, rope);
         b.kv_write(layer, k, v);
         let spec = AttentionSpec {
-            layer,
-            heads: h.n_head,
-            kv_heads: h.n_head_kv,
-            head_size: h.head_size,
-            scale: 1.0 / (h.head_size as f32).sqrt(),
             window: h.sliding_window,
+            ..AttentionSpec::causal(layer, h.n_head, h.n_head_kv, h.head_size)
         };
         let attended = b.attention(&name("attn"), q, spec);
         let attended = b.linear(&name("attn_output"), attended, &name("attn_output"), h.n_embd)?;

@@ -1,11 +1,17 @@
 //! Model families: from a file's header to hyper-parameters and plans. One short file per family says only what is special
 //! about it. Layer 1: nothing here knows an executor.
 
+mod family;
 mod hyper;
 mod llama;
 mod vocabulary;
 
+pub use family::Task;
 pub use hyper::{Hyper, RopeScaling};
+
+use std::sync::Arc;
+
+use self::{family::Family, hyper::Keys};
 
 use crate::{
     error::{Error, Result},
@@ -25,14 +31,19 @@ pub struct Model {
     pub hyper: Hyper,
     /// Every tensor of the file.
     pub weights: Weights,
+    family: Arc<dyn Family>,
 }
 
 impl Model {
     /// Reads and checks a header. Every tensor that the model needs is there with its shape, and every block tensor that is
     /// there is used: a file with parts that this engine would leave out is refused, not run wrongly.
     pub fn from_header(header: &Header) -> Result<Self> {
-        let hyper = Hyper::from_metadata(&header.metadata)?;
-        let model = Self { hyper, weights: Weights::from_header(header) };
+        let keys = Keys::of(&header.metadata)?;
+        let read = family::find(keys.architecture())?;
+        let hyper = Hyper::read(&keys)?;
+        let family = Arc::from(read(&keys, &hyper)?);
+        let mut model = Self { hyper, weights: Weights::from_header(header), family };
+        model.family.split(&mut model.weights, &model.hyper)?;
         let used = model.used_weights()?;
         for (id, spec) in model.weights.iter() {
             if used.binary_search(&id).is_err() && !is_ignorable(&spec.name) {
@@ -44,22 +55,34 @@ impl Model {
         Ok(model)
     }
 
-    /// The plan for steps of `rows` rows of which at most `max_outputs` ask for logits, fused.
-    pub fn plan(&self, rows: RowBound, max_outputs: usize) -> Result<Plan> {
-        let plan = fuse::fuse(self.unfused_plan(rows, max_outputs)?, &Rule::ALL);
+    /// What this model can do; the first is what it is for.
+    pub fn tasks(&self) -> &[Task] {
+        self.family.tasks()
+    }
+
+    /// The plan of a task for steps of `rows` rows of which at most `max_outputs` ask for output, fused.
+    pub fn plan(&self, task: Task, rows: RowBound, max_outputs: usize) -> Result<Plan> {
+        let plan = fuse::fuse(self.unfused_plan(task, rows, max_outputs)?, &Rule::ALL);
         self.check(&plan)?;
         Ok(plan)
     }
 
-    /// The plan as the architecture records it, before fusion.
-    pub fn unfused_plan(&self, rows: RowBound, max_outputs: usize) -> Result<Plan> {
-        let name = match rows {
-            RowBound::One => format!("{} decode", self.hyper.architecture),
-            RowBound::UpTo(n) => format!("{} up to {n} rows", self.hyper.architecture),
+    /// The plan as the architecture records it, before fusion. [`Error::UnsupportedTask`] where the model is not made for it.
+    pub fn unfused_plan(&self, task: Task, rows: RowBound, max_outputs: usize) -> Result<Plan> {
+        let architecture = &self.hyper.architecture;
+        if !self.tasks().contains(&task) {
+            return Err(Error::UnsupportedTask {
+                what: format!("{task:?} with a model of {architecture} for {:?}", self.tasks()),
+            });
+        }
+        let name = match (task, rows) {
+            (Task::Generate, RowBound::One) => format!("{architecture} decode"),
+            (Task::Generate, RowBound::UpTo(n)) => format!("{architecture} up to {n} rows"),
+            (task, rows) => format!("{architecture} {task:?} up to {} rows", rows.max()),
         };
         let mut b = Builder::new(name, &self.weights, rows, max_outputs);
-        let logits = llama::forward(&mut b, &self.hyper)?;
-        let plan = b.finish(logits);
+        let output = self.family.record(&mut b, &self.hyper, task)?;
+        let plan = b.finish(output);
         self.check(&plan)?;
         Ok(plan)
     }
@@ -71,10 +94,13 @@ impl Model {
         plan.check_geometry(&self.kv_geometry(KvFormat::F32))
     }
 
-    /// The weights that the plans read, ascending: what an executor must be given.
+    /// The weights that the plans of all tasks read, ascending: what an executor must be given.
     pub fn used_weights(&self) -> Result<Vec<WeightId>> {
-        let plan = self.unfused_plan(RowBound::One, 1)?;
-        let mut ids: Vec<WeightId> = plan.ops.iter().flat_map(|op| op.weights()).collect();
+        let mut ids: Vec<WeightId> = vec![];
+        for task in self.tasks() {
+            let plan = self.unfused_plan(*task, RowBound::One, 1)?;
+            ids.extend(plan.ops.iter().flat_map(|op| op.weights()));
+        }
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
@@ -82,8 +108,7 @@ impl Model {
 
     /// Shape of the key-value cache.
     pub fn kv_geometry(&self, format: KvFormat) -> KvGeometry {
-        let Hyper { n_layer, n_head_kv, head_size, .. } = self.hyper;
-        KvGeometry { layers: n_layer, kv_heads: n_head_kv, head_size, format }
+        self.family.kv_geometry(&self.hyper, format)
     }
 }
 

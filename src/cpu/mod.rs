@@ -218,6 +218,9 @@ impl Executor for Cpu {
 
     fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
         plan.check()?;
+        if let Some(op) = plan.first_newer() {
+            return Err(Error::UnsupportedFeature { what: format!("{op:?} on this executor") });
+        }
         plan.check_geometry(&self.geometry)?;
         let layout = Layout::of(&plan);
         self.grow(&layout, Sizes::of(&plan))?;

@@ -256,10 +256,11 @@ impl<O: Octet> Context<'_, O> {
         for (t, acc) in acc.iter().enumerate() {
             let (out, y) = match m.epilogue {
                 Epilogue::None => (m.parts[part].out, *acc),
-                Epilogue::Add { residual, out } => {
+                Epilogue::Add { residual, out, .. } => {
                     let r = load_8(&self.row(residual, t)[columns.clone()]);
                     (out, [r[0].add(acc[0]), r[1].add(acc[1])])
                 }
+                Epilogue::Activate { .. } => unreachable!("refused when it was prepared"),
                 Epilogue::Glu { activation, out } => {
                     (out, core::array::from_fn(|h| math::activate(activation, acc[h]).mul(acc_2[t][h])))
                 }

@@ -247,7 +247,7 @@ impl<O: Octet> Context<'_, O> {
         };
         match &self.plan.ops[i] {
             Op::Embed { table, scale, out } => items(self.rows.len()).for_each(|t| self.embed(*table, *scale, *out, t)),
-            Op::Norm { x, norm, out } => {
+            Op::Norm { x, norm, out, .. } => {
                 items(self.n_rows(*x)).for_each(|t| self.norm(norm, self.row(*x, t), self.row_mut(*out, t)));
             }
             Op::MatMul(m) => self.mat_mul(m, counters, team, scratch),
@@ -281,10 +281,13 @@ impl<O: Octet> Context<'_, O> {
             Op::Glu { gate, up, activation, out } => items(self.n_rows(*gate)).for_each(|t| {
                 math::glu(*activation, self.row(*gate, t), self.row(*up, t), self.row_mut(*out, t));
             }),
-            Op::Add { a, b, out } => items(self.n_rows(*a)).for_each(|t| {
+            Op::Add { a, b, out, .. } => items(self.n_rows(*a)).for_each(|t| {
                 let sums = self.row(*a, t).iter().zip(self.row(*b, t));
                 self.row_mut(*out, t).iter_mut().zip(sums).for_each(|(o, (a, b))| *o = a + b);
             }),
+            Op::AddRow { .. } | Op::ShortConv { .. } | Op::Activate { .. } | Op::MeanRows { .. } | Op::Scale { .. } => {
+                unreachable!("refused when it was prepared")
+            }
             Op::SelectRows { x, out } => items(self.outputs.len()).for_each(|o| {
                 self.row_mut(*out, o).copy_from_slice(self.row(*x, self.outputs[o] as usize));
             }),

@@ -32,7 +32,7 @@ use crate::{
     plan::{MemoryReport, memory},
     session::{Plans, Session},
     tokenizer::Tokenizer,
-    weights::WeightId,
+    weights::{Arrivals, Weights},
 };
 
 /// Context where neither the caller nor a shorter training says otherwise, tokens.
@@ -94,8 +94,10 @@ pub struct Loader {
 
 struct Loading {
     engine: Engine,
-    /// For each tensor of the file, whether the plans read it.
+    weights: Weights,
+    /// For each weight, whether the plans read it.
     used: Vec<bool>,
+    arrivals: Arrivals,
 }
 
 impl Loader {
@@ -248,15 +250,16 @@ impl Loading {
             session: Session::new(executor, &plans, tokenizer.clone(), context_tokens)?,
             tokenizer,
         };
-        Ok(Self { engine, used })
+        Ok(Self { engine, weights: model.weights, used, arrivals: Arrivals::default() })
     }
 
-    /// Weights that no plan reads are not kept.
+    /// Takes the next bytes of a tensor. Weights that no plan reads are not kept.
     fn write(&mut self, tensor: usize, bytes: &[u8]) -> Result<()> {
-        match self.used.get(tensor) {
-            Some(true) => self.engine.session.executor().write_weight(WeightId(tensor as u32), bytes),
+        let Self { engine, weights, used, arrivals } = self;
+        arrivals.take(weights, tensor, bytes, &mut |id, bytes| match used.get(id.0 as usize) {
+            Some(true) => engine.session.executor().write_weight(id, bytes),
             _ => Ok(()),
-        }
+        })
     }
 }
 

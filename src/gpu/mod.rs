@@ -196,6 +196,9 @@ impl Executor for Gpu {
     fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
         self.context.usable()?;
         plan.check()?;
+        if let Some(op) = plan.first_newer() {
+            return Err(Error::UnsupportedFeature { what: format!("{op:?} on this executor") });
+        }
         plan.check_geometry(self.cache.geometry())?;
         self.weights.place(&plan)?;
         let prepared = Prepared::new(self.shared(), plan)?;

@@ -2,7 +2,8 @@
 //! file whose tensors do not fit is refused before any weight arrives, with expected and actual shapes.
 
 use super::{
-    Activation, Attention, Buffer, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, Rope, RowBound, Rows,
+    Activation, Attention, Buffer, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, PositionBias, Rope,
+    RowBound, RowIndex, Rows, Sees,
 };
 use crate::{
     error::{Error, Result},
@@ -62,13 +63,45 @@ impl<'a> Builder<'a> {
         out
     }
 
+    /// `x[t] + table[index(t)]`: [T, D].
+    pub fn add_row(&mut self, out_name: &str, x: BufferId, table: WeightId, index: RowIndex) -> BufferId {
+        let out = self.like(out_name, x);
+        self.ops.push(Op::AddRow { x, table, index, out });
+        out
+    }
+
     /// `x / √(mean(x²) + ε) ⊙ weight`, weight [D] by GGUF name.
     pub fn rms_norm(&mut self, out_name: &str, x: BufferId, weight: &str, eps: f32) -> Result<BufferId> {
-        let width = self.width(x);
-        let norm = Norm { kind: NormKind::Rms, weight: self.weight(weight, &[width])?, bias: None, eps };
-        let out = self.buffer(out_name, self.buffer_rows(x), width);
-        self.ops.push(Op::Norm { x, norm, out });
-        Ok(out)
+        let size = self.width(x);
+        self.heads_rms_norm(out_name, x, weight, size, eps)
+    }
+
+    /// [`Self::rms_norm`] of each run of `size` elements by itself, weight [size]: of each head.
+    pub fn heads_rms_norm(
+        &mut self,
+        out_name: &str,
+        x: BufferId,
+        weight: &str,
+        size: usize,
+        eps: f32,
+    ) -> Result<BufferId> {
+        let norm = Norm { kind: NormKind::Rms, weight: self.weight(weight, &[size])?, bias: None, eps };
+        Ok(self.norm(out_name, x, norm, size))
+    }
+
+    /// `(x − mean(x)) / √(var(x) + ε) ⊙ weight + bias`: weight [D] is `<name>.weight`; the bias [D] is `<name>.bias` where the
+    /// file has one.
+    pub fn layer_norm(&mut self, out_name: &str, x: BufferId, name: &str, eps: f32) -> Result<BufferId> {
+        let size = self.width(x);
+        let weight = self.weight(&format!("{name}.weight"), &[size])?;
+        let bias = self.optional_weight(&format!("{name}.bias"), &[size])?;
+        Ok(self.norm(out_name, x, Norm { kind: NormKind::Layer, weight, bias, eps }, size))
+    }
+
+    fn norm(&mut self, out_name: &str, x: BufferId, norm: Norm, size: usize) -> BufferId {
+        let out = self.like(out_name, x);
+        self.ops.push(Op::Norm { x, norm, size, out });
+        out
     }
 
     /// `x · weightᵀ + bias`: weight [n, K] is `<name>.weight`; the bias [n] is `<name>.bias` where the file has one.
@@ -88,7 +121,7 @@ impl<'a> Builder<'a> {
 
     /// Rotates `heads` heads of x by the rows' positions: [T, heads · K].
     pub fn rope(&mut self, out_name: &str, x: BufferId, heads: usize, rope: Rope) -> BufferId {
-        let out = self.buffer(out_name, self.buffer_rows(x), self.width(x));
+        let out = self.like(out_name, x);
         self.ops.push(Op::Rope { x, heads, rope, out });
         out
     }
@@ -98,25 +131,63 @@ impl<'a> Builder<'a> {
         self.ops.push(Op::KvWrite { layer, k, v });
     }
 
-    /// Causal attention of q [T, H · K] over the cache; `spec.q` and `spec.out` are filled in here.
+    /// Attention of q [T, H · K] over the cache; the buffers of [`Attention`] are filled in here.
     pub fn attention(&mut self, out_name: &str, q: BufferId, spec: AttentionSpec) -> BufferId {
-        let AttentionSpec { layer, heads, kv_heads, head_size, scale, window } = spec;
-        let out = self.buffer(out_name, self.buffer_rows(q), self.width(q));
-        self.ops.push(Op::Attention(Attention { layer, heads, kv_heads, head_size, scale, window, q, out }));
+        let AttentionSpec { layer, heads, kv_heads, head_size, scale, sees, window, soft_cap, bias } = spec;
+        let out = self.like(out_name, q);
+        self.ops.push(Op::Attention(Attention {
+            layer,
+            heads,
+            kv_heads,
+            head_size,
+            scale,
+            sees,
+            window,
+            soft_cap,
+            bias,
+            q,
+            out,
+        }));
+        out
+    }
+
+    /// A causal convolution of each channel of x [T, D] by weight [D, N], its past in the cache of `layer`.
+    pub fn short_conv(&mut self, out_name: &str, layer: usize, x: BufferId, weight: WeightId) -> BufferId {
+        let out = self.like(out_name, x);
+        self.ops.push(Op::ShortConv { layer, x, weight, out });
+        out
+    }
+
+    /// `act(x)`.
+    pub fn activate(&mut self, out_name: &str, x: BufferId, activation: Activation) -> BufferId {
+        let out = self.like(out_name, x);
+        self.ops.push(Op::Activate { x, activation, out });
         out
     }
 
     /// `act(gate) ⊙ up`.
     pub fn glu(&mut self, out_name: &str, gate: BufferId, up: BufferId, activation: Activation) -> BufferId {
-        let out = self.buffer(out_name, self.buffer_rows(gate), self.width(gate));
+        let out = self.like(out_name, gate);
         self.ops.push(Op::Glu { gate, up, activation, out });
         out
     }
 
     /// `a + b`.
     pub fn add(&mut self, out_name: &str, a: BufferId, b: BufferId) -> BufferId {
-        let out = self.buffer(out_name, self.buffer_rows(a), self.width(a));
-        self.ops.push(Op::Add { a, b, out });
+        self.add_scaled(out_name, a, b, 1.0)
+    }
+
+    /// `a + scale · b`.
+    pub fn add_scaled(&mut self, out_name: &str, a: BufferId, b: BufferId, scale: f32) -> BufferId {
+        let out = self.like(out_name, a);
+        self.ops.push(Op::Add { a, b, scale, out });
+        out
+    }
+
+    /// `cap(scale · x)`, see [`Op::Scale`].
+    pub fn scale(&mut self, out_name: &str, x: BufferId, scale: f32, soft_cap: Option<f32>) -> BufferId {
+        let out = self.like(out_name, x);
+        self.ops.push(Op::Scale { x, scale, soft_cap, out });
         out
     }
 
@@ -127,6 +198,13 @@ impl<'a> Builder<'a> {
         out
     }
 
+    /// For each row that is asked for the mean of its sequence's rows: [Out, D].
+    pub fn mean_rows(&mut self, out_name: &str, x: BufferId) -> BufferId {
+        let out = self.buffer(out_name, Rows::Out, self.width(x));
+        self.ops.push(Op::MeanRows { x, out });
+        out
+    }
+
     /// Elements per row of a buffer.
     pub fn width(&self, id: BufferId) -> usize {
         self.buffers[id.0 as usize].width
@@ -134,6 +212,11 @@ impl<'a> Builder<'a> {
 
     fn buffer_rows(&self, id: BufferId) -> Rows {
         self.buffers[id.0 as usize].rows
+    }
+
+    /// A buffer of the shape of another.
+    fn like(&mut self, name: &str, other: BufferId) -> BufferId {
+        self.buffer(name, self.buffer_rows(other), self.width(other))
     }
 
     fn buffer(&mut self, name: &str, rows: Rows, width: usize) -> BufferId {
@@ -151,5 +234,16 @@ pub struct AttentionSpec {
     pub kv_heads: usize,
     pub head_size: usize,
     pub scale: f32,
+    pub sees: Sees,
     pub window: Option<usize>,
+    pub soft_cap: Option<f32>,
+    pub bias: Option<PositionBias>,
+}
+
+impl AttentionSpec {
+    /// Of a row over its past: `heads` query heads, each kv head shared by `heads / kv_heads` of them, scores by 1/√`head_size`.
+    pub fn causal(layer: usize, heads: usize, kv_heads: usize, head_size: usize) -> Self {
+        let scale = 1.0 / (head_size as f32).sqrt();
+        Self { layer, heads, kv_heads, head_size, scale, sees: Sees::Past, window: None, soft_cap: None, bias: None }
+    }
 }

@@ -3,7 +3,9 @@
 //!
 //! Builders and rules are checked in debug builds and tests; executors check what they are given to prepare.
 
-use super::{Attention, BufferId, Epilogue, MatMul, Norm, Op, Part, Plan, Rope, Rows};
+use std::collections::BTreeMap;
+
+use super::{Attention, BufferId, Epilogue, MatMul, Norm, Op, Part, Plan, PositionBias, Rope, Rows, Sees};
 use crate::{
     error::{Error, Result},
     kv::KvGeometry,
@@ -18,7 +20,7 @@ impl Plan {
             return Err(Error::internal(format!("plan {}: no rows", self.name)));
         }
         let mut written = vec![false; self.buffers.len()];
-        let mut cached_layers = vec![];
+        let mut cache = BTreeMap::new();
         for op in &self.ops {
             let fault = |what: String| Error::internal(format!("plan {}: {what} in {op:?}", self.name));
             for id in op.reads() {
@@ -34,7 +36,7 @@ impl Plan {
                 }
             }
             self.check_shapes(op).map_err(fault)?;
-            check_cache_order(op, &mut cached_layers).map_err(fault)?;
+            check_cache_order(op, &mut cache).map_err(fault)?;
         }
         match std::iter::once(&self.output).chain(&self.taps).find(|id| !written.get(id.0 as usize).is_some_and(|w| *w))
         {
@@ -55,15 +57,28 @@ impl Plan {
         let rank = |id: WeightId| spec(id).map_or(0, WeightSpec::n_rows);
         for op in &self.ops {
             let checked = match op {
-                Op::Embed { table, out, .. } => has_shape(*table, &[rank(*table), self.width(*out)]),
-                Op::Norm { x, norm, .. } => self.check_norm_weights(norm, *x, &has_shape),
+                Op::Embed { table, out, .. } | Op::AddRow { table, out, .. } => {
+                    has_shape(*table, &[rank(*table), self.width(*out)])
+                }
+                Op::Norm { norm, size, .. } => check_norm_weights(norm, *size, &has_shape),
+                Op::ShortConv { x, weight, .. } => {
+                    has_shape(*weight, &[self.width(*x), spec(*weight).map_or(0, WeightSpec::row_len)])
+                }
+                Op::Attention(Attention { bias: Some(bias), heads, .. }) => {
+                    has_shape(bias.table, &[rank(bias.table), *heads]).and_then(|()| check_bias(bias, rank(bias.table)))
+                }
                 Op::MatMul(m) => self.check_mat_mul_weights(m, &has_shape, &rank),
                 Op::Rope { rope, .. } | Op::RopeKv { rope, .. } => {
                     rope.factors.map_or(Ok(()), |f| has_shape(f, &[rope.dims / 2]))
                 }
-                Op::KvWrite { .. } | Op::Attention(_) | Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => {
-                    Ok(())
-                }
+                Op::KvWrite { .. }
+                | Op::Attention(_)
+                | Op::Activate { .. }
+                | Op::Glu { .. }
+                | Op::Add { .. }
+                | Op::SelectRows { .. }
+                | Op::MeanRows { .. }
+                | Op::Scale { .. } => Ok(()),
             };
             checked.map_err(|what| Error::internal(format!("plan {}: {what} in {op:?}", self.name)))?;
         }
@@ -81,6 +96,7 @@ impl Plan {
                 Op::Attention(a) => {
                     a.layer < geometry.layers && a.kv_heads == geometry.kv_heads && a.head_size == geometry.head_size
                 }
+                Op::ShortConv { layer, x, .. } => *layer < geometry.layers && self.width(*x) <= 2 * row_len,
                 _ => true,
             };
             if !fits {
@@ -93,8 +109,15 @@ impl Plan {
     fn check_shapes(&self, op: &Op) -> Result<(), String> {
         match op {
             Op::Embed { out, .. } => self.expect(*out, Rows::New, self.width(*out)),
-            Op::Norm { x, norm, out } => {
+            Op::AddRow { x, out, .. } | Op::ShortConv { x, out, .. } => {
+                self.expect(*x, Rows::New, self.width(*x))?;
+                self.expect_like(*out, *x)
+            }
+            Op::Norm { x, norm, size, out } => {
                 check_norm(norm)?;
+                if *size == 0 || !self.width(*x).is_multiple_of(*size) {
+                    return Err(format!("rows of {} are no whole number of {size} elements", self.width(*x)));
+                }
                 self.expect_like(*out, *x)
             }
             Op::MatMul(m) => self.check_mat_mul(m),
@@ -115,11 +138,22 @@ impl Plan {
                 self.expect_like(*out, *q)
             }
             Op::Attention(a) => self.check_attention(a),
-            Op::Glu { gate: a, up: b, out, .. } | Op::Add { a, b, out } => {
+            Op::Activate { x, out, .. } => self.expect_like(*out, *x),
+            Op::Scale { x, scale, soft_cap, out } => {
+                check_factor(*scale)?;
+                soft_cap.map_or(Ok(()), check_cap)?;
+                self.expect_like(*out, *x)
+            }
+            Op::Glu { gate: a, up: b, out, .. } => {
                 self.expect_like(*b, *a)?;
                 self.expect_like(*out, *a)
             }
-            Op::SelectRows { x, out } => {
+            Op::Add { a, b, scale, out } => {
+                check_factor(*scale)?;
+                self.expect_like(*b, *a)?;
+                self.expect_like(*out, *a)
+            }
+            Op::SelectRows { x, out } | Op::MeanRows { x, out } => {
                 self.expect(*x, Rows::New, self.width(*x))?;
                 self.expect(*out, Rows::Out, self.width(*x))
             }
@@ -132,7 +166,9 @@ impl Plan {
         match (m.epilogue, m.parts.as_slice()) {
             (Epilogue::None, []) => Err("no parts".into()),
             (Epilogue::None, parts) => parts.iter().try_for_each(|p| self.expect(p.out, rows, self.width(p.out))),
-            (Epilogue::Add { residual, out }, [part]) => {
+            (Epilogue::Activate { out, .. }, [part]) => self.expect(out, rows, self.width(part.out)),
+            (Epilogue::Add { residual, scale, out }, [part]) => {
+                check_factor(scale)?;
                 self.expect(residual, rows, self.width(part.out))?;
                 self.expect_like(out, residual)
             }
@@ -150,14 +186,12 @@ impl Plan {
         if a.window == Some(0) {
             return Err("an empty window".into());
         }
+        if a.sees == Sees::Memory && (a.window.is_some() || a.bias.is_some()) {
+            return Err("a window or a bias over the memory".into());
+        }
+        a.soft_cap.map_or(Ok(()), check_cap)?;
         self.expect(a.q, Rows::New, a.heads * a.head_size)?;
         self.expect_like(a.out, a.q)
-    }
-
-    fn check_norm_weights(&self, norm: &Norm, x: BufferId, has_shape: &HasShape<'_>) -> Result<(), String> {
-        let width = [self.width(x)];
-        has_shape(norm.weight, &width)?;
-        norm.bias.map_or(Ok(()), |bias| has_shape(bias, &width))
     }
 
     fn check_mat_mul_weights(
@@ -166,8 +200,8 @@ impl Plan {
         has_shape: &HasShape<'_>,
         rank: &dyn Fn(WeightId) -> usize,
     ) -> Result<(), String> {
-        m.norm.iter().try_for_each(|norm| self.check_norm_weights(norm, m.x, has_shape))?;
         let k = self.width(m.x);
+        m.norm.iter().try_for_each(|norm| check_norm_weights(norm, k, has_shape))?;
         m.parts.iter().try_for_each(|Part { weight, bias, lora, out }| {
             let n = self.width(*out);
             has_shape(*weight, &[n, k])?;
@@ -203,6 +237,27 @@ impl Plan {
 
 type HasShape<'a> = dyn Fn(WeightId, &[usize]) -> Result<(), String> + 'a;
 
+fn check_norm_weights(norm: &Norm, size: usize, has_shape: &HasShape<'_>) -> Result<(), String> {
+    has_shape(norm.weight, &[size])?;
+    norm.bias.map_or(Ok(()), |bias| has_shape(bias, &[size]))
+}
+
+fn check_factor(factor: f32) -> Result<(), String> {
+    if factor.is_finite() { Ok(()) } else { Err(format!("a factor of {factor}")) }
+}
+
+fn check_cap(cap: f32) -> Result<(), String> {
+    if cap.is_finite() && cap > 0.0 { Ok(()) } else { Err(format!("a soft cap of {cap}")) }
+}
+
+fn check_bias(bias: &PositionBias, n_buckets: usize) -> Result<(), String> {
+    let near = if bias.both_sides { n_buckets / 4 } else { n_buckets / 2 };
+    match near > 0 && bias.max_distance > near {
+        true => Ok(()),
+        false => Err(format!("{n_buckets} buckets for distances to {}", bias.max_distance)),
+    }
+}
+
 fn check_norm(norm: &Norm) -> Result<(), String> {
     match norm.eps.is_finite() && norm.eps > 0.0 {
         true => Ok(()),
@@ -221,19 +276,23 @@ fn check_rope(rope: &Rope) -> Result<(), String> {
     Ok(())
 }
 
-/// Each layer's cache is written once, and before it is attended to.
-fn check_cache_order(op: &Op, cached_layers: &mut Vec<usize>) -> Result<(), String> {
+/// The cache of a layer is written before it is attended to, and not written again before that. (An encoder's layers may take
+/// turns on the same room; what it writes last for its decoder stays.) The memory was written by another plan.
+fn check_cache_order(op: &Op, cache: &mut BTreeMap<usize, bool>) -> Result<(), String> {
     match op {
-        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } if cached_layers.contains(layer) => {
-            Err(format!("the cache of layer {layer} is written twice"))
+        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } | Op::ShortConv { layer, .. } => {
+            match cache.insert(*layer, matches!(op, Op::ShortConv { .. })) {
+                Some(false) => Err(format!("the cache of layer {layer} is written twice")),
+                _ => Ok(()),
+            }
         }
-        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } => {
-            cached_layers.push(*layer);
-            Ok(())
-        }
-        Op::Attention(a) if !cached_layers.contains(&a.layer) => {
-            Err(format!("the cache of layer {} is read before it is written", a.layer))
-        }
+        Op::Attention(a) if a.sees != Sees::Memory => match cache.get_mut(&a.layer) {
+            Some(was_read) => {
+                *was_read = true;
+                Ok(())
+            }
+            None => Err(format!("the cache of layer {} is read before it is written", a.layer)),
+        },
         _ => Ok(()),
     }
 }

@@ -9,7 +9,8 @@
 use std::fmt::Write;
 
 use super::{
-    Attention, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, Rope, RowBound, Rows, memory::Layout,
+    Attention, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, PositionBias, Rope, RowBound, RowIndex,
+    Rows, Sees, memory::Layout,
 };
 use crate::weights::{WeightId, Weights};
 
@@ -90,6 +91,17 @@ impl Printer<'_> {
         let what = match op {
             Op::Embed { table, scale, .. } if *scale == 1.0 => format!("rows of {}", self.weight(*table)),
             Op::Embed { table, scale, .. } => format!("{scale} · rows of {}", self.weight(*table)),
+            Op::AddRow { x, table, index, .. } => {
+                let index = match index {
+                    RowIndex::Position(0) => "position".into(),
+                    RowIndex::Position(n) => format!("position + {n}"),
+                    RowIndex::Segment => "segment".into(),
+                };
+                format!("{} + row ({index}) of {}", self.name(*x), self.weight(*table))
+            }
+            Op::Norm { x, norm, size, .. } if *size < self.plan.buffers[x.0 as usize].width => {
+                format!("{} in runs of {size}", self.norm(norm, *x))
+            }
             Op::Norm { x, norm, .. } => self.norm(norm, *x),
             Op::MatMul(m) => self.mat_mul(m),
             Op::Rope { x, rope, .. } => format!("rope({}) {}", self.name(*x), self.rope(rope)),
@@ -102,8 +114,17 @@ impl Printer<'_> {
             Op::Glu { gate, up, activation, .. } => {
                 format!("{activation:?}({}) ⊙ {}", self.name(*gate), self.name(*up))
             }
-            Op::Add { a, b, .. } => format!("{} + {}", self.name(*a), self.name(*b)),
+            Op::ShortConv { layer, x, weight, .. } => {
+                format!("convolution({}, cache layer {layer}) by {}", self.name(*x), self.weight(*weight))
+            }
+            Op::Activate { x, activation, .. } => format!("{activation:?}({})", self.name(*x)),
+            Op::Add { a, b, scale, .. } => format!("{} + {}{}", self.name(*a), factor(*scale), self.name(*b)),
             Op::SelectRows { x, .. } => format!("rows of {} that want logits", self.name(*x)),
+            Op::MeanRows { x, .. } => format!("means of {} over sequences", self.name(*x)),
+            Op::Scale { x, scale, soft_cap: None, .. } => format!("{}{}", factor(*scale), self.name(*x)),
+            Op::Scale { x, scale, soft_cap: Some(c), .. } => {
+                format!("{c} · tanh({}{} / {c})", factor(*scale), self.name(*x))
+            }
         };
         let outs: Vec<String> = op.writes().into_iter().map(|id| self.buffer(id)).collect();
         if outs.is_empty() { what } else { format!("{} = {what}", outs.join(", ")) }
@@ -115,7 +136,10 @@ impl Printer<'_> {
         match (m.epilogue, parts.as_slice()) {
             (Epilogue::None, [part]) => format!("{x} × {part}"),
             (Epilogue::None, parts) => format!("{x} × ({})", parts.join(" | ")),
-            (Epilogue::Add { residual, .. }, parts) => format!("{} + {x} × {}", self.name(residual), parts.join(" | ")),
+            (Epilogue::Add { residual, scale, .. }, parts) => {
+                format!("{} + {}{x} × {}", self.name(residual), factor(scale), parts.join(" | "))
+            }
+            (Epilogue::Activate { activation, .. }, parts) => format!("{activation:?}({x} × {})", parts.join(" | ")),
             (Epilogue::Glu { activation, .. }, parts) => format!("{activation:?}-glu({x} × ({}))", parts.join(" | ")),
         }
     }
@@ -153,12 +177,24 @@ impl Printer<'_> {
     }
 
     fn attention(&self, a: &Attention) -> String {
-        let Attention { layer, heads, kv_heads, head_size, scale, window, q, .. } = *a;
-        let window = window.map_or_else(String::new, |w| format!(", window {w}"));
-        let q = self.name(q);
-        format!(
-            "attention({q}, cache layer {layer}) {{{heads} heads on {kv_heads} of {head_size}, scale {scale}{window}}}"
-        )
+        let Attention { layer, heads, kv_heads, head_size, scale, sees, window, soft_cap, bias, q, .. } = *a;
+        let (what, of) = match sees {
+            Sees::Past => ("attention", "cache"),
+            Sees::Whole => ("attention both ways", "cache"),
+            Sees::Memory => ("attention", "memory"),
+        };
+        let mut text = format!("{what}({}, {of} layer {layer})", self.name(q));
+        let _ = write!(text, " {{{heads} heads on {kv_heads} of {head_size}, scale {scale}");
+        if let Some(window) = window {
+            let _ = write!(text, ", window {window}");
+        }
+        if let Some(cap) = soft_cap {
+            let _ = write!(text, ", soft cap {cap}");
+        }
+        if let Some(PositionBias { table, max_distance, .. }) = bias {
+            let _ = write!(text, ", bias {} to {max_distance}", self.weight(table));
+        }
+        text + "}"
     }
 
     fn name(&self, id: BufferId) -> &str {
@@ -198,6 +234,11 @@ impl Printer<'_> {
             used.len(),
         )
     }
+}
+
+/// A factor before what it multiplies.
+fn factor(factor: f32) -> String {
+    if factor == 1.0 { String::new() } else { format!("{factor} · ") }
 }
 
 /// How many operations each layer takes.

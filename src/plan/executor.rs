@@ -3,7 +3,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use super::{BufferId, Plan, Signal};
+use super::{BufferId, Op, Plan, Sees, Signal};
 use crate::{
     error::{Error, Result},
     kv::{PAGE_POSITIONS, PageId},
@@ -33,6 +33,24 @@ pub struct Row {
     pub position: u32,
     /// Index into [`Step::sequences`].
     pub sequence: u32,
+    /// Which text of a pair the row belongs to, 0 or 1 ([`super::RowIndex::Segment`]).
+    pub segment: u32,
+}
+
+impl Row {
+    /// A token of a text that is no pair.
+    pub fn token(token: u32, position: u32, sequence: u32) -> Self {
+        Self { input: RowInput::Token(token), position, sequence, segment: 0 }
+    }
+}
+
+/// What a sequence looks at besides itself: the keys and values that an encoder left in pages of the same cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'a> {
+    /// In order of position.
+    pub pages: &'a [PageId],
+    /// How many positions it has, > 0.
+    pub n_positions: usize,
 }
 
 /// What one run of a plan is to do.
@@ -45,6 +63,8 @@ pub struct Step<'a> {
     /// The pages of each sequence, in order of position. Pages may be shared between sequences (a common prefix), but a
     /// page that a row writes to belongs to one sequence only. Every page is below [`Executor::kv_reserve`]'s count.
     pub sequences: &'a [&'a [PageId]],
+    /// The memory of each sequence, where the plan attends to one ([`super::Sees::Memory`]); else empty.
+    pub memories: &'a [Memory<'a>],
     /// [n, D] f32: rows for [`RowInput::Embedding`].
     pub embeddings: &'a [f32],
     /// What is wanted of the outputs. An executor may give more than that.
@@ -89,6 +109,7 @@ impl Step<'_> {
         if let Some(page) = self.sequences.iter().copied().flatten().find(|p| p.0 as usize >= n_pages) {
             return fault(format!("page {} of {n_pages}", page.0));
         }
+        self.check_attention(plan, n_pages).or_else(fault)?;
         for (i, row) in self.rows.iter().enumerate() {
             let Some(pages) = self.sequences.get(row.sequence as usize) else {
                 return fault(format!("row {i}: there is no sequence {}", row.sequence));
@@ -106,6 +127,33 @@ impl Step<'_> {
             let mut others = self.sequences.iter().enumerate().filter(|(s, _)| *s != row.sequence as usize);
             if others.any(|(_, pages)| pages.contains(page)) {
                 return fault(format!("row {i}: page {} is shared and would be written", page.0));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the plan's attention asks of a step.
+    fn check_attention(&self, plan: &Plan, n_pages: usize) -> Result<(), String> {
+        let sees = |sees| plan.ops.iter().any(|op| matches!(op, Op::Attention(a) if a.sees == sees));
+        let starts =
+            self.rows.iter().enumerate().filter(|(i, row)| {
+                *i == 0 || self.rows.get(i - 1).is_none_or(|before| before.sequence != row.sequence)
+            });
+        if sees(Sees::Whole)
+            && let Some((i, row)) = starts.into_iter().find(|(_, row)| row.position != 0)
+        {
+            return Err(format!("row {i}: position {} begins a sequence that is to be whole", row.position));
+        }
+        if !sees(Sees::Memory) {
+            return Ok(());
+        }
+        if self.memories.len() != self.sequences.len() {
+            return Err(format!("{} memories of {} sequences", self.memories.len(), self.sequences.len()));
+        }
+        for Memory { pages, n_positions } in self.memories {
+            let has_room = *n_positions > 0 && n_positions.div_ceil(PAGE_POSITIONS) <= pages.len();
+            if !has_room || pages.iter().any(|p| p.0 as usize >= n_pages) {
+                return Err(format!("a memory of {n_positions} positions in pages {pages:?} of {n_pages}"));
             }
         }
         Ok(())

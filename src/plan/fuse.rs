@@ -16,6 +16,8 @@ pub enum Rule {
     NormIntoMatMul,
     /// `Glu` of the two products of one `MatMul` becomes its epilogue.
     GluIntoMatMul,
+    /// An activation of a product that nobody else reads becomes the product's epilogue.
+    ActivateIntoMatMul,
     /// `Add` of a product that nobody else reads becomes the product's epilogue.
     AddIntoMatMul,
     /// `Rope` of q, `Rope` of k and `KvWrite` become `RopeKv`.
@@ -24,14 +26,21 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order in which they are applied.
-    pub const ALL: [Self; 5] =
-        [Self::GroupMatMuls, Self::NormIntoMatMul, Self::GluIntoMatMul, Self::AddIntoMatMul, Self::RopeKv];
+    pub const ALL: [Self; 6] = [
+        Self::GroupMatMuls,
+        Self::NormIntoMatMul,
+        Self::GluIntoMatMul,
+        Self::ActivateIntoMatMul,
+        Self::AddIntoMatMul,
+        Self::RopeKv,
+    ];
 
     fn apply(self, plan: &Plan, ops: &mut Ops) {
         match self {
             Self::GroupMatMuls => group_mat_muls(ops),
             Self::NormIntoMatMul => norm_into_mat_mul(ops, &Uses::of(plan)),
             Self::GluIntoMatMul => glu_into_mat_mul(ops, &Uses::of(plan)),
+            Self::ActivateIntoMatMul => activate_into_mat_mul(ops, &Uses::of(plan)),
             Self::AddIntoMatMul => add_into_mat_mul(ops, &Uses::of(plan)),
             Self::RopeKv => rope_kv(ops, &Uses::of(plan)),
         }
@@ -56,6 +65,7 @@ struct Uses {
     writer: Vec<Option<usize>>,
     readers: Vec<Vec<usize>>,
     stays: Vec<bool>,
+    widths: Vec<usize>,
 }
 
 impl Uses {
@@ -65,6 +75,7 @@ impl Uses {
             writer: vec![None; n],
             readers: vec![vec![]; n],
             stays: (0..n).map(|i| plan.stays(BufferId(i as u32))).collect(),
+            widths: plan.buffers.iter().map(|b| b.width).collect(),
         };
         for (i, op) in plan.ops.iter().enumerate() {
             op.writes().into_iter().for_each(|id| uses.writer[id.0 as usize] = Some(i));
@@ -114,12 +125,13 @@ fn group_mat_muls(ops: &mut Ops) {
 /// `n = norm(x); a = n·A` → `a = norm(x)·A`
 fn norm_into_mat_mul(ops: &mut Ops, uses: &Uses) {
     for i in 0..ops.len() {
-        let Some(Op::Norm { x, norm, out }) = ops[i] else { continue };
+        let Some(Op::Norm { x, norm, size, out }) = ops[i] else { continue };
         let Some(&reader) = uses.readers(out).first() else { continue };
         if let Some(Op::MatMul(m)) = &mut ops[reader]
             && m.x == out
             && m.norm.is_none()
             && uses.is_only_for(out, reader)
+            && size == uses.widths[out.0 as usize]
         {
             (m.x, m.norm) = (x, Some(norm));
             ops[i] = None;
@@ -140,15 +152,29 @@ fn glu_into_mat_mul(ops: &mut Ops, uses: &Uses) {
     }
 }
 
-/// `p = x·A; y = r + p` → `y = r + x·A`, likewise for `p + r`.
+/// `p = x·A; y = act(p)` → `y = act(x·A)`
+fn activate_into_mat_mul(ops: &mut Ops, uses: &Uses) {
+    for i in 0..ops.len() {
+        let Some(Op::Activate { x, activation, out }) = ops[i] else { continue };
+        if let Some((j, m)) = uses.plain_product(ops, x, i)
+            && m.parts.len() == 1
+        {
+            ops[i] = Some(Op::MatMul(MatMul { epilogue: Epilogue::Activate { activation, out }, ..m }));
+            ops[j] = None;
+        }
+    }
+}
+
+/// `p = x·A; y = r + s · p` → `y = r + s · x·A`, likewise for `p + r`.
 fn add_into_mat_mul(ops: &mut Ops, uses: &Uses) {
     for i in 0..ops.len() {
-        let Some(Op::Add { a, b, out }) = ops[i] else { continue };
+        let Some(Op::Add { a, b, scale, out }) = ops[i] else { continue };
         for (residual, product) in [(a, b), (b, a)] {
             if let Some((j, m)) = uses.plain_product(ops, product, i)
                 && m.parts.len() == 1
+                && (product == b || scale == 1.0)
             {
-                ops[i] = Some(Op::MatMul(MatMul { epilogue: Epilogue::Add { residual, out }, ..m }));
+                ops[i] = Some(Op::MatMul(MatMul { epilogue: Epilogue::Add { residual, scale, out }, ..m }));
                 ops[j] = None;
                 break;
             }

@@ -14,8 +14,11 @@ mod op;
 mod signal;
 
 pub use builder::{AttentionSpec, Builder};
-pub use executor::{Executor, MemoryReport, PlanSlot, Progress, Row, RowInput, Step, Want};
-pub use op::{Activation, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, Rope, RopeStyle};
+pub use executor::{Executor, Memory, MemoryReport, PlanSlot, Progress, Row, RowInput, Step, Want};
+pub use op::{
+    Activation, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, PositionBias, Rope, RopeStyle,
+    RowIndex, Sees,
+};
 pub use signal::Signal;
 
 use crate::{
@@ -77,7 +80,7 @@ pub struct Plan {
     pub buffers: Vec<Buffer>,
     /// The operations in order.
     pub ops: Vec<Op>,
-    /// The result: [Out, V] f32 logits, or [Out, D] of an encoder.
+    /// The result: [Out, V] f32 logits, or what else the model gives for a row that is asked for (embeddings, labels).
     pub output: BufferId,
     /// Buffers that stay readable after a step ([`Executor::tap`]).
     pub taps: Vec<BufferId>,
@@ -109,10 +112,34 @@ impl Plan {
         Ok(id)
     }
 
+    /// Whether an operation or a form of one is not for an executor that knows decoders like Llama only, and which.
+    pub(crate) fn first_newer(&self) -> Option<&Op> {
+        self.ops.iter().find(|op| match op {
+            Op::AddRow { .. } | Op::ShortConv { .. } | Op::Activate { .. } | Op::MeanRows { .. } | Op::Scale { .. } => {
+                true
+            }
+            Op::Norm { x, size, .. } => *size != self.buffers[x.0 as usize].width,
+            Op::Add { scale, .. } => *scale != 1.0,
+            Op::Attention(a) => a.sees != Sees::Past || a.soft_cap.is_some() || a.bias.is_some(),
+            Op::Glu { activation, .. } => is_newer(*activation),
+            Op::MatMul(m) => match m.epilogue {
+                Epilogue::None => false,
+                Epilogue::Add { scale, .. } => scale != 1.0,
+                Epilogue::Activate { .. } => true,
+                Epilogue::Glu { activation, .. } => is_newer(activation),
+            },
+            _ => false,
+        })
+    }
+
     /// The buffer with this name.
     pub fn find(&self, name: &str) -> Option<BufferId> {
         self.buffers.iter().position(|b| b.name == name).map(|i| BufferId(i as u32))
     }
+}
+
+fn is_newer(activation: Activation) -> bool {
+    !matches!(activation, Activation::Silu | Activation::GeluTanh)
 }
 
 impl Op {
@@ -120,10 +147,17 @@ impl Op {
     pub fn reads(&self) -> Vec<BufferId> {
         match self {
             Self::Embed { .. } => vec![],
-            Self::Norm { x, .. } | Self::Rope { x, .. } | Self::SelectRows { x, .. } => vec![*x],
+            Self::AddRow { x, .. }
+            | Self::Norm { x, .. }
+            | Self::Rope { x, .. }
+            | Self::ShortConv { x, .. }
+            | Self::Activate { x, .. }
+            | Self::SelectRows { x, .. }
+            | Self::MeanRows { x, .. }
+            | Self::Scale { x, .. } => vec![*x],
             Self::MatMul(m) => match m.epilogue {
                 Epilogue::Add { residual, .. } => vec![m.x, residual],
-                Epilogue::None | Epilogue::Glu { .. } => vec![m.x],
+                Epilogue::None | Epilogue::Activate { .. } | Epilogue::Glu { .. } => vec![m.x],
             },
             Self::KvWrite { k, v, .. } => vec![*k, *v],
             Self::RopeKv { q, k, v, .. } => vec![*q, *k, *v],
@@ -137,15 +171,20 @@ impl Op {
     pub fn writes(&self) -> Vec<BufferId> {
         match self {
             Self::Embed { out, .. }
+            | Self::AddRow { out, .. }
             | Self::Norm { out, .. }
             | Self::Rope { out, .. }
             | Self::RopeKv { out, .. }
+            | Self::ShortConv { out, .. }
+            | Self::Activate { out, .. }
             | Self::Glu { out, .. }
             | Self::Add { out, .. }
-            | Self::SelectRows { out, .. } => vec![*out],
+            | Self::SelectRows { out, .. }
+            | Self::MeanRows { out, .. }
+            | Self::Scale { out, .. } => vec![*out],
             Self::MatMul(m) => match m.epilogue {
                 Epilogue::None => m.parts.iter().map(|p| p.out).collect(),
-                Epilogue::Add { out, .. } | Epilogue::Glu { out, .. } => vec![out],
+                Epilogue::Add { out, .. } | Epilogue::Activate { out, .. } | Epilogue::Glu { out, .. } => vec![out],
             },
             Self::KvWrite { .. } => vec![],
             Self::Attention(a) => vec![a.out],
@@ -158,7 +197,9 @@ impl Op {
             std::iter::once(n.weight).chain(n.bias)
         }
         match self {
-            Self::Embed { table, .. } => vec![*table],
+            Self::Embed { table, .. } | Self::AddRow { table, .. } => vec![*table],
+            Self::ShortConv { weight, .. } => vec![*weight],
+            Self::Attention(a) => a.bias.iter().map(|bias| bias.table).collect(),
             Self::Norm { norm, .. } => norm_weights(norm).collect(),
             Self::MatMul(m) => {
                 let parts = m.parts.iter().flat_map(|p| {
@@ -168,10 +209,12 @@ impl Op {
             }
             Self::Rope { rope, .. } | Self::RopeKv { rope, .. } => rope.factors.into_iter().collect(),
             Self::KvWrite { .. }
-            | Self::Attention(_)
+            | Self::Activate { .. }
             | Self::Glu { .. }
             | Self::Add { .. }
-            | Self::SelectRows { .. } => vec![],
+            | Self::SelectRows { .. }
+            | Self::MeanRows { .. }
+            | Self::Scale { .. } => vec![],
         }
     }
 }

@@ -21,12 +21,25 @@ pub enum Op {
         /// [T, D] f32
         out: BufferId,
     },
-    /// `out = norm(x)`, see [`Norm`].
+    /// `out[t] = x[t] + table[index(t)]`: learned positions, kinds of text.
+    AddRow {
+        /// [T, D] f32
+        x: BufferId,
+        /// [P, D]
+        table: WeightId,
+        /// Which row of the table belongs to a row of the step.
+        index: RowIndex,
+        /// [T, D] f32
+        out: BufferId,
+    },
+    /// `out = norm(x)`, see [`Norm`]; each run of `size` elements of a row by itself (D for whole rows, a head size for heads).
     Norm {
         /// [T, D] f32
         x: BufferId,
         /// Kind, weight, epsilon.
         norm: Norm,
+        /// Elements that are normalised together: D is a multiple.
+        size: usize,
         /// [T, D] f32
         out: BufferId,
     },
@@ -71,10 +84,32 @@ pub enum Op {
         /// Rotated q, [T, H · K] f32
         out: BufferId,
     },
-    /// Causal attention over the cache. For row t, head h, g = h / (H / G), over the positions p ≤ position(t) of
-    /// sequence(t) (and > position(t) − window where there is one):
-    /// `out[t, h] = Σ_p softmax_p(scale · q[t, h] · k[g, p]) · v[g, p]`.
+    /// Attention over the cache. For row t, head h, g = h / (H / G), over the positions p that [`Sees`] and the window leave:
+    /// `out[t, h] = Σ_p softmax_p(cap(scale · q[t, h] · k[g, p]) + bias(p − position(t))[h]) · v[g, p]`
+    /// with `cap(s) = c · tanh(s / c)` where there is a soft cap c, and [`PositionBias`] where there is one.
     Attention(Attention),
+    /// A short causal convolution of each channel by itself, over the positions p of sequence(t) from 0 on:
+    /// `out[t] = Σ_{i < N} weight[·, i] ⊙ x[position(t) − (N − 1) + i]`. The past rows of x are read from the cache of `layer`,
+    /// where the operation first writes this step's, in the cache's format: the first G · K channels as keys, the rest as values.
+    ShortConv {
+        /// Layer of the cache.
+        layer: usize,
+        /// [T, D] f32, D ≤ 2 · G · K
+        x: BufferId,
+        /// [D, N]
+        weight: WeightId,
+        /// [T, D] f32
+        out: BufferId,
+    },
+    /// `out = act(x)`.
+    Activate {
+        /// [T, F] f32
+        x: BufferId,
+        /// The function.
+        activation: Activation,
+        /// [T, F] f32
+        out: BufferId,
+    },
     /// `out = act(gate) ⊙ up`.
     Glu {
         /// [T, F] f32
@@ -86,12 +121,14 @@ pub enum Op {
         /// [T, F] f32
         out: BufferId,
     },
-    /// `out = a + b`.
+    /// `out = a + scale · b`.
     Add {
         /// [T, D] f32
         a: BufferId,
         /// [T, D] f32
         b: BufferId,
+        /// Factor on b (1 but for Granite), finite.
+        scale: f32,
         /// [T, D] f32
         out: BufferId,
     },
@@ -102,6 +139,33 @@ pub enum Op {
         /// [Out, D] f32
         out: BufferId,
     },
+    /// `out[o]` = the mean of x over the step's rows of sequence(outputs[o]): pooling of an encoder.
+    MeanRows {
+        /// [T, D] f32
+        x: BufferId,
+        /// [Out, D] f32
+        out: BufferId,
+    },
+    /// `out = cap(scale · x)` with `cap(y) = c · tanh(y / c)` where there is a soft cap c: what some families do to logits.
+    Scale {
+        /// [T, D] f32
+        x: BufferId,
+        /// Factor, finite.
+        scale: f32,
+        /// c, finite and > 0.
+        soft_cap: Option<f32>,
+        /// [T, D] f32
+        out: BufferId,
+    },
+}
+
+/// Which row of a table [`Op::AddRow`] adds to row t.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowIndex {
+    /// position(t) + this.
+    Position(usize),
+    /// segment(t): 0, or 1 in the second text of a pair.
+    Segment,
 }
 
 /// A normalisation over the last dimension.
@@ -133,7 +197,8 @@ pub struct MatMul {
     pub x: BufferId,
     /// Applied to x first.
     pub norm: Option<Norm>,
-    /// One or more products. With [`Epilogue::Glu`] exactly two (gate, up); with [`Epilogue::Add`] exactly one.
+    /// One or more products. With [`Epilogue::Glu`] exactly two (gate, up); with [`Epilogue::Add`] and
+    /// [`Epilogue::Activate`] exactly one.
     pub parts: Vec<Part>,
     /// What happens to the products.
     pub epilogue: Epilogue,
@@ -168,10 +233,19 @@ pub struct Lora {
 pub enum Epilogue {
     /// Each part is written to its own `out`.
     None,
-    /// `out = residual + y_0`.
+    /// `out = residual + scale · y_0`.
     Add {
         /// [T, N] f32
         residual: BufferId,
+        /// Factor on the product, finite.
+        scale: f32,
+        /// [T, N] f32
+        out: BufferId,
+    },
+    /// `out = act(y_0)`.
+    Activate {
+        /// The function.
+        activation: Activation,
         /// [T, N] f32
         out: BufferId,
     },
@@ -191,6 +265,12 @@ pub enum Activation {
     Silu,
     /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`
     GeluTanh,
+    /// `x/2 · (1 + erf(x / √2))`
+    Gelu,
+    /// `max(x, 0)`
+    Relu,
+    /// `tanh(x)`
+    Tanh,
 }
 
 /// A rotary position encoding. Pair i of `dims / 2` turns by
@@ -233,10 +313,62 @@ pub struct Attention {
     pub head_size: usize,
     /// Factor on the scores (1/√K for Llama).
     pub scale: f32,
-    /// Length of a sliding window, positions.
+    /// What a row sees.
+    pub sees: Sees,
+    /// Length of a sliding window: p > position(t) − window and p < position(t) + window.
     pub window: Option<usize>,
+    /// c: scores are capped before the bias is added. Finite and > 0.
+    pub soft_cap: Option<f32>,
+    /// Added to the scores by distance.
+    pub bias: Option<PositionBias>,
     /// [T, H · K] f32
     pub q: BufferId,
     /// [T, H · K] f32
     pub out: BufferId,
+}
+
+/// Which positions a row attends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    /// The positions p ≤ position(t) of sequence(t): decoders.
+    Past,
+    /// Every position of sequence(t): encoders. All of its rows are in the step, from position 0 on.
+    Whole,
+    /// Every position of the memory of sequence(t) ([`super::Memory`]): the decoder of an encoder-decoder looks at what was
+    /// encoded. Without window and bias.
+    Memory,
+}
+
+/// A learned bias of each head by distance d = p − position(t) (T5): `table[bucket(d)]`.
+///
+/// With n = the number of buckets (rows of the table), or half of it where both sides have their own: distances below n / 2
+/// have a bucket each, the rest share the others on a logarithmic scale up to `max_distance`:
+/// `min(n − 1, n/2 + ⌊ln(d / (n/2)) / ln(max_distance / (n/2)) · (n − n/2)⌋)`. One side: d is position(t) − p, 0 where p lies ahead;
+/// both sides: |d|, and n more where p > position(t).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PositionBias {
+    /// [buckets, H]
+    pub table: WeightId,
+    /// From this distance on all share the last bucket; > half of the buckets of a side.
+    pub max_distance: usize,
+    /// Whether positions ahead have buckets of their own.
+    pub both_sides: bool,
+}
+
+impl PositionBias {
+    /// Row of the table for a distance p − position(t), of `n_buckets` rows. In f32, as T5 was trained.
+    pub fn bucket(&self, n_buckets: usize, distance: i64) -> usize {
+        let (n, first) = match self.both_sides {
+            true => (n_buckets / 2, if distance > 0 { n_buckets / 2 } else { 0 }),
+            false => (n_buckets, 0),
+        };
+        let d = if self.both_sides { distance.unsigned_abs() } else { (-distance).max(0) as u64 };
+        let near = n / 2;
+        if d < near as u64 {
+            return first + d as usize;
+        }
+        let scale = libm::log(self.max_distance as f64 / near as f64) as f32;
+        let far = libm::logf(d as f32 / near as f32) / scale * (n - near) as f32;
+        first + (near + far as usize).min(n - 1)
+    }
 }

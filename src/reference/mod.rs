@@ -19,7 +19,7 @@ use crate::{
     kv::{KvGeometry, PageId},
     plan::{
         Attention, BufferId, Epilogue, Executor, MatMul, MemoryReport, Norm, Op, Part, Plan, PlanSlot, Progress, Rope,
-        Row, RowInput, Rows, Step,
+        Row, RowIndex, RowInput, Rows, Sees, Step,
     },
     weights::{WeightId, WeightSpec},
 };
@@ -49,6 +49,7 @@ struct Run {
     rows: Vec<Row>,
     outputs: Vec<u32>,
     sequences: Vec<Vec<PageId>>,
+    memories: Vec<(Vec<PageId>, usize)>,
     embeddings: Vec<f32>,
     /// By [`BufferId`]: [rows, width], `None` before it is written and after it was last read.
     buffers: Vec<Option<Vec<f32>>>,
@@ -139,6 +140,7 @@ impl Executor for Reference {
             rows: step.rows.to_vec(),
             outputs: step.outputs.to_vec(),
             sequences: step.sequences.iter().map(|s| s.to_vec()).collect(),
+            memories: step.memories.iter().map(|m| (m.pages.to_vec(), m.n_positions)).collect(),
             embeddings: step.embeddings.to_vec(),
             buffers: vec![None; plan.buffers.len()],
         });
@@ -202,7 +204,8 @@ impl Machine<'_> {
     fn execute(&mut self, op: &Op) -> Result<()> {
         match op {
             Op::Embed { table, scale, out } => self.embed(*table, *scale, *out),
-            Op::Norm { x, norm, out } => {
+            Op::AddRow { x, table, index, out } => self.add_row(*x, *table, *index, *out),
+            Op::Norm { x, norm, out, .. } => {
                 let normed = self.norm(self.run.buffer(*x)?, norm)?;
                 self.keep(*out, normed)
             }
@@ -228,11 +231,21 @@ impl Machine<'_> {
                 ops::glu(*activation, gate, up, &mut y);
                 self.keep(*out, y)
             }
-            Op::Add { a, b, out } => {
-                let sum = self.add(self.run.buffer(*a)?, self.run.buffer(*b)?)?;
+            Op::ShortConv { layer, x, weight, out } => self.short_conv(*layer, *x, *weight, *out),
+            Op::Activate { x, activation, out } => {
+                let y = self.run.buffer(*x)?.iter().map(|x| ops::activate(*activation, *x)).collect();
+                self.keep(*out, y)
+            }
+            Op::Add { a, b, scale, out } => {
+                let sum = self.add(self.run.buffer(*a)?, self.run.buffer(*b)?, *scale)?;
                 self.keep(*out, sum)
             }
             Op::SelectRows { x, out } => self.select_rows(*x, *out),
+            Op::MeanRows { x, out } => self.mean_rows(*x, *out),
+            Op::Scale { x, scale, soft_cap, out } => {
+                let y = self.run.buffer(*x)?.iter().map(|x| ops::soft_cap(*soft_cap, scale * x)).collect();
+                self.keep(*out, y)
+            }
         }
     }
 
@@ -269,9 +282,13 @@ impl Machine<'_> {
             (Epilogue::None, _) => {
                 m.parts.iter().zip(products).try_for_each(|(part, product)| self.keep(part.out, product))
             }
-            (Epilogue::Add { residual, out }, [product]) => {
-                let sum = self.add(self.run.buffer(residual)?, product)?;
+            (Epilogue::Add { residual, scale, out }, [product]) => {
+                let sum = self.add(self.run.buffer(residual)?, product, scale)?;
                 self.keep(out, sum)
+            }
+            (Epilogue::Activate { activation, out }, [product]) => {
+                let y = product.iter().map(|x| ops::activate(activation, *x)).collect();
+                self.keep(out, y)
             }
             (Epilogue::Glu { activation, out }, [gate, up]) => {
                 let mut y = zeros(gate.len())?;
@@ -329,24 +346,96 @@ impl Machine<'_> {
     fn attention(&mut self, a: &Attention) -> Result<()> {
         let q = self.run.buffer(a.q)?;
         let (head_size, queries_per_kv_head) = (a.head_size, a.heads / a.kv_heads);
+        let table = a.bias.map(|bias| self.weight(bias.table)).transpose()?;
         let mut y = zeros(q.len())?;
         let heads = q.chunks_exact(head_size).zip(y.chunks_exact_mut(head_size));
         for (i, (q, y)) in heads.enumerate() {
             let (row, head) = (&self.run.rows[i / a.heads], i % a.heads);
-            let (pages, last) = (&self.run.sequences[row.sequence as usize], row.position as usize);
-            let first = a.window.map_or(0, |window| (last + 1).saturating_sub(window));
+            let (pages, positions) = self.seen(a, row);
             let start = head / queries_per_kv_head * head_size;
-            let seen = |side| -> Vec<&[f32]> {
-                (first..=last).map(|p| &self.pages.row(a.layer, side, pages, p)[start..start + head_size]).collect()
+            let side = |side| -> Vec<&[f32]> {
+                let row = |p| &self.pages.row(a.layer, side, pages, p)[start..start + head_size];
+                positions.clone().map(row).collect()
             };
-            ops::attend(q, &seen(Side::K), &seen(Side::V), a.scale, y);
+            let bias = match (a.bias, table) {
+                (Some(bias), Some(table)) => {
+                    let n_buckets = table.spec().n_rows();
+                    let bucket = |p| bias.bucket(n_buckets, p as i64 - i64::from(row.position));
+                    positions.clone().map(|p| table.values()[bucket(p) * a.heads + head]).collect()
+                }
+                _ => vec![],
+            };
+            ops::attend(q, &side(Side::K), &side(Side::V), a.scale, a.soft_cap, &bias, y);
         }
         self.keep(a.out, y)
     }
 
-    fn add(&self, a: &[f32], b: &[f32]) -> Result<Vec<f32>> {
+    /// The positions that a row attends to, and the pages in which they are.
+    fn seen(&self, a: &Attention, row: &Row) -> (&[PageId], std::ops::Range<usize>) {
+        let (sequence, position) = (row.sequence as usize, row.position as usize);
+        let first = a.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        let end = match a.sees {
+            Sees::Past => position + 1,
+            Sees::Whole => {
+                let len = self.run.rows.iter().filter(|r| r.sequence == row.sequence).count();
+                a.window.map_or(len, |window| len.min(position + window))
+            }
+            Sees::Memory => {
+                let (pages, n_positions) = &self.run.memories[sequence];
+                return (pages, 0..*n_positions);
+            }
+        };
+        (&self.run.sequences[sequence], first..end)
+    }
+
+    /// The cache of the layer holds the past of x: keys and values one after the other are a row of it.
+    fn short_conv(&mut self, layer: usize, x: BufferId, weight: WeightId, out: BufferId) -> Result<()> {
+        let (width, x) = (self.width(x), self.run.buffer(x)?.to_vec());
+        let (key_width, mut padded) = (self.pages.geometry().kv_heads * self.pages.geometry().head_size, x.clone());
+        padded.clear();
+        for row in x.chunks_exact(width) {
+            padded.extend_from_slice(row);
+            padded.resize(padded.len() + 2 * key_width - width, 0.0);
+        }
+        let halves: Vec<&[f32]> = padded.chunks_exact(key_width).collect();
+        let side = |first: usize| halves.iter().skip(first).step_by(2).copied().flatten().copied().collect::<Vec<_>>();
+        self.kv_write(layer, &side(0), &side(1));
+        let (mut y, n) = (zeros(x.len())?, self.weight(weight)?.spec().row_len());
+        for (row, y) in self.run.rows.iter().zip(y.chunks_exact_mut(width)) {
+            let (pages, position) = (&self.run.sequences[row.sequence as usize], row.position as usize);
+            let past = |p| [Side::K, Side::V].map(|side| self.pages.row(layer, side, pages, p)).concat();
+            let taps: Vec<Option<Vec<f32>>> = (0..n).map(|i| (position + i + 1).checked_sub(n).map(past)).collect();
+            ops::short_conv(&taps, self.weight(weight)?.values(), y);
+        }
+        self.keep(out, y)
+    }
+
+    fn add_row(&mut self, x: BufferId, table: WeightId, index: RowIndex, out: BufferId) -> Result<()> {
+        let (width, mut y, table) = (self.width(x), self.run.buffer(x)?.to_vec(), self.weight(table)?);
+        for (row, y) in self.run.rows.iter().zip(y.chunks_exact_mut(width)) {
+            let index = match index {
+                RowIndex::Position(offset) => row.position as usize + offset,
+                RowIndex::Segment => row.segment as usize,
+            };
+            ops::add_scaled(table.row(index)?, 1.0, y);
+        }
+        self.keep(out, y)
+    }
+
+    fn mean_rows(&mut self, x: BufferId, out: BufferId) -> Result<()> {
+        let (width, x) = (self.width(x), self.run.buffer(x)?);
+        let mut y = zeros(self.run.outputs.len() * width)?;
+        for (o, y) in self.run.outputs.iter().zip(y.chunks_exact_mut(width)) {
+            let sequence = self.run.rows[*o as usize].sequence;
+            let of_sequence = self.run.rows.iter().zip(x.chunks_exact(width)).filter(|(r, _)| r.sequence == sequence);
+            ops::mean(&of_sequence.map(|(_, x)| x).collect::<Vec<_>>(), y);
+        }
+        self.keep(out, y)
+    }
+
+    fn add(&self, a: &[f32], b: &[f32], scale: f32) -> Result<Vec<f32>> {
         let mut y = zeros(a.len())?;
-        ops::add(a, b, &mut y);
+        ops::add(a, b, scale, &mut y);
         Ok(y)
     }
 

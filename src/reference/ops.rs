@@ -72,12 +72,12 @@ pub fn add_bias(bias: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `out = a + b`.
+/// `out = a + scale · b`.
 ///
 /// a, b, out: [T, D]
-pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
+pub fn add(a: &[f32], b: &[f32], scale: f32, out: &mut [f32]) {
     for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
-        *y = a + b;
+        *y = a + scale * b;
     }
 }
 
@@ -98,6 +98,9 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
             const SQRT_2_OVER_PI: f32 = 0.797_884_6;
             0.5 * x * (1.0 + libm::tanhf(SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x)))
         }
+        Activation::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+        Activation::Relu => x.max(0.0),
+        Activation::Tanh => libm::tanhf(x),
     }
 }
 
@@ -120,12 +123,44 @@ pub fn rope(rope: &Rope, factors: Option<&[f32]>, position: u32, head: &mut [f32
     }
 }
 
-/// Attention of one query head over n cached positions, the whole of what it may see:
-/// `out = Σ_p softmax_p(scale · q · k_p) · v_p`.
+/// `cap · tanh(x / cap)`, or x where there is no cap.
+pub fn soft_cap(cap: Option<f32>, x: f32) -> f32 {
+    cap.map_or(x, |cap| cap * libm::tanhf(x / cap))
+}
+
+/// `out = mean(rows)`.
 ///
-/// q, out: [K]; keys, values: n × [K]
-pub fn attend(q: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32, out: &mut [f32]) {
-    let scores: Vec<f32> = keys.iter().map(|k| scale * dot(q, k)).collect();
+/// rows: n × [D], n > 0; out: [D]
+pub fn mean(rows: &[&[f32]], out: &mut [f32]) {
+    for (i, y) in out.iter_mut().enumerate() {
+        *y = (rows.iter().map(|row| f64::from(row[i])).sum::<f64>() / rows.len() as f64) as f32;
+    }
+}
+
+/// `out = Σ_i weight[·, i] ⊙ taps[i]`; before the first position there is nothing.
+///
+/// taps: N × [≥ D], oldest first; weight: [D, N]; out: [D]
+pub fn short_conv(taps: &[Option<Vec<f32>>], weight: &[f32], out: &mut [f32]) {
+    for (channel, (y, weight)) in out.iter_mut().zip(weight.chunks_exact(taps.len())).enumerate() {
+        *y = taps.iter().zip(weight).fold(0.0, |sum, (tap, w)| sum + w * tap.as_ref().map_or(0.0, |t| t[channel]));
+    }
+}
+
+/// Attention of one query head over n cached positions, the whole of what it may see:
+/// `out = Σ_p softmax_p(cap(scale · q · k_p) + bias_p) · v_p`.
+///
+/// q, out: [K]; keys, values: n × [K]; bias: [n], or empty where there is none
+pub fn attend(
+    q: &[f32],
+    keys: &[&[f32]],
+    values: &[&[f32]],
+    scale: f32,
+    cap: Option<f32>,
+    bias: &[f32],
+    out: &mut [f32],
+) {
+    let score = |(p, k): (usize, &&[f32])| soft_cap(cap, scale * dot(q, k)) + bias.get(p).copied().unwrap_or(0.0);
+    let scores: Vec<f32> = keys.iter().enumerate().map(score).collect();
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f32> = scores.iter().map(|s| libm::expf(s - max)).collect();
     let sum: f64 = weights.iter().map(|&w| f64::from(w)).sum();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    arch::Model,
+    arch::{Model, Task},
     error::{Error, Result},
     kv::{Kv, KvGeometry, PageId, SequenceId},
-    plan::{Executor, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, RowInput, Signal, Step, Want},
+    plan::{Executor, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
     sample::Scores,
 };
 
@@ -30,9 +30,9 @@ impl Plans {
     /// Records the plans of a model.
     pub fn of(model: &Model) -> Result<Self> {
         Ok(Self {
-            one: Arc::new(model.plan(RowBound::One, 1)?),
-            few: Arc::new(model.plan(RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
-            chunk: Arc::new(model.plan(RowBound::UpTo(CHUNK_ROWS), 1)?),
+            one: Arc::new(model.plan(Task::Generate, RowBound::One, 1)?),
+            few: Arc::new(model.plan(Task::Generate, RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
+            chunk: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), 1)?),
         })
     }
 
@@ -139,13 +139,13 @@ impl Runner {
                     outputs.push(rows.len() as u32);
                 }
                 let position = u32::try_from(start + i).map_err(|_| Error::internal("a position over 2³²"))?;
-                rows.push(Row { input: RowInput::Token(token), position, sequence: index as u32 });
+                rows.push(Row::token(token, position, index as u32));
             }
         }
         self.executor.kv_reserve(self.kv.n_pages())?;
         let sequences = runs.iter().map(|run| self.kv.pages(run.sequence)).collect::<Result<Vec<&[PageId]>>>()?;
         let want = n_best.map_or(Want::All, Want::Best);
-        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want };
+        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, memories: &[], embeddings: &[], want };
         let fits = |p: &&Prepared| rows.len() <= p.rows && outputs.len() <= p.outputs;
         let plan = self.plans.iter().find(fits).copied();
         let plan = plan.ok_or_else(|| {

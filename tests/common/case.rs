@@ -188,7 +188,7 @@ impl Case {
         let sequences: Vec<&[PageId]> = self.sequences.iter().map(|s| s.pages.as_slice()).collect();
         executor.begin(
             slot,
-            &Step { rows: &rows, outputs: &[], sequences: &sequences, embeddings: &[], want: Want::All },
+            &Step { rows: &rows, outputs: &[], sequences: &sequences, memories: &[], embeddings: &[], want: Want::All },
         )?;
         block_on(complete(executor, usize::MAX))
     }
@@ -221,7 +221,14 @@ impl Case {
                 }
                 executor.begin(
                     slot,
-                    &Step { rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want: Want::All },
+                    &Step {
+                        rows,
+                        outputs: &outputs,
+                        sequences: &sequences,
+                        memories: &[],
+                        embeddings: &[],
+                        want: Want::All,
+                    },
                 )?;
                 complete(executor, 2).await?;
                 for (id, (_, values)) in buffers.iter().zip(&mut results) {
@@ -243,6 +250,7 @@ impl Case {
                 let position = past[sequence];
                 let token = (position * 31 + sequence * 17) % N_TOKENS;
                 rows.push(Row {
+                    segment: 0,
                     input: RowInput::Token(token as u32),
                     position: position as u32,
                     sequence: sequence as u32,

@@ -352,7 +352,11 @@ fn record_attention(m: Maker, h: Heads, window: Option<usize>) -> Case {
         let k = b.rope("k_rope", k, kv_heads, rope);
         b.kv_write(1, k, v);
         let scale = 1.0 / (size as f32).sqrt();
-        Ok(b.attention("attended", q, AttentionSpec { layer: 1, heads, kv_heads, head_size: size, scale, window }))
+        Ok(b.attention(
+            "attended",
+            q,
+            AttentionSpec { scale, window, ..AttentionSpec::causal(1, heads, kv_heads, size) },
+        ))
     })
 }
 

@@ -4,7 +4,7 @@ use kinglet::{
     kv::{KvFormat, KvGeometry},
     plan::{
         Activation, Attention, Buffer, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, Rope, RopeStyle,
-        RowBound, Rows,
+        RowBound, Rows, Sees,
     },
     quant::Format,
     weights::{WeightId, WeightSpec},
@@ -58,7 +58,7 @@ impl Recorder {
     }
 
     pub fn norm(&mut self, x: BufferId) -> BufferId {
-        self.push(|out| Op::Norm { x, norm: norm(), out })
+        self.push(|out| Op::Norm { x, norm: norm(), size: WIDTH, out })
     }
 
     pub fn mat_mul(&mut self, x: BufferId, matrix: u32) -> BufferId {
@@ -82,7 +82,7 @@ impl Recorder {
     }
 
     pub fn add(&mut self, a: BufferId, b: BufferId) -> BufferId {
-        self.push(|out| Op::Add { a, b, out })
+        self.push(|out| Op::Add { a, b, scale: 1.0, out })
     }
 
     /// The plan; its output is the last buffer.
@@ -105,5 +105,17 @@ pub fn plain(x: BufferId, norm: Option<Norm>, parts: Vec<Part>) -> Op {
 }
 
 pub fn attention(layer: usize, q: BufferId, out: BufferId) -> Attention {
-    Attention { layer, heads: 2, kv_heads: 2, head_size: 4, scale: 0.5, window: None, q, out }
+    Attention {
+        layer,
+        heads: 2,
+        kv_heads: 2,
+        head_size: 4,
+        scale: 0.5,
+        sees: Sees::Past,
+        window: None,
+        soft_cap: None,
+        bias: None,
+        q,
+        out,
+    }
 }

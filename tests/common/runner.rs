@@ -4,12 +4,12 @@
 use std::{io::Read, sync::Arc, time::Duration};
 
 use kinglet::{
-    arch::Model,
+    arch::{Model, Task},
     error::{Error, Result},
     gguf::{Event, Header, Parser},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{Executor, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
-    weights::WeightId,
+    weights::{Arrivals, WeightId},
 };
 
 /// Most rows of a step.
@@ -36,7 +36,7 @@ impl<E: Executor> Runner<E> {
     ) -> Result<Self> {
         let mut parser = Parser::new();
         let mut loading: Option<(Self, Vec<WeightId>)> = None;
-        let mut chunk = vec![0; 1 << 16];
+        let (mut chunk, mut arrivals) = (vec![0; 1 << 16], Arrivals::default());
         loop {
             let n = file.read(&mut chunk).map_err(|e| Error::Integrity { what: e.to_string() })?;
             if n == 0 {
@@ -48,17 +48,23 @@ impl<E: Executor> Runner<E> {
                     let mut executor = new(model.kv_geometry(kv_format))?;
                     let used = model.used_weights()?;
                     used.iter().try_for_each(|id| executor.create_weight(*id, model.weights.spec(*id)))?;
-                    let one = executor.prepare(Arc::new(model.plan(RowBound::One, 1)?))?;
-                    let many = executor.prepare(Arc::new(model.plan(RowBound::UpTo(MAX_ROWS), MAX_ROWS)?))?;
+                    let one = executor.prepare(Arc::new(model.plan(Task::Generate, RowBound::One, 1)?))?;
+                    let many = executor.prepare(Arc::new(model.plan(
+                        Task::Generate,
+                        RowBound::UpTo(MAX_ROWS),
+                        MAX_ROWS,
+                    )?))?;
                     // Not in order: where a page lies must not matter.
                     let pages = (0..KvGeometry::pages_for(context_tokens) as u32).rev().map(PageId).collect();
                     let runner = Self { header: *header, model, executor, one, many, pages, past: 0 };
                     loading = Some((runner, used));
                     Ok(())
                 }
-                (Event::Data { tensor, bytes }, Some((runner, used))) => {
-                    let id = WeightId(tensor as u32);
-                    if used.contains(&id) { runner.executor.write_weight(id, bytes) } else { Ok(()) }
+                (Event::Data { tensor, bytes }, Some((Self { model, executor, .. }, used))) => {
+                    arrivals.take(&model.weights, tensor, bytes, &mut |id, bytes| match used.contains(&id) {
+                        true => executor.write_weight(id, bytes),
+                        false => Ok(()),
+                    })
                 }
                 (Event::Data { .. }, None) => Err(Error::internal("data before the header")),
             })?;
@@ -86,6 +92,7 @@ impl<E: Executor> Runner<E> {
         let first_output = self.past + ids.len() - n_outputs;
         for ids in ids.chunks(rows) {
             let row = |(i, id): (usize, &u32)| Row {
+                segment: 0,
                 input: RowInput::Token(*id),
                 position: (self.past + i) as u32,
                 sequence: 0,
@@ -93,8 +100,14 @@ impl<E: Executor> Runner<E> {
             let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
             let first = first_output.saturating_sub(self.past).min(ids.len());
             let outputs: Vec<u32> = (first as u32..ids.len() as u32).collect();
-            let step =
-                Step { rows: &rows, outputs: &outputs, sequences: &[&self.pages], embeddings: &[], want: Want::All };
+            let step = Step {
+                rows: &rows,
+                outputs: &outputs,
+                sequences: &[&self.pages],
+                memories: &[],
+                embeddings: &[],
+                want: Want::All,
+            };
             self.executor.begin(if ids.len() == 1 { self.one } else { self.many }, &step)?;
             loop {
                 match self.executor.advance(7)? {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kinglet::{
     error::Result,
     kv::{Kv, KvGeometry, PageId, SequenceId},
-    plan::{Executor, Plan, PlanSlot, Progress, Row, RowInput, Step, Want},
+    plan::{Executor, Plan, PlanSlot, Progress, Row, Step, Want},
 };
 
 /// An executor with its cache's book and one plan.
@@ -40,7 +40,7 @@ impl<E: Executor> StepRunner<E> {
             let start = self.kv.len(*id)?;
             for (i, token) in tokens.iter().enumerate() {
                 let (position, sequence) = ((start + i) as u32, sequence as u32);
-                rows.push(Row { input: RowInput::Token(*token), position, sequence });
+                rows.push(Row::token(*token, position, sequence));
             }
             let copies = self.kv.append(*id, tokens.len())?;
             self.executor.kv_reserve(self.kv.n_pages())?;
@@ -52,7 +52,14 @@ impl<E: Executor> StepRunner<E> {
         let outputs: Vec<u32> = (0..rows.len() as u32).collect();
         self.executor.begin(
             self.slot,
-            &Step { rows: &rows, outputs: &outputs, sequences: &pages, embeddings: &[], want: Want::All },
+            &Step {
+                rows: &rows,
+                outputs: &outputs,
+                sequences: &pages,
+                memories: &[],
+                embeddings: &[],
+                want: Want::All,
+            },
         )
     }
 

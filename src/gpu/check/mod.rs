@@ -114,7 +114,8 @@ impl<'a> Trial<'a> {
             let sequences: Vec<_> = self.sample.sequences().collect();
             let outputs = self.sample.outputs(index);
             let want = Want::Best(self.sample.n_best(index));
-            let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, embeddings: &[], want };
+            let step =
+                Step { rows: &rows, outputs: &outputs, sequences: &sequences, memories: &[], embeddings: &[], want };
             self.step(&step).await?;
             self.judge(index, outputs.len()).await?;
         }

@@ -17,7 +17,11 @@ pub(super) fn rename(
             buffers(&mut [out]);
             *table = weight(*table);
         }
-        Op::Norm { x, norm, out } => {
+        Op::AddRow { x, table, out, .. } => {
+            buffers(&mut [x, out]);
+            *table = weight(*table);
+        }
+        Op::Norm { x, norm, out, .. } => {
             buffers(&mut [x, out]);
             norm.weight = weight(norm.weight);
             norm.bias = norm.bias.map(weight);
@@ -38,8 +42,8 @@ pub(super) fn rename(
             }
             match &mut m.epilogue {
                 Epilogue::None => {}
-                Epilogue::Add { residual, out } => buffers(&mut [residual, out]),
-                Epilogue::Glu { out, .. } => buffers(&mut [out]),
+                Epilogue::Add { residual, out, .. } => buffers(&mut [residual, out]),
+                Epilogue::Activate { out, .. } | Epilogue::Glu { out, .. } => buffers(&mut [out]),
             }
         }
         Op::Rope { x, rope, out, .. } => {
@@ -51,9 +55,21 @@ pub(super) fn rename(
             buffers(&mut [q, k, v, out]);
             rope.factors = rope.factors.map(weight);
         }
-        Op::Attention(a) => buffers(&mut [&mut a.q, &mut a.out]),
+        Op::Attention(a) => {
+            buffers(&mut [&mut a.q, &mut a.out]);
+            if let Some(bias) = &mut a.bias {
+                bias.table = weight(bias.table);
+            }
+        }
+        Op::ShortConv { x, weight: taps, out, .. } => {
+            buffers(&mut [x, out]);
+            *taps = weight(*taps);
+        }
         Op::Glu { gate, up, out, .. } => buffers(&mut [gate, up, out]),
-        Op::Add { a, b, out } => buffers(&mut [a, b, out]),
-        Op::SelectRows { x, out } => buffers(&mut [x, out]),
+        Op::Add { a, b, out, .. } => buffers(&mut [a, b, out]),
+        Op::Activate { x, out, .. }
+        | Op::SelectRows { x, out }
+        | Op::MeanRows { x, out }
+        | Op::Scale { x, out, .. } => buffers(&mut [x, out]),
     }
 }

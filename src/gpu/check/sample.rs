@@ -136,6 +136,7 @@ impl Sample {
     /// Rows of step `index`: other tokens than before, at other positions.
     pub(super) fn rows(&self, index: usize) -> Vec<Row> {
         let row = |(i, (sequence, position)): (usize, (u32, u32))| Row {
+            segment: 0,
             input: RowInput::Token(((i * 5 + index * 11 + 3) % N_TOKENS) as u32),
             position,
             sequence,
@@ -372,7 +373,14 @@ impl<'a> Maker<'a> {
                 width / self.real_geometry.kv_heads.max(1) * self.geometry.kv_heads
             }
             Op::MatMul(m) => self.narrow(width, self.real_width(m.x)),
-            Op::Glu { .. } | Op::Add { .. } | Op::SelectRows { .. } => wide(width),
+            Op::AddRow { .. }
+            | Op::ShortConv { .. }
+            | Op::Activate { .. }
+            | Op::Glu { .. }
+            | Op::Add { .. }
+            | Op::SelectRows { .. }
+            | Op::MeanRows { .. }
+            | Op::Scale { .. } => wide(width),
         }
     }
 

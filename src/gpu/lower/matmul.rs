@@ -74,10 +74,11 @@ impl Lowering<'_> {
                 }
                 Ok(())
             }
-            Epilogue::Add { residual, out } => {
+            Epilogue::Add { residual, out, .. } => {
                 let ending = Ending::Add { residual: residual.into(), scale: 1.0 };
                 m.parts.iter().try_for_each(|part| self.part(source, part, ending, out.into()))
             }
+            Epilogue::Activate { .. } => Err(Error::internal("an activation that was not refused")),
             Epilogue::Glu { activation, out } => self.gated(source, m, activation, out),
         }
     }

@@ -9,7 +9,7 @@ use kinglet::{
     error::{Error, Result},
     gguf::{Header, Metadata, TensorInfo},
     kv::{KvFormat, KvGeometry, PageId},
-    plan::{Builder, Executor, Progress, Row, RowBound, RowInput, Step, Want},
+    plan::{Builder, Executor, Progress, Row, RowBound, Step, Want},
     quant::{self, Format, repack::Matrix},
     weights::Weights,
 };
@@ -176,12 +176,18 @@ fn run_product(format: Format, [n, k]: [usize; 2], bytes: &[u8], inputs: &[f32],
         cpu.write_weight(id, bytes)?;
     }
     cpu.kv_reserve(1)?;
-    let rows: Vec<Row> =
-        (0..N_INPUTS as u32).map(|t| Row { input: RowInput::Token(t), position: t, sequence: 0 }).collect();
+    let rows: Vec<Row> = (0..N_INPUTS as u32).map(|t| Row::token(t, t, 0)).collect();
     let mut outputs = vec![];
     for rows in [&rows[..1], &rows[1..]] {
         let wanted: Vec<u32> = (0..rows.len() as u32).collect();
-        let step = Step { rows, outputs: &wanted, sequences: &[&[PageId(0)]], embeddings: &[], want: Want::All };
+        let step = Step {
+            rows,
+            outputs: &wanted,
+            sequences: &[&[PageId(0)]],
+            memories: &[],
+            embeddings: &[],
+            want: Want::All,
+        };
         cpu.begin(slot, &step)?;
         while cpu.advance(usize::MAX)? != Progress::Complete {}
         for o in 0..rows.len() {
