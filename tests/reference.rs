@@ -336,6 +336,7 @@ fn an_embedding_row_equals_its_token() {
     let sequence = [PageId(0)];
     let row = |input, position| Row { input, position, sequence: 0, segment: 0 };
     let step = Step {
+        memories: &[],
         rows: &[row(RowInput::Embedding(0), 0), row(RowInput::Embedding(1), 1)],
         outputs: &[1],
         sequences: &[&sequence],
