@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Hyper, Keys, llama};
+use super::{Hyper, Keys, llama, t5};
 use crate::{
     error::{Error, Result},
     kv::{KvFormat, KvGeometry},
@@ -29,6 +29,20 @@ pub enum Task {
     Label,
 }
 
+impl Task {
+    /// Its public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Remember => "remember",
+            Self::Embed => "embed",
+            Self::FillMask => "fill-mask",
+            Self::Classify => "classify",
+            Self::Label => "label",
+        }
+    }
+}
+
 /// A model family: reads what it needs from a header, and records its plans. One file each; here is what all have in common.
 pub(super) trait Family: Debug + Send + Sync {
     /// What this model can do; the first is what it is for.
@@ -48,12 +62,22 @@ pub(super) trait Family: Debug + Send + Sync {
     fn kv_geometry(&self, h: &Hyper, format: KvFormat) -> KvGeometry {
         KvGeometry { layers: h.n_layer, kv_heads: h.n_head_kv, head_size: h.head_size, format }
     }
+
+    /// The token with which the decoder of an encoder-decoder begins.
+    fn decoder_start(&self) -> Option<u32> {
+        None
+    }
+
+    /// The longest context that the positions of this family allow.
+    fn longest_context(&self, h: &Hyper) -> usize {
+        h.n_ctx_train
+    }
 }
 
 type Read = fn(&Keys<'_>, &Hyper) -> Result<Box<dyn Family>>;
 
 /// By `general.architecture`.
-const FAMILIES: [(&str, Read); 1] = [("llama", llama::read)];
+const FAMILIES: [(&str, Read); 2] = [("llama", llama::read), ("t5", t5::read)];
 
 /// The family that reads this architecture.
 pub(super) fn find(architecture: &str) -> Result<Read> {

@@ -98,7 +98,7 @@ impl Hyper {
         Ok(Self {
             architecture: architecture.into(),
             name: metadata.str("general.name")?.map(Into::into),
-            n_layer: keys.count("block_count", 1, MAX_LAYERS, None)?,
+            n_layer: keys.layers("block_count", None)?,
             n_embd,
             n_ff: keys.count("feed_forward_length", 1, MAX_WIDTH, None)?,
             n_head,
@@ -143,8 +143,13 @@ impl<'a> Keys<'a> {
         Error::file(format!("metadata key {}: {what}", self.key(key)))
     }
 
+    /// A number of layers.
+    pub(super) fn layers(&self, key: &str, default: Option<usize>) -> Result<usize> {
+        self.count(key, 1, MAX_LAYERS, default)
+    }
+
     /// A whole number in `min..=max`. A per-layer array of equal numbers counts as that number.
-    fn count(&self, key: &str, min: u64, max: u64, default: Option<usize>) -> Result<usize> {
+    pub(super) fn count(&self, key: &str, min: u64, max: u64, default: Option<usize>) -> Result<usize> {
         let name = self.key(key);
         if let Some(Value::Array(_)) = self.metadata.get(&name) {
             return match self.metadata.i32s(&name)? {

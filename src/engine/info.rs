@@ -27,7 +27,9 @@ pub struct Info {
     pub quantization: String,
     /// Length of the file, bytes; while it loads, the least length that its header promises.
     pub file_bytes: u64,
-    /// Longest prompt and answer together, tokens.
+    /// What the model can do: names of tasks, the first is what it is for.
+    pub tasks: Vec<&'static str>,
+    /// Longest prompt and answer together, tokens; of an encoder-decoder each by itself.
     pub context_length: usize,
     /// The same as the model was trained, tokens.
     pub trained_context_length: usize,
@@ -50,7 +52,7 @@ impl Info {
     ) -> Result<Self> {
         let hyper = &model.hyper;
         let mut notices = vec![];
-        if header.metadata.str(CHAT_TEMPLATE)?.is_none() {
+        if model.decoder_start().is_none() && header.metadata.str(CHAT_TEMPLATE)?.is_none() {
             notices.push("the file has no chat template".to_owned());
         }
         notices.extend(tokenizer.notice().map(str::to_owned));
@@ -59,6 +61,7 @@ impl Info {
             name: hyper.name.clone().unwrap_or_else(|| hyper.architecture.clone()),
             parameters: model.weights.iter().map(|(_, spec)| n_elements(&spec.shape)).sum(),
             quantization: dominant_format(model).map_or("none", Format::name).to_owned(),
+            tasks: model.tasks().iter().map(|task| task.name()).collect(),
             file_bytes: header.end_offset,
             context_length,
             trained_context_length: hyper.n_ctx_train,

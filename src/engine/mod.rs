@@ -41,8 +41,8 @@ const DEFAULT_CONTEXT_TOKENS: usize = 4096;
 /// How to load a model.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Longest prompt and answer together, tokens; up to what the model was trained for. `None`: the smaller of that and
-    /// 4,096.
+    /// Longest prompt and answer together, tokens, or of an encoder-decoder each by itself; up to what the model was trained
+    /// for, and beyond where its positions are relative. `None`: the smaller of that and 4,096.
     pub context_length: Option<usize>,
     /// Format of keys and values.
     pub kv_format: KvFormat,
@@ -228,12 +228,14 @@ impl Loading {
             None => Cow::Borrowed(&header.metadata),
         };
         let tokenizer = Arc::new(Tokenizer::from_metadata(&metadata)?);
-        let plans = Plans::of(&model)?;
+        let plans = Plans::of(&model, context_tokens)?;
         let geometry = model.kv_geometry(options.kv_format);
-        let estimate = estimate(&plans, &model, &geometry, context_tokens, &options.device);
+        // What an encoder-decoder reads and what it says have a context each.
+        let n_positions = if plans.encoder.is_some() { context_tokens.saturating_mul(2) } else { context_tokens };
+        let estimate = estimate(&plans, &model, &geometry, n_positions, &options.device);
         check_memory(&estimate, context_tokens, options.memory_limit_bytes)?;
         if let Some(limit_bytes) = options.device.buffer_limit_bytes() {
-            check_cache(&geometry, context_tokens, limit_bytes)?;
+            check_cache(&geometry, n_positions, limit_bytes)?;
         }
 
         let mut executor = options.device.executor(geometry)?;
@@ -279,12 +281,12 @@ fn refuse_others(header: &Header) -> Result<()> {
 }
 
 fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
-    let trained = model.hyper.n_ctx_train;
+    let longest = model.longest_context();
     match options.context_length {
-        None => Ok(trained.min(DEFAULT_CONTEXT_TOKENS)),
-        Some(n) if (1..=trained).contains(&n) => Ok(n),
+        None => Ok(model.hyper.n_ctx_train.min(DEFAULT_CONTEXT_TOKENS)),
+        Some(n) if (1..=longest).contains(&n) => Ok(n),
         Some(n) => Err(Error::InvalidArgument {
-            what: format!("contextLength is {n}, not in 1..={trained}, for which this model was trained"),
+            what: format!("contextLength is {n}, not in 1..={longest}, for which this model was trained"),
         }),
     }
 }

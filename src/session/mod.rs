@@ -4,6 +4,8 @@
 //! what happened, [`Session::cancel`] gives up at any time. The request is the whole truth of a generation; what the session
 //! keeps from call to call (the longest common prefix of keys and values) only saves work, and never changes a bit.
 
+mod beams;
+mod branches;
 mod choice;
 mod event;
 mod generation;
@@ -11,9 +13,10 @@ mod request;
 mod runner;
 mod stop;
 
+pub use beams::{BeamParams, EarlyStopping, MAX_BEAMS};
 pub use event::{Echo, Event, FinishReason, TokenLogprobs, TopLogprob, Usage};
 pub use request::{MAX_CHOICES, MAX_TOP_LOGPROBS, Request};
-pub use runner::{CHUNK_ROWS, FEW_ROWS, Plans};
+pub use runner::{CHUNK_ROWS, EncoderPlans, FEW_ROWS, Plans};
 
 use std::sync::Arc;
 
@@ -26,6 +29,9 @@ use crate::{
     tokenizer::Tokenizer,
 };
 
+/// Most sequences at a time: the choices, and a memory or the beams of a search.
+const MAX_SEQUENCES: usize = MAX_CHOICES + MAX_BEAMS;
+
 /// A model that is ready, and what it is doing.
 pub struct Session {
     runner: Runner,
@@ -33,9 +39,11 @@ pub struct Session {
     generation: Option<Generation>,
     cached: Option<Cached>,
     scratch: Scratch,
+    /// Of an encoder-decoder the token with which its decoder begins.
+    decoder_start: Option<u32>,
 }
 
-/// What the last call left in the cache.
+/// What the last call left in the cache: its prompt and the first answer, or of an encoder-decoder its prompt as encoded.
 struct Cached {
     sequence: SequenceId,
     tokens: Vec<u32>,
@@ -49,8 +57,9 @@ impl Session {
         tokenizer: Arc<Tokenizer>,
         context_tokens: usize,
     ) -> Result<Self> {
-        let runner = Runner::new(executor, plans, context_tokens, MAX_CHOICES)?;
-        Ok(Self { runner, tokenizer, generation: None, cached: None, scratch: Scratch::default() })
+        let runner = Runner::new(executor, plans, context_tokens, MAX_SEQUENCES)?;
+        let decoder_start = plans.encoder.as_ref().map(|encoder| encoder.decoder_start);
+        Ok(Self { runner, tokenizer, generation: None, cached: None, scratch: Scratch::default(), decoder_start })
     }
 
     /// The executor, for writing weights.
@@ -94,10 +103,16 @@ impl Session {
         if self.is_busy() {
             return Err(Error::InvalidArgument { what: "a generation is in progress".into() });
         }
-        let (request, limits) = request.validated(&self.tokenizer, self.context_tokens())?;
-        let mut generation = Generation::new(request, limits, self.tokenizer.clone())?;
-        let (sequence, n_reused) = self.common_prefix(generation.request())?;
-        generation.occupy(sequence, n_reused);
+        let encodes = self.decoder_start.is_some();
+        let (mut request, limits) = request.validated(&self.tokenizer, self.context_tokens(), encodes)?;
+        let source = self.decoder_start.map(|start| std::mem::replace(&mut request.prompt, vec![start]));
+        let place = source.clone();
+        let mut generation = Generation::new(request, limits, self.tokenizer.clone(), source)?;
+        let (sequence, n_reused) = match place {
+            Some(source) => self.memory_of(&source, generation.request().cache_prompt)?,
+            None => self.common_prefix(generation.request())?,
+        };
+        generation.occupy(sequence, n_reused, &mut self.runner);
         self.generation = Some(generation);
         Ok(())
     }
@@ -144,6 +159,14 @@ impl Session {
         let common = tokens.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count();
         let useful = if request.cache_prompt && !Generation::scores_prompt(request) { common } else { 0 };
         let n_reused = useful.min(request.prompt.len().saturating_sub(1));
+        self.runner.kv.truncate(sequence, n_reused)?;
+        Ok((sequence, n_reused))
+    }
+
+    /// A sequence in which the whole source is encoded, or nothing.
+    fn memory_of(&mut self, source: &[u32], cache_prompt: bool) -> Result<(SequenceId, usize)> {
+        let Some(Cached { sequence, tokens }) = self.cached.take() else { return Ok((self.runner.kv.create(), 0)) };
+        let n_reused = if cache_prompt && tokens == source { source.len() } else { 0 };
         self.runner.kv.truncate(sequence, n_reused)?;
         Ok((sequence, n_reused))
     }

@@ -6,7 +6,7 @@ use crate::{
     arch::{Model, Task},
     error::{Error, Result},
     kv::{Kv, KvGeometry, PageId, SequenceId},
-    plan::{Executor, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
+    plan::{Executor, Memory, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
     sample::Scores,
 };
 
@@ -18,6 +18,8 @@ pub const FEW_ROWS: usize = 8;
 /// The plans that a session runs.
 #[derive(Debug, Clone)]
 pub struct Plans {
+    /// Of an encoder-decoder what reads the prompt; the others are its decoder then.
+    pub encoder: Option<EncoderPlans>,
     /// One row, its logits.
     pub one: Arc<Plan>,
     /// Up to [`FEW_ROWS`] rows, all their logits.
@@ -26,10 +28,21 @@ pub struct Plans {
     pub chunk: Arc<Plan>,
 }
 
+/// How an encoder-decoder reads a prompt.
+#[derive(Debug, Clone)]
+pub struct EncoderPlans {
+    /// The token with which the decoder begins.
+    pub decoder_start: u32,
+    /// Ascending by rows, the last for the whole context: a prompt is one step. Each is prepared when a prompt needs it.
+    pub plans: Vec<Arc<Plan>>,
+}
+
 impl Plans {
-    /// Records the plans of a model.
-    pub fn of(model: &Model) -> Result<Self> {
+    /// Records the plans of a model for a context of so many tokens.
+    pub fn of(model: &Model, context_tokens: usize) -> Result<Self> {
+        let encoder = model.decoder_start().map(|start| EncoderPlans::of(model, start, context_tokens)).transpose()?;
         Ok(Self {
+            encoder,
             one: Arc::new(model.plan(Task::Generate, RowBound::One, 1)?),
             few: Arc::new(model.plan(Task::Generate, RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
             chunk: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), 1)?),
@@ -38,7 +51,18 @@ impl Plans {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Plan>> {
-        [&self.one, &self.few, &self.chunk].into_iter()
+        let encoder = self.encoder.iter().flat_map(|encoder| &encoder.plans);
+        [&self.one, &self.few, &self.chunk].into_iter().chain(encoder)
+    }
+}
+
+impl EncoderPlans {
+    /// Each plan has twice the rows of the one before: what is prepared is at most twice what the longest prompt needed.
+    fn of(model: &Model, decoder_start: u32, context_tokens: usize) -> Result<Self> {
+        let doubled = std::iter::successors(Some(CHUNK_ROWS), |rows| rows.checked_mul(2));
+        let sizes = doubled.take_while(|rows| *rows < context_tokens).chain([context_tokens]);
+        let plan = |rows| Ok(Arc::new(model.plan(Task::Remember, RowBound::UpTo(rows), 1)?));
+        Ok(Self { decoder_start, plans: sizes.map(plan).collect::<Result<_>>()? })
     }
 }
 
@@ -51,12 +75,32 @@ struct Prepared {
     outputs: usize,
 }
 
+impl Prepared {
+    fn of(plan: &Arc<Plan>, executor: &mut dyn Executor) -> Result<Self> {
+        let slot = executor.prepare(plan.clone())?;
+        Ok(Self { slot, n_ops: plan.ops.len(), rows: plan.rows.max(), outputs: plan.max_outputs })
+    }
+}
+
 /// Rows of one sequence in a step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run<'a> {
     pub(super) sequence: SequenceId,
     pub(super) tokens: &'a [u32],
     pub(super) logits: Logits,
+    /// What the sequence looks at besides itself: a sequence that [`Runner::begin_encoding`] has filled. All runs of a step have
+    /// one, or none has.
+    pub(super) memory: Option<SequenceId>,
+}
+
+impl Run<'_> {
+    fn n_outputs(&self) -> usize {
+        match self.logits {
+            Logits::None => 0,
+            Logits::Last => self.tokens.len().min(1),
+            Logits::All => self.tokens.len(),
+        }
+    }
 }
 
 /// Which rows of a run give logits.
@@ -72,10 +116,17 @@ pub(super) struct Runner {
     executor: Box<dyn Executor>,
     /// Ascending by rows.
     plans: [Prepared; 3],
+    encoder: Vec<EncoderPlan>,
     pub(super) kv: Kv,
     flight: Option<Flight>,
     /// Of the newest step.
     want: Want,
+}
+
+/// One of [`EncoderPlans::plans`].
+struct EncoderPlan {
+    plan: Arc<Plan>,
+    prepared: Option<Prepared>,
 }
 
 /// A step that has begun.
@@ -96,13 +147,17 @@ impl Runner {
         context_tokens: usize,
         n_sequences: usize,
     ) -> Result<Self> {
-        let mut prepare = |plan: &Arc<Plan>| -> Result<Prepared> {
-            let slot = executor.prepare(plan.clone())?;
-            Ok(Prepared { slot, n_ops: plan.ops.len(), rows: plan.rows.max(), outputs: plan.max_outputs })
-        };
-        let plans = [prepare(&plans.one)?, prepare(&plans.few)?, prepare(&plans.chunk)?];
+        let mut prepare = |plan: &Arc<Plan>| Prepared::of(plan, executor.as_mut());
+        let decoder = [prepare(&plans.one)?, prepare(&plans.few)?, prepare(&plans.chunk)?];
+        let mut encoder = vec![];
+        for plan in plans.encoder.iter().flat_map(|encoder| &encoder.plans) {
+            // The first one now, so that weights are laid out for it and a device is checked with it.
+            let prepared = encoder.is_empty().then(|| prepare(plan)).transpose()?;
+            encoder.push(EncoderPlan { plan: plan.clone(), prepared });
+        }
         let max_pages = KvGeometry::pages_for(context_tokens).saturating_mul(n_sequences);
-        Ok(Self { executor, plans, kv: Kv::new(context_tokens, max_pages), flight: None, want: Want::All })
+        let kv = Kv::new(context_tokens, max_pages);
+        Ok(Self { executor, plans: decoder, encoder, kv, flight: None, want: Want::All })
     }
 
     pub(super) fn executor(&mut self) -> &mut dyn Executor {
@@ -125,6 +180,28 @@ impl Runner {
     /// where that is `None`. The new positions belong to the sequence at once, but count
     /// only when [`Self::advance`] has said `true`; until then the caller truncates to give up.
     pub(super) fn begin(&mut self, runs: &[Run<'_>], n_best: Option<usize>) -> Result<()> {
+        let n_rows: usize = runs.iter().map(|run| run.tokens.len()).sum();
+        let n_outputs: usize = runs.iter().map(Run::n_outputs).sum();
+        let fits = |p: &&Prepared| n_rows <= p.rows && n_outputs <= p.outputs;
+        let plan = self.plans.iter().find(fits).copied();
+        let plan =
+            plan.ok_or_else(|| Error::internal(format!("no plan for {n_rows} rows with {n_outputs} outputs")))?;
+        self.begin_on(plan, runs, n_best.map_or(Want::All, Want::Best))
+    }
+
+    /// Begins the step that makes a memory of an empty sequence: the whole prompt of an encoder-decoder.
+    pub(super) fn begin_encoding(&mut self, sequence: SequenceId, tokens: &[u32]) -> Result<()> {
+        let fitting = self.encoder.iter_mut().find(|e| tokens.len() <= e.plan.rows.max());
+        let encoder = fitting.ok_or_else(|| Error::internal(format!("no encoder for {} rows", tokens.len())))?;
+        let plan = match encoder.prepared {
+            Some(plan) => plan,
+            None => Prepared::of(&encoder.plan, self.executor.as_mut())?,
+        };
+        encoder.prepared = Some(plan);
+        self.begin_on(plan, &[Run { sequence, tokens, logits: Logits::None, memory: None }], Want::All)
+    }
+
+    fn begin_on(&mut self, plan: Prepared, runs: &[Run<'_>], want: Want) -> Result<()> {
         let mut rows = vec![];
         let mut outputs = vec![];
         for (index, run) in runs.iter().enumerate() {
@@ -144,13 +221,10 @@ impl Runner {
         }
         self.executor.kv_reserve(self.kv.n_pages())?;
         let sequences = runs.iter().map(|run| self.kv.pages(run.sequence)).collect::<Result<Vec<&[PageId]>>>()?;
-        let want = n_best.map_or(Want::All, Want::Best);
-        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, memories: &[], embeddings: &[], want };
-        let fits = |p: &&Prepared| rows.len() <= p.rows && outputs.len() <= p.outputs;
-        let plan = self.plans.iter().find(fits).copied();
-        let plan = plan.ok_or_else(|| {
-            Error::internal(format!("no plan for {} rows with {} outputs", rows.len(), outputs.len()))
-        })?;
+        let memory = |id| Ok(Memory { pages: self.kv.pages(id)?, n_positions: self.kv.len(id)? });
+        let memories = runs.iter().filter_map(|run| run.memory).map(memory).collect::<Result<Vec<_>>>()?;
+        let step =
+            Step { rows: &rows, outputs: &outputs, sequences: &sequences, memories: &memories, embeddings: &[], want };
         self.executor.begin(plan.slot, &step)?;
         self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
         self.want = want;
