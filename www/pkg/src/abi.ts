@@ -38,6 +38,8 @@ export interface EngineInfo {
   parameters: number;
   quantization: string;
   fileBytes?: number;
+  /** What the model can do, such as `generate`; one that can also `remember` is an encoder-decoder. */
+  tasks: string[];
   contextLength: number;
   vocabularySize: number;
   memory: Record<string, number>;
@@ -81,6 +83,8 @@ export interface GenerateRequest {
   cachePrompt: boolean;
   /** Tokens already given out, per choice, to go on from. */
   generated?: number[][];
+  /** Look for the most probable answers; only with temperature 0. */
+  beams?: { width: number; lengthPenalty: number; earlyStopping: 'yes' | 'no' | 'never' };
 }
 
 /** One candidate for a position. */

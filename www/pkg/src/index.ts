@@ -210,6 +210,7 @@ function infoOf({ info, template, templateSha256, fileBytes, device }: LoadOutpu
     parameters: info.parameters,
     quantization: info.quantization,
     fileBytes,
+    tasks: info.tasks,
     contextLength: info.contextLength,
     vocabularySize: info.vocabularySize,
     chatTemplate: kind,

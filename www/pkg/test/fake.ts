@@ -20,6 +20,8 @@ export const PART_HEADER_BYTES = 100;
 export interface Faults {
   startThrows?: unknown;
   trapAtToken?: number;
+  /** It reads with one part and writes with another, and has no chat template. */
+  isEncoderDecoder?: boolean;
   /** The template's worker never answers. */
   deafTemplates?: boolean;
   /** What the device's self-check rejects with. */
@@ -106,12 +108,14 @@ export class FakeEngine implements Engine {
       name: 'fake',
       parameters: 1,
       quantization: 'F32',
+      tasks: this.faults.isEncoderDecoder ? ['generate', 'remember'] : ['generate'],
       contextLength: CONTEXT,
       vocabularySize: 65_536,
       memory: { weightsBytes: 1 },
     };
   }
   template() {
+    if (this.faults.isEncoderDecoder) return { specialStrings: [] };
     return {
       chatTemplate:
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ suffix }}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",
