@@ -131,10 +131,12 @@ fn tokens(answer: &Answer) -> Vec<Vec<u32>> {
 #[test]
 fn answers_are_those_of_transformers_greedy_and_by_beam_search() -> Result<()> {
     for golden in t5_goldens() {
-        for device in devices().into_iter().take(1) {
+        for device in devices() {
             let Engine { mut session, tokenizer, .. } = engine(&golden, device.clone());
             let (mut n_ended, mut n_beams) = (0, 0);
-            for output in golden.cases.iter().map(|c| &c.output).chain(&golden.outputs) {
+            // The reference has shown all of them; what the others could do wrong shows in a few.
+            let n = if matches!(device, Device::Reference) { usize::MAX } else { 4 };
+            for output in golden.cases.iter().map(|c| &c.output).chain(&golden.outputs).take(n) {
                 let greedy = run(&mut session, &ask(&golden, output, None, 1), 1000)?;
                 assert_eq!(tokens(&greedy), [output.greedy.clone()], "{} {device:?}", golden.name);
                 let ended = output.greedy.last().is_some_and(|token| tokenizer.is_end_of_generation(*token));
@@ -149,7 +151,7 @@ fn answers_are_those_of_transformers_greedy_and_by_beam_search() -> Result<()> {
                 }
             }
             println!("{}: {n_ended} answers ended, {n_beams} searches found something better", golden.name);
-            assert!(n_ended > 0 && n_beams > 10, "the models show something");
+            assert!(n < 10 || (n_ended > 3 && n_beams > 20), "the models show something");
         }
     }
     Ok(())
@@ -189,7 +191,7 @@ fn what_is_cancelled_leaves_only_what_is_complete() -> Result<()> {
     let golden = &t5_goldens()[0];
     let output = &golden.cases[0].output;
     let beams = output.beams[1].params();
-    let request = ask(golden, output, Some(beams), 4);
+    let request = Request { ignore_eos: true, ..ask(golden, output, Some(beams), 4) };
     let whole = run(&mut engine(golden, Device::Reference).session, &request, 1000)?;
     let Engine { mut session, .. } = engine(golden, Device::Reference);
     for n_ops in (1..300).step_by(23) {
