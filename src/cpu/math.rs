@@ -40,7 +40,9 @@ pub(crate) fn activate(activation: Activation, x: F32x4) -> F32x4 {
             let tanh = one.sub(F32x4::splat(2.0).div(one.add(exp(u.add(u)))));
             x.mul(F32x4::splat(0.5)).mul(one.add(tanh))
         }
-        Activation::Gelu | Activation::Relu | Activation::Tanh => unreachable!("refused when it was prepared"),
+        Activation::Gelu | Activation::Relu | Activation::Tanh | Activation::Identity => {
+            unreachable!("refused when it was prepared")
+        }
     }
 }
 

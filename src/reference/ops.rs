@@ -101,6 +101,7 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
         Activation::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
         Activation::Relu => x.max(0.0),
         Activation::Tanh => libm::tanhf(x),
+        Activation::Identity => x,
     }
 }
 
