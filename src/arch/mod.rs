@@ -1,9 +1,22 @@
 //! Model families: from a file's header to hyper-parameters and plans. One short file per family says only what is special
 //! about it. Layer 1: nothing here knows an executor.
 
+mod blocks;
 mod family;
+mod gemma;
+mod gpt2;
+mod gptneox;
+mod granite;
 mod hyper;
+mod lfm2;
 mod llama;
+mod olmo2;
+mod phi2;
+mod phi3;
+mod qwen;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod vocabulary;
 
 pub use family::Task;
