@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Hyper, Keys, llama};
+use super::{Head, Hyper, Keys, bert, llama, modern_bert};
 use crate::{
     error::{Error, Result},
     kv::{KvFormat, KvGeometry},
@@ -29,11 +29,30 @@ pub enum Task {
     Label,
 }
 
+impl Task {
+    /// Its public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Remember => "remember",
+            Self::Embed => "embed",
+            Self::FillMask => "fill-mask",
+            Self::Classify => "classify",
+            Self::Label => "label",
+        }
+    }
+}
+
 /// A model family: reads what it needs from a header, and records its plans. One file each; here is what all have in common.
 pub(super) trait Family: Debug + Send + Sync {
     /// What this model can do; the first is what it is for.
     fn tasks(&self) -> &[Task] {
         &[Task::Generate]
+    }
+
+    /// Pooling and heads of an encoder.
+    fn head(&self) -> Option<&Head> {
+        None
     }
 
     /// Gives names of their own to parts of tensors ([`Weights::split`]). Called once, before anything is recorded.
@@ -53,7 +72,8 @@ pub(super) trait Family: Debug + Send + Sync {
 type Read = fn(&Keys<'_>, &Hyper) -> Result<Box<dyn Family>>;
 
 /// By `general.architecture`.
-const FAMILIES: [(&str, Read); 1] = [("llama", llama::read)];
+const FAMILIES: [(&str, Read); 4] =
+    [("llama", llama::read), ("bert", bert::read), ("nomic-bert", bert::read), ("modern-bert", modern_bert::read)];
 
 /// The family that reads this architecture.
 pub(super) fn find(architecture: &str) -> Result<Read> {

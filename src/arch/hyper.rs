@@ -3,7 +3,7 @@
 use super::vocabulary;
 use crate::{
     error::{Error, Result},
-    gguf::{Metadata, Value},
+    gguf::{Header, Metadata, TensorInfo, Value},
 };
 
 /// Most layers of a model that this engine accepts.
@@ -38,7 +38,7 @@ pub struct Hyper {
     pub n_vocab: usize,
     /// Trained context: `context_length`
     pub n_ctx_train: usize,
-    /// `attention.layer_norm_rms_epsilon`
+    /// `attention.layer_norm_rms_epsilon`, or `attention.layer_norm_epsilon` where a file has that
     pub norm_rms_eps: f32,
     /// Elements of a head that are rotated: `rope.dimension_count`, default K
     pub rope_dims: usize,
@@ -65,7 +65,7 @@ pub enum RopeScaling {
 impl Hyper {
     /// Reads and checks what all families have.
     pub(super) fn read(keys: &Keys<'_>) -> Result<Self> {
-        let Keys { metadata, architecture } = *keys;
+        let Keys { metadata, architecture, .. } = *keys;
         let n_embd = keys.count("embedding_length", 1, MAX_WIDTH, None)?;
         let n_head = keys.count("attention.head_count", 1, MAX_WIDTH, None)?;
         let n_head_kv = keys.count("attention.head_count_kv", 1, MAX_WIDTH, Some(n_head))?;
@@ -90,11 +90,6 @@ impl Hyper {
                 what: format!("{architecture}: mixtures of experts are not supported"),
             });
         }
-        if metadata.bool(&keys.key("attention.causal"))? == Some(false) {
-            return Err(Error::UnsupportedArch {
-                what: format!("{architecture}: attention that is not causal is not supported"),
-            });
-        }
         Ok(Self {
             architecture: architecture.into(),
             name: metadata.str("general.name")?.map(Into::into),
@@ -106,7 +101,10 @@ impl Hyper {
             head_size,
             n_vocab: vocabulary::n_vocab(metadata)?,
             n_ctx_train: keys.count("context_length", 1, MAX_CONTEXT, None)?,
-            norm_rms_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
+            norm_rms_eps: match metadata.get(&keys.key("attention.layer_norm_epsilon")) {
+                Some(_) => keys.positive("attention.layer_norm_epsilon", None)?,
+                None => keys.positive("attention.layer_norm_rms_epsilon", None)?,
+            },
             rope_dims,
             rope_freq_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_scaling: keys.rope_scaling()?,
@@ -118,16 +116,18 @@ impl Hyper {
 /// Reads `<architecture>.<key>`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keys<'a> {
-    metadata: &'a Metadata,
+    pub(super) metadata: &'a Metadata,
     architecture: &'a str,
+    tensors: &'a [TensorInfo],
 }
 
 impl<'a> Keys<'a> {
     /// The keys of the file's architecture.
-    pub(super) fn of(metadata: &'a Metadata) -> Result<Self> {
+    pub(super) fn of(header: &'a Header) -> Result<Self> {
+        let metadata = &header.metadata;
         let architecture = metadata.str("general.architecture")?;
         let architecture = architecture.ok_or_else(|| Error::file("metadata key general.architecture is missing"))?;
-        Ok(Self { metadata, architecture })
+        Ok(Self { metadata, architecture, tensors: &header.tensors })
     }
 
     /// `general.architecture`
@@ -135,11 +135,21 @@ impl<'a> Keys<'a> {
         self.architecture
     }
 
+    /// Shape of a tensor of the file, where it has one of this name.
+    pub(super) fn tensor_shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.shape.as_slice())
+    }
+
+    /// `attention.causal`
+    pub(super) fn is_causal(&self) -> Result<Option<bool>> {
+        self.metadata.bool(&self.key("attention.causal"))
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
 
-    fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
+    pub(super) fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
         Error::file(format!("metadata key {}: {what}", self.key(key)))
     }
 
@@ -163,6 +173,14 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A whole number in `min..=max`, or none.
+    pub(super) fn count_or(&self, key: &str, min: u64, max: u64) -> Result<Option<usize>> {
+        match self.metadata.get(&self.key(key)) {
+            Some(_) => self.count(key, min, max, None).map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn check(&self, key: &str, n: u64, min: u64, max: u64) -> Result<usize> {
         if (min..=max).contains(&n) {
             Ok(n as usize)
@@ -172,7 +190,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A number that is finite and > 0.
-    fn positive(&self, key: &str, default: Option<f64>) -> Result<f32> {
+    pub(super) fn positive(&self, key: &str, default: Option<f64>) -> Result<f32> {
         let x = self.metadata.f64(&self.key(key))?.or(default).ok_or_else(|| self.error(key, "is missing"))? as f32;
         if x.is_finite() && x > 0.0 { Ok(x) } else { Err(self.error(key, format!("{x} is not finite and > 0"))) }
     }

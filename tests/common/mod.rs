@@ -10,6 +10,7 @@ pub mod checked;
 pub mod counting;
 pub mod default_model;
 pub mod elsewhere;
+pub mod encoders;
 pub mod faulty;
 pub mod formats;
 pub mod generate;
