@@ -23,12 +23,15 @@ struct Bert {
 
 pub(super) fn read(keys: &Keys<'_>, _h: &Hyper) -> Result<Box<dyn Family>> {
     let is_distilbert = keys.tensor_shape("token_types.weight").is_none();
+    let rotates = keys.architecture() == "nomic-bert";
     let defaults = Defaults {
         classifier_pooling: Pooling::Cls,
-        activation: if is_distilbert { Activation::Relu } else { Activation::Tanh },
+        activations: [
+            if is_distilbert { Activation::Relu } else { Activation::Tanh },
+            if rotates { Activation::Silu } else { Activation::Gelu },
+        ],
         needs_pooler: true,
     };
-    let rotates = keys.architecture() == "nomic-bert";
     Ok(Box::new(Bert { head: Head::read(keys, &defaults)?, rotates }))
 }
 

@@ -112,7 +112,7 @@ impl Head {
                     return Err(Error::file(what));
                 }
             },
-            activations: [defaults.activation, Activation::Gelu],
+            activations: defaults.activations,
             eps: keys.positive("attention.layer_norm_epsilon", None)?,
         })
     }
@@ -170,8 +170,8 @@ impl Head {
 /// What a family's heads are like where the file does not say.
 pub(super) struct Defaults {
     pub(super) classifier_pooling: Pooling,
-    /// Behind `cls`.
-    pub(super) activation: Activation,
+    /// Behind `cls` and behind `mlm.dense`.
+    pub(super) activations: [Activation; 2],
     /// Whether a classifier without `cls` has lost it.
     pub(super) needs_pooler: bool,
 }

@@ -101,10 +101,7 @@ impl Hyper {
             head_size,
             n_vocab: vocabulary::n_vocab(metadata)?,
             n_ctx_train: keys.count("context_length", 1, MAX_CONTEXT, None)?,
-            norm_rms_eps: match metadata.get(&keys.key("attention.layer_norm_epsilon")) {
-                Some(_) => keys.positive("attention.layer_norm_epsilon", None)?,
-                None => keys.positive("attention.layer_norm_rms_epsilon", None)?,
-            },
+            norm_rms_eps: keys.norm_eps()?,
             rope_dims,
             rope_freq_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_scaling: keys.rope_scaling()?,
@@ -193,6 +190,15 @@ impl<'a> Keys<'a> {
     pub(super) fn positive(&self, key: &str, default: Option<f64>) -> Result<f32> {
         let x = self.metadata.f64(&self.key(key))?.or(default).ok_or_else(|| self.error(key, "is missing"))? as f32;
         if x.is_finite() && x > 0.0 { Ok(x) } else { Err(self.error(key, format!("{x} is not finite and > 0"))) }
+    }
+
+    /// ε of the norms, of whichever kind they are.
+    fn norm_eps(&self) -> Result<f32> {
+        const KINDS: [&str; 2] = ["attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon"];
+        match KINDS.into_iter().find(|key| self.metadata.get(&self.key(key)).is_some()) {
+            Some(key) => self.positive(key, None),
+            None => Err(self.error(KINDS[1], format!("is missing, and {} too", self.key(KINDS[0])))),
+        }
     }
 
     /// As ggml reads them: a factor without a type stretches linearly, and `rope.scale_linear` is its old name.

@@ -27,7 +27,8 @@ struct ModernBert {
 }
 
 pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
-    let defaults = Defaults { classifier_pooling: Pooling::Mean, activation: Activation::Gelu, needs_pooler: false };
+    let defaults =
+        Defaults { classifier_pooling: Pooling::Mean, activations: [Activation::Gelu; 2], needs_pooler: false };
     Ok(Box::new(ModernBert {
         head: Head::read(keys, &defaults)?,
         pattern: keys.count_or("attention.sliding_window_pattern", 1, h.n_layer.max(3) as u64)?.unwrap_or(3),
