@@ -119,7 +119,7 @@ fn missing_keys_are_named() {
 fn variants_that_would_run_wrongly_are_refused() {
     let per_layer = |a: Vec<i32>| Value::Array(Array::I32(a));
     let cases = [
-        ("general.architecture", string("mamba"), "architecture \"mamba\" is not supported (supported: llama)"),
+        ("general.architecture", string("mamba"), "architecture \"mamba\" is not supported (supported: llama, "),
         ("llama.expert_count", Value::U32(8), "mixtures of experts"),
         ("llama.attention.causal", Value::Bool(false), "attention that is not causal"),
         ("llama.attention.value_length", Value::U32(8), "values of 8 beside keys of 16"),

@@ -139,7 +139,7 @@ test('a call that the model is not made for names both', async () => {
 });
 
 test('an abort ends a call, in the queue and at work, and the next one works', async () => {
-  const { core, engine } = await loadFake({ tasks: ALL });
+  const { core, engine } = await loadFake({ tasks: ALL, readyMs: 1 });
   const reason = new Error('enough');
   const many = { input: Array<string>(500).fill('ab') };
   const atWork = new AbortController();
