@@ -6,12 +6,11 @@
 //!
 //! Source: Devlin et al., BERT, arXiv 1810.04805; Nussbaum et al., Nomic Embed, arXiv 2402.01613; tensor names of ggml's gguf-py.
 
-use super::{Family, Head, Hyper, Keys, Pooling, Task, head::Defaults};
+use super::{Family, Head, Hyper, Keys, Pooling, Task, blocks, head::Defaults};
 use crate::{
     error::Result,
     kv::{KvFormat, KvGeometry},
     plan::{Activation, AttentionSpec, BufferId, Builder, Rope, RopeStyle, RowIndex, Sees},
-    weights::Weights,
 };
 
 #[derive(Debug)]
@@ -44,10 +43,6 @@ impl Family for Bert {
         Some(&self.head)
     }
 
-    fn split(&self, weights: &mut Weights, h: &Hyper) -> Result<()> {
-        split_qkv(weights, h)
-    }
-
     fn record(&self, b: &mut Builder<'_>, h: &Hyper, task: Task) -> Result<BufferId> {
         let eps = self.head.eps();
         let table = b.weight("token_embd.weight", &[h.n_vocab, h.n_embd])?;
@@ -63,7 +58,7 @@ impl Family for Bert {
         x = b.layer_norm("embd_norm", x, "token_embd_norm", eps)?;
         for layer in 0..h.n_layer {
             let name = |part: &str| format!("blk.{layer}.{part}");
-            let rope = self.rotates.then(|| neox(h, h.rope_freq_base));
+            let rope = self.rotates.then(|| blocks::rope(h, RopeStyle::Neox));
             let attended = attention(b, h, layer, x, rope, None)?;
             x = b.add(&name("attn_residual"), x, attended);
             x = b.layer_norm(&name("attn_output_norm"), x, &name("attn_output_norm"), eps)?;
@@ -90,25 +85,6 @@ impl Family for Bert {
 /// The cache of an encoder, whose layers take turns on it.
 pub(super) fn one_layer(h: &Hyper, format: KvFormat) -> KvGeometry {
     KvGeometry { layers: 1, kv_heads: h.n_head_kv, head_size: h.head_size, format }
-}
-
-/// `attn_qkv` as `attn_q`, `attn_k` and `attn_v`, where a file has it so.
-pub(super) fn split_qkv(weights: &mut Weights, h: &Hyper) -> Result<()> {
-    let (q_width, kv_width) = (h.n_head * h.head_size, h.n_head_kv * h.head_size);
-    for layer in 0..h.n_layer {
-        for kind in ["weight", "bias"] {
-            let name = |part: &str| format!("blk.{layer}.attn_{part}.{kind}");
-            let parts = [(name("q"), q_width), (name("k"), kv_width), (name("v"), kv_width)];
-            weights.split(&name("qkv"), &parts.each_ref().map(|(part, n)| (part.as_str(), *n)))?;
-        }
-    }
-    Ok(())
-}
-
-/// Rotation of whole heads.
-pub(super) fn neox(h: &Hyper, base: f32) -> Rope {
-    let (head_size, dims) = (h.head_size, h.rope_dims);
-    Rope { style: RopeStyle::Neox, head_size, dims, base, frequency_scale: 1.0, factors: None }
 }
 
 /// Attention of a layer over the whole text, or over its neighbourhood.

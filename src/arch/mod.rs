@@ -2,11 +2,24 @@
 //! about it. Layer 1: nothing here knows an executor.
 
 mod bert;
+mod blocks;
 mod family;
+mod gemma;
+mod gpt2;
+mod gptneox;
+mod granite;
 mod head;
 mod hyper;
+mod lfm2;
 mod llama;
 mod modern_bert;
+mod olmo2;
+mod phi2;
+mod phi3;
+mod qwen;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod vocabulary;
 
 pub use family::Task;
@@ -46,10 +59,8 @@ impl Model {
         let read = family::find(keys.architecture())?;
         let hyper = Hyper::read(&keys)?;
         let family: Arc<dyn Family> = Arc::from(read(&keys, &hyper)?);
-        if family.head().is_none() && keys.is_causal()? == Some(false) {
-            return Err(Error::UnsupportedArch {
-                what: format!("{}: attention that is not causal is not supported", hyper.architecture),
-            });
+        if family.head().is_none() && keys.bool("attention.causal")? == Some(false) {
+            return Err(keys.unsupported("attention.causal", "attention that is not causal"));
         }
         let mut model = Self { hyper, weights: Weights::from_header(header), family };
         model.family.split(&mut model.weights, &model.hyper)?;

@@ -7,21 +7,23 @@
 
 use super::{
     Family, Head, Hyper, Keys, Pooling, Task,
-    bert::{attention, neox, one_layer, split_qkv},
+    bert::{attention, one_layer},
+    blocks,
     head::Defaults,
+    hyper::MAX_LAYERS,
 };
 use crate::{
     error::Result,
     kv::{KvFormat, KvGeometry},
-    plan::{Activation, BufferId, Builder},
+    plan::{Activation, BufferId, Builder, Rope, RopeStyle},
     weights::Weights,
 };
 
 #[derive(Debug)]
 struct ModernBert {
     head: Head,
-    /// Each so many layers see the whole text.
-    pattern: usize,
+    /// Which layers see their neighbourhood only.
+    is_local: Vec<bool>,
     /// `rope.freq_base_swa`: of the other layers.
     local_base: f32,
 }
@@ -31,7 +33,7 @@ pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
         Defaults { classifier_pooling: Pooling::Mean, activations: [Activation::Gelu; 2], needs_pooler: false };
     Ok(Box::new(ModernBert {
         head: Head::read(keys, &defaults)?,
-        pattern: keys.count_or("attention.sliding_window_pattern", 1, h.n_layer.max(3) as u64)?.unwrap_or(3),
+        is_local: is_local(keys, h.n_layer)?,
         local_base: keys.positive("rope.freq_base_swa", Some(10_000.0))?,
     }))
 }
@@ -50,7 +52,7 @@ impl Family for ModernBert {
             let [both, gate, up] = ["up", "gate", "value"].map(|part| format!("blk.{layer}.ffn_{part}.weight"));
             weights.split(&both, &[(&gate, h.n_ff), (&up, h.n_ff)])?;
         }
-        split_qkv(weights, h)
+        blocks::split_qkv(weights, h)
     }
 
     fn record(&self, b: &mut Builder<'_>, h: &Hyper, task: Task) -> Result<BufferId> {
@@ -65,9 +67,11 @@ impl Family for ModernBert {
                 _ => b.layer_norm(&name("attn_norm"), x, &name("attn_norm"), eps)?,
             };
             // The key counts both sides and the position itself once: 128 is 64 before and 64 behind.
-            let window = h.sliding_window.filter(|_| layer % self.pattern != 0).map(|both| both / 2 + 1);
+            let is_local = self.is_local.get(layer).is_some_and(|is_local| *is_local);
+            let window = h.sliding_window.filter(|_| is_local).map(|both| both / 2 + 1);
             let base = if window.is_some() { self.local_base } else { h.rope_freq_base };
-            let attended = attention(b, h, layer, normed, Some(neox(h, base)), window)?;
+            let rope = Rope { base, ..blocks::rope(h, RopeStyle::Neox) };
+            let attended = attention(b, h, layer, normed, Some(rope), window)?;
             x = b.add(&name("attn_residual"), x, attended);
 
             let normed = b.layer_norm(&name("ffn_norm"), x, &name("ffn_norm"), eps)?;
@@ -84,4 +88,15 @@ impl Family for ModernBert {
     fn kv_geometry(&self, h: &Hyper, format: KvFormat) -> KvGeometry {
         one_layer(h, format)
     }
+}
+
+/// `attention.sliding_window_pattern`: an array of L booleans, or n: the first layer and each n-th behind it see the whole text.
+/// (Of decoders it is the last of each n.)
+fn is_local(keys: &Keys<'_>, n_layer: usize) -> Result<Vec<bool>> {
+    let key = "attention.sliding_window_pattern";
+    if keys.is_array(key) {
+        return keys.window_pattern(n_layer, 0);
+    }
+    let n = keys.count_or(key, 1, MAX_LAYERS)?.unwrap_or(3);
+    Ok((0..n_layer).map(|layer| layer % n != 0).collect())
 }
