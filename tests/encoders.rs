@@ -3,9 +3,9 @@
 mod common;
 
 use common::{
-    encoders::{Case, encode, encode_request, encoder_golden, encoder_goldens, rebuilt},
+    encoders::{difference, encode, encode_request, encoder_golden, encoder_goldens, inputs, largest, rebuilt},
     generate::{devices, load, options},
-    gguf_builder::{GgufBuilder, strings},
+    gguf_builder::{GgufBuilder, string, strings},
     tiny_llama::{TinyConfig, tiny_llama},
 };
 use kinglet::{
@@ -28,59 +28,8 @@ const TOLERANCE: f32 = 1e-4;
 const F16_CACHE_TOLERANCE: f32 = 5e-3;
 const ALL_AT_ONCE: usize = usize::MAX;
 
-fn inputs(cases: &[Case]) -> Vec<Input> {
-    cases.iter().map(|case| case.input.clone()).collect()
-}
-
 fn engine(file: &[u8], options: Options) -> Engine {
     load(file, options, 5000).unwrap()
-}
-
-/// What an output says in the form of the golden's rows: an embedding of its own length, logits less their log-sum.
-fn expected(task: Task, row: &[f32]) -> Vec<f32> {
-    match task {
-        Task::Embed => {
-            let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            row.iter().map(|x| (f64::from(*x) / length) as f32).collect()
-        }
-        Task::FillMask => {
-            let top = row.iter().copied().fold(f32::MIN, f32::max);
-            let sum = top + row.iter().map(|x| f64::from(x - top).exp()).sum::<f64>().ln() as f32;
-            row.iter().map(|x| x - sum).collect()
-        }
-        _ => row.to_vec(),
-    }
-}
-
-/// The rows of an output.
-fn rows(task: Task, output: &Output) -> Vec<Vec<f32>> {
-    if task != Task::FillMask {
-        return output.values.chunks(output.width).map(<[f32]>::to_vec).collect();
-    }
-    let row = |mask: &Vec<kinglet::session::TopLogprob>| {
-        assert!(mask.is_sorted_by(|a, b| a.logprob >= b.logprob), "the best come first");
-        let mut row = vec![f32::NAN; mask.len()];
-        mask.iter().for_each(|c| row[c.id as usize] = c.logprob as f32);
-        row
-    };
-    output.candidates.iter().map(row).collect()
-}
-
-/// The largest number of a task's outputs: a ranker's one logit may be near 0.
-fn largest(task: Task, cases: &[Case]) -> f32 {
-    let rows = cases.iter().flat_map(|case| &case.rows);
-    rows.flat_map(|row| expected(task, row)).fold(0.0, |a, x| a.max(x.abs()))
-}
-
-/// The largest difference as a part of that.
-fn difference(task: Task, output: &Output, case: &Case, largest: f32) -> f32 {
-    let (found, expected): (Vec<_>, Vec<_>) =
-        (rows(task, output), case.rows.iter().map(|row| expected(task, row)).collect());
-    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), expected.iter().map(Vec::len).collect::<Vec<_>>());
-    let pairs = found.iter().flatten().zip(expected.iter().flatten());
-    let worst = pairs.fold(0.0_f32, |a, (x, y)| a.max((x - y).abs()));
-    assert!(found.iter().flatten().all(|x| x.is_finite()));
-    worst / largest
 }
 
 #[test]
@@ -364,7 +313,9 @@ fn files_that_contradict_themselves_are_refused_by_name() {
         "names 2 labels, but tensor cls.output.weight has 3",
     );
     refused(&bert().without("bert.attention.layer_norm_epsilon"), FILE, "bert.attention.layer_norm_epsilon too");
-    refused(&bert().kv("kinglet.classifier.pooling_type", Value::U32(3)), FILE, "3 is neither 1 nor 2");
+    refused(&bert().kv("bert.classifier.pooling_type", Value::U32(3)), FILE, "3 is not in 1..=2");
+    let relu = modern().kv("modern-bert.hidden_activation", string("relu"));
+    refused(&relu, "E_UNSUPPORTED_ARCH", "the activation \"relu\" (metadata key modern-bert.hidden_activation)");
     refused(&modern().without_tensor("blk.1.attn_norm.weight"), FILE, "blk.1.attn_norm.weight [32] is missing");
     refused(
         &modern().reshaped("blk.0.ffn_up.weight", &[79, 32], kinglet::quant::Format::F16),

@@ -8,12 +8,12 @@
 //!                    cls.output.weight [labels, D], cls.output.bias      one logit for each label
 //!                    <arch>.classifier.output_labels                     their names; without it LABEL_0, LABEL_1, …
 //!                    <arch>.pooling_type                                 0 none, 1 mean, 2 first token, 3 last token, 4 rank
+//!                    <arch>.classifier.pooling_type                      what a classifier reads: 1 mean or 2 first token
 //! kinglet's own      mlm.dense.weight [D, D], mlm.dense.bias [D]         masked language model: cls.predictions.transform.dense,
 //!                                                                        vocab_transform, head.dense
 //!                    mlm.norm.weight [D], mlm.norm.bias [D]              …transform.LayerNorm, vocab_layer_norm, head.norm
 //!                    mlm.output.weight [V, D]                            decoder, vocab_projector; without it the embedding table
 //!                    mlm.output.bias [V]                                 decoder.bias, vocab_projector.bias: it makes the head
-//!                    kinglet.classifier.pooling_type                     what a classifier reads: 1 mean or 2 first token
 //!                    kinglet.embedding.normalize                         false: embeddings keep their length
 //! ```
 //! `cls.output` classifies a text or a pair ([`Task::Classify`]; with one label it ranks), or with `pooling_type` none each token
@@ -103,14 +103,10 @@ impl Head {
             n_segments: keys.tensor_shape("token_types.weight").map_or(0, |shape| shape.first().copied().unwrap_or(0)),
             notice: guesses.then_some("the file does not say how a text's tokens are pooled: their mean is taken"),
             tasks,
-            classifier_pooling: match keys.metadata.u64("kinglet.classifier.pooling_type")? {
+            classifier_pooling: match keys.count_or("classifier.pooling_type", 1, 2)? {
                 None => defaults.classifier_pooling,
                 Some(1) => Pooling::Mean,
-                Some(2) => Pooling::Cls,
-                Some(n) => {
-                    let what = format!("metadata key kinglet.classifier.pooling_type: {n} is neither 1 nor 2");
-                    return Err(Error::file(what));
-                }
+                Some(_) => Pooling::Cls,
             },
             activations: defaults.activations,
             eps: keys.positive("attention.layer_norm_epsilon", None)?,

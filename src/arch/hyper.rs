@@ -212,6 +212,11 @@ impl<'a> Keys<'a> {
         if x.recip().is_finite() { Ok(x) } else { Err(self.error(key, format!("{x:e} is too near to 0"))) }
     }
 
+    /// A text, where the file has it.
+    pub(super) fn str(&self, key: &str) -> Result<Option<&'a str>> {
+        self.metadata.str(&self.key(key))
+    }
+
     /// True or false, where the file says it.
     pub(super) fn bool(&self, key: &str) -> Result<Option<bool>> {
         self.metadata.bool(&self.key(key))

@@ -24,8 +24,10 @@ struct ModernBert {
     head: Head,
     /// Which layers see their neighbourhood only.
     is_local: Vec<bool>,
-    /// `rope.freq_base_swa`: of the other layers.
+    /// `rope.freq_base_swa`: of those.
     local_base: f32,
+    /// `hidden_activation`: of the gates. Granite's embeddings have SiLU.
+    activation: Activation,
 }
 
 pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
@@ -35,6 +37,11 @@ pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
         head: Head::read(keys, &defaults)?,
         is_local: is_local(keys, h.n_layer)?,
         local_base: keys.positive("rope.freq_base_swa", Some(10_000.0))?,
+        activation: match keys.str("hidden_activation")? {
+            None | Some("gelu") => Activation::Gelu,
+            Some("silu") => Activation::Silu,
+            Some(other) => return Err(keys.unsupported("hidden_activation", format!("the activation {other:?}"))),
+        },
     }))
 }
 
@@ -77,7 +84,7 @@ impl Family for ModernBert {
             let normed = b.layer_norm(&name("ffn_norm"), x, &name("ffn_norm"), eps)?;
             let gate = b.linear(&name("ffn_gate"), normed, &name("ffn_gate"), h.n_ff)?;
             let up = b.linear(&name("ffn_value"), normed, &name("ffn_value"), h.n_ff)?;
-            let gated = b.glu(&name("ffn_glu"), gate, up, Activation::Gelu);
+            let gated = b.glu(&name("ffn_glu"), gate, up, self.activation);
             let down = b.linear(&name("ffn_down"), gated, &name("ffn_down"), h.n_embd)?;
             x = b.add(&name("ffn_residual"), x, down);
         }

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, ops::Range};
 use kinglet::{
     arch::Task,
     error::Result,
-    session::{EncodeRequest, Event, Input, Output, Session, Usage},
+    plan::Signal,
+    session::{EncodeRequest, Event, Input, Output, Session, TopLogprob, Usage},
 };
 use serde::Deserialize;
 
@@ -111,6 +112,16 @@ pub fn encode_request(task: Task, inputs: Vec<Input>) -> EncodeRequest {
 
 /// Runs a request to its end, `max_ops` operations at a time.
 pub fn encode(session: &mut Session, request: &EncodeRequest, max_ops: usize) -> Result<(Vec<Output>, Usage)> {
+    encode_elsewhere(session, request, max_ops, |_| panic!("there is nothing to wait for"))
+}
+
+/// The same where `wait` has to wait for the device.
+pub fn encode_elsewhere(
+    session: &mut Session,
+    request: &EncodeRequest,
+    max_ops: usize,
+    mut wait: impl FnMut(Signal),
+) -> Result<(Vec<Output>, Usage)> {
     session.encode(request.clone())?;
     let mut outputs = vec![];
     loop {
@@ -130,7 +141,60 @@ pub fn encode(session: &mut Session, request: &EncodeRequest, max_ops: usize) ->
                 other => panic!("{other:?} from an encoder"),
             }
         }
+        session.waiting().into_iter().for_each(&mut wait);
     }
+}
+
+/// What the cases begin with.
+pub fn inputs(cases: &[Case]) -> Vec<Input> {
+    cases.iter().map(|case| case.input.clone()).collect()
+}
+
+/// What an output says in the form of the golden's rows: an embedding of its own length, logits less their log-sum.
+pub fn expected(task: Task, row: &[f32]) -> Vec<f32> {
+    match task {
+        Task::Embed => {
+            let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            row.iter().map(|x| (f64::from(*x) / length) as f32).collect()
+        }
+        Task::FillMask => {
+            let top = row.iter().copied().fold(f32::MIN, f32::max);
+            let sum = top + row.iter().map(|x| f64::from(x - top).exp()).sum::<f64>().ln() as f32;
+            row.iter().map(|x| x - sum).collect()
+        }
+        _ => row.to_vec(),
+    }
+}
+
+/// The rows of an output.
+pub fn rows(task: Task, output: &Output) -> Vec<Vec<f32>> {
+    if task != Task::FillMask {
+        return output.values.chunks(output.width).map(<[f32]>::to_vec).collect();
+    }
+    let row = |mask: &Vec<TopLogprob>| {
+        assert!(mask.is_sorted_by(|a, b| a.logprob >= b.logprob), "the best come first");
+        let mut row = vec![f32::NAN; mask.len()];
+        mask.iter().for_each(|c| row[c.id as usize] = c.logprob as f32);
+        row
+    };
+    output.candidates.iter().map(row).collect()
+}
+
+/// The largest number of a task's outputs: a ranker's one logit may be near 0.
+pub fn largest(task: Task, cases: &[Case]) -> f32 {
+    let rows = cases.iter().flat_map(|case| &case.rows);
+    rows.flat_map(|row| expected(task, row)).fold(0.0, |a, x| a.max(x.abs()))
+}
+
+/// The largest difference as a part of that.
+pub fn difference(task: Task, output: &Output, case: &Case, largest: f32) -> f32 {
+    let (found, expected): (Vec<_>, Vec<_>) =
+        (rows(task, output), case.rows.iter().map(|row| expected(task, row)).collect());
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), expected.iter().map(Vec::len).collect::<Vec<_>>());
+    let pairs = found.iter().flatten().zip(expected.iter().flatten());
+    let worst = pairs.fold(0.0_f32, |a, (x, y)| a.max((x - y).abs()));
+    assert!(found.iter().flatten().all(|x| x.is_finite()));
+    worst / largest
 }
 
 /// A file that can be changed.

@@ -30,6 +30,13 @@ VERBS = ["walks to", "have seen", "was written in", "don't like", "quickly paint
 OBJECTS = ["the harbour at dawn", "an house near the river", "the results of the the study", "their own mistakes, there is no doubt"]
 
 
+MISTAKES = [
+    "there house is bigger then ours", "i am going too the store", "Its a nice day , isnt it", "You're friend have called", "He were late because their was traffic",
+    "The team are loose the game more then once", "we was told that they is coming", "She has went home allready", "this is an apple and a orange", "WHAT is the MATTER with you",
+    "Could you of done it", "the the cat sat on on the mat", "To many people came to there party", "I brought it from then shop", "dont you think its to late",
+]
+
+
 def texts(n):
     sentences = [s.strip() for s in PROSE.replace("\n", " ").split(". ") if s.strip()]
     made = [f"{s} {v} {o}." for s in SUBJECTS for v in VERBS for o in OBJECTS]
@@ -130,7 +137,7 @@ def tagger(folder, out):
     writer.add_classifier_output_labels(tags)
     finish(writer, dict(tiny.tensors("distilbert", model, "cls")))
     cases = []
-    for text in texts(100)[:2] + texts(100)[50:]:
+    for text in MISTAKES + texts(100)[1:6] + texts(100)[60:]:
         ids = tokenizer.encode(text).ids
         if len(ids) == 2:
             continue

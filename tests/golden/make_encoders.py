@@ -100,7 +100,7 @@ def modernbert_config(**more):
     return hf.ModernBertConfig(
         hidden_size=32, num_hidden_layers=4, num_attention_heads=1, intermediate_size=40, max_position_embeddings=N_POSITIONS,
         local_attention=8, global_attn_every_n_layers=3, norm_eps=1e-5, attn_implementation="eager", pad_token_id=0, bos_token_id=2,
-        eos_token_id=3, cls_token_id=2, sep_token_id=3, classifier_pooling="mean", **more,
+        eos_token_id=3, cls_token_id=2, sep_token_id=3, classifier_pooling="cls", **more,
     )  # fmt: skip
 
 
@@ -198,6 +198,8 @@ def write_gguf(path, family, config, found, pieces, labels, pooling):
         writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
         writer.add_sliding_window(config.local_attention)
         writer.add_sliding_window_pattern(config.global_attn_every_n_layers)
+    if family == "modern-bert":
+        writer.add_uint32("modern-bert.classifier.pooling_type", {"mean": 1, "cls": 2}[config.classifier_pooling])
     if labels:
         writer.add_classifier_output_labels(labels)
     types = [gguf.TokenType.CONTROL] * len(SPECIAL) + [gguf.TokenType.NORMAL] * (len(pieces) - len(SPECIAL))
