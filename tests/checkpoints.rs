@@ -329,7 +329,7 @@ fn what_is_wrong_with_the_data_is_said() {
     assert!(convert(&header, &good, 1).is_ok());
     refused(&header, &good[..good.len() - 1], "E_FILE_FORMAT", "255 of 256 bytes of tensor t0");
     refused(&header, &good[..2], "E_FILE_FORMAT", "2 of 3 bytes of tensor none");
-    refused(&header, &[&good[..], &[0]].concat(), "E_FILE_FORMAT", "1 bytes behind the last tensor");
+    refused(&header, &[&good[..], &[0]].concat(), "E_FILE_FORMAT", "goes on behind its last tensor");
     let with = |x: f32| [&good[..3], &x.to_le_bytes(), &good[7..]].concat();
     refused(&header, &with(f32::NAN), "E_FILE_FORMAT", "tensor t0: it holds NaN");
     refused(&header, &with(f32::INFINITY), "E_FILE_FORMAT", "tensor t0: it holds inf");

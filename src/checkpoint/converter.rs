@@ -124,10 +124,7 @@ impl Converter {
             }
             (self.next, self.n_bytes) = (self.next + 1, 0);
         }
-        match chunk.len() {
-            0 => Ok(()),
-            n => Err(Error::file(format!("{n} bytes behind the last tensor of the checkpoint"))),
-        }
+        if chunk.is_empty() { Ok(()) } else { Err(Error::file("the checkpoint goes on behind its last tensor")) }
     }
 }
 

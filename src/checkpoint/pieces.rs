@@ -110,10 +110,10 @@ fn source(info: &TensorInfo, tensor: usize, [kind, b, c, d, plus]: [u64; 5]) -> 
     if !info.format.can_be_made() {
         return Err(unsupported(info.format.name().into()));
     }
-    // The directory's limits: the number of elements fits a usize.
     let fits = |n: u64| usize::try_from(n).ok().filter(|n| *n > 0);
-    let group =
-        b.checked_mul(c).and_then(|n| n.checked_mul(d)).filter(|n| *n > 0 && n_elements(info).is_multiple_of(*n));
+    let product = b.checked_mul(c).and_then(|n| n.checked_mul(d));
+    // An empty tensor has whole groups of any length.
+    let group = product.filter(|n| n_elements(info).checked_rem(*n) == Some(0)).and_then(fits);
     match (group, fits(b), fits(c), fits(d), u16::try_from(plus)) {
         (Some(_), Some(b), Some(c), Some(d), Ok(plus)) => Ok(Source { tensor, format, axes: Axes { b, c, d }, plus }),
         _ => Err(Error::file(format!("tensor {}: its axes [{b}, {c}, {d}] or the {plus} to be added", info.name))),

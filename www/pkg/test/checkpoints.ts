@@ -16,8 +16,8 @@ export const NAMES = fs
   .readdirSync(CHECKPOINTS)
   .filter((name) => fs.existsSync(path.join(CHECKPOINTS, name, 'config.json')));
 
-export function bytesOf(name: string, file: string): Buffer {
-  return fs.readFileSync(path.join(CHECKPOINTS, name, file));
+export function bytesOf(name: string, file: string): Buffer<ArrayBuffer> {
+  return fs.readFileSync(path.join(CHECKPOINTS, name, file)) as Buffer<ArrayBuffer>;
 }
 
 export function readCheckpoint(name: string): Checkpoint {
