@@ -3,6 +3,7 @@
 //!
 //! Buffers are written by exactly one operation (single assignment); the memory pass lets them share room.
 
+use super::Row;
 use crate::weights::WeightId;
 
 /// A buffer of a plan: an index into [`super::Plan::buffers`].
@@ -168,6 +169,16 @@ pub enum RowIndex {
     Segment,
 }
 
+impl RowIndex {
+    /// The row of the table for a row of a step.
+    pub fn of(self, row: &Row) -> usize {
+        match self {
+            Self::Position(offset) => (row.position as usize).saturating_add(offset),
+            Self::Segment => row.segment as usize,
+        }
+    }
+}
+
 /// A normalisation over the last dimension.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Norm {
@@ -271,6 +282,8 @@ pub enum Activation {
     Relu,
     /// `tanh(x)`
     Tanh,
+    /// `x`: a gate that is no more than a factor.
+    Identity,
 }
 
 /// A rotary position encoding. Pair i of `dims / 2` turns by
