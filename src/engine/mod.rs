@@ -6,6 +6,7 @@
 //! ```
 //! Of a model in several files the headers come first, all of them ([`Loader::begin_header`], [`Loader::feed_header`]);
 //! [`Loader::join`] decides, and then the files are fed one after the other, each ended by [`Loader::end_file`].
+//! Of a checkpoint the header is made by who reads its JSON ([`Loader::begin_checkpoint`]); then comes the data of its tensors.
 //!
 //! Everything that can be wrong with a model is said at the header, before the weights are downloaded; what only the data
 //! can show (a NaN, a missing end) is said as soon as it is seen. A GPU is checked after the header ([`Loader::check`]):
@@ -26,6 +27,7 @@ use self::check::Verdict;
 
 use crate::{
     arch::Model,
+    checkpoint::Converter,
     error::{Error, Result},
     gguf::{self, Event, Header, Metadata, Parser, Part, Parts},
     kv::{KvFormat, KvGeometry},
@@ -88,6 +90,8 @@ pub struct Loader {
     /// Of the files that have ended.
     file_bytes: u64,
     trailing_bytes: u64,
+    /// Where what is fed is the data of a checkpoint.
+    checkpoint: Option<Converter>,
     /// Known from the header on.
     loading: Option<Loading>,
     verdict: Rc<Verdict>,
@@ -113,6 +117,7 @@ impl Loader {
             n_ended: 0,
             file_bytes: 0,
             trailing_bytes: 0,
+            checkpoint: None,
             loading: None,
             verdict: Rc::new(verdict),
         }
@@ -142,6 +147,16 @@ impl Loader {
         Ok(self.parts.iter().map(|part| part.place).collect())
     }
 
+    /// Decides about a checkpoint, whose header this is ([`crate::checkpoint`]); [`Self::feed`] then takes the data of its
+    /// tensors, of all its files as one.
+    pub fn begin_checkpoint(&mut self, header: &[u8]) -> Result<()> {
+        let (header, mut converter) = Converter::new(header)?;
+        let mut loading = Loading::decide(&header, &self.options)?;
+        converter.write_made(&mut |tensor, bytes| loading.write(tensor, bytes))?;
+        (self.loading, self.checkpoint) = (Some(loading), Some(converter));
+        Ok(())
+    }
+
     /// Ends the file that was fed; the next one begins.
     pub fn end_file(&mut self) -> Result<()> {
         let part = self.parts.get(self.n_ended);
@@ -157,7 +172,11 @@ impl Loader {
     /// decided ([`Self::info`] is there from then on).
     pub fn feed(&mut self, bytes: &[u8]) -> Result<bool> {
         self.verdict.fault()?;
-        let Self { options, parser, parts, n_ended, loading, .. } = self;
+        let Self { options, parser, parts, n_ended, checkpoint, loading, .. } = self;
+        if let (Some(converter), Some(loading)) = (checkpoint, loading.as_mut()) {
+            converter.feed(bytes, &mut |tensor, bytes| loading.write(tensor, bytes))?;
+            return Ok(false);
+        }
         let part = parts.get(*n_ended);
         if part.is_none() && *n_ended > 0 {
             return Err(Error::internal("all files have ended"));
@@ -199,7 +218,9 @@ impl Loader {
     /// Ends the file: every byte that the header promised must have come, and a GPU must have been checked.
     pub fn finish(mut self) -> Result<Engine> {
         self.verdict.trusted()?;
-        if self.parts.is_empty() {
+        if let Some(converter) = &self.checkpoint {
+            self.file_bytes = converter.finish()?;
+        } else if self.parts.is_empty() {
             self.end_file()?;
         } else if self.n_ended < self.parts.len() {
             return Err(Error::internal(format!("{} of {} files have ended", self.n_ended, self.parts.len())));

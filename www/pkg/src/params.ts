@@ -245,7 +245,7 @@ export function checkLoad(options: LoadOptions): LoadOptions {
     throw new TypeError('signal must be an AbortSignal');
   if (bag['onProgress'] !== undefined && typeof bag['onProgress'] !== 'function')
     throw new TypeError('onProgress must be a function');
-  if (bag['quantize'] !== undefined) throw unsupported('quantize is not built yet');
+  oneOf(bag, 'quantize', ['f16', 'q8_0', 'q4_0']);
   if (kvType === 'q8_0') throw unsupported("kvType 'q8_0' is not built yet: 'f16' or 'f32'");
   return options;
 }

@@ -20,6 +20,10 @@ export type FileSource = string | URL | Blob | ArrayBuffer | Uint8Array | Readab
  * Where a model comes from. Of a model in parts (`name-00001-of-00003.gguf`, as llama.cpp's gguf-split writes them) the URL of any
  * part is enough: the others are fetched from beside it. Files may also be given as a list, or by name in `files`, in any order;
  * a `tokenizer.json` among them, with or without its `tokenizer_config.json`, takes the place of the vocabulary in the GGUF file.
+ *
+ * A checkpoint as published (`config.json`, `tokenizer.json`, `model.safetensors`, in one file or several with their index, and what
+ * else is there of `tokenizer_config.json`, `generation_config.json`, `chat_template.jinja`) is the URL of its folder, ending in `/`,
+ * or of its `config.json`, or its files as a list or by name.
  */
 export type Source = FileSource | readonly Blob[] | FileList | { files: Readonly<Record<string, FileSource>> };
 
@@ -55,8 +59,11 @@ export interface LoadOptions {
   kvType?: 'f16' | 'q8_0' | 'f32';
   /** Accepted for later; does nothing until storage is built. */
   cache?: boolean | 'revalidate';
-  /** Not built yet. */
-  quantize?: unknown;
+  /**
+   * What the matrices of a checkpoint become while they arrive: 16-bit floats, or blocks of 8 or 4 bits, as llama.cpp's quantizer
+   * makes them (with `'q4_0'` the table of embeddings and the head have 8). Default: as they are stored, F32, F16 or BF16.
+   */
+  quantize?: 'f16' | 'q8_0' | 'q4_0';
   /** Accepted; there is nothing to speculate with yet, so both values give the same. */
   speculation?: 'auto' | 'off';
   /**

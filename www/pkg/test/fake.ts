@@ -53,6 +53,8 @@ export class FakeEngine implements Engine {
   /** Of a model in parts: the headers in the order of reading, and how much had been fed when each file ended. */
   readonly headers: { name: string; bytes: number[] }[] = [];
   readonly ends: number[] = [];
+  /** The header of a checkpoint; what is fed then is its data. */
+  checkpoint: Uint8Array | undefined;
   readonly requests: GenerateRequest[] = [];
   readonly faults: Faults;
   readonly options: EngineOptions;
@@ -100,6 +102,9 @@ export class FakeEngine implements Engine {
   }
   endFile(): void {
     this.ends.push(this.fed.length);
+  }
+  beginCheckpoint(header: Uint8Array): void {
+    this.checkpoint = header;
   }
   #isComplete(header: { bytes: number[] } | undefined): boolean {
     return (header?.bytes.length ?? 0) >= PART_HEADER_BYTES;
