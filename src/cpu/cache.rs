@@ -10,7 +10,13 @@
 //! Softmax runs page by page in ascending order (online, with a running maximum), so a page is the fixed split and the bits of a
 //! (row, head) depend on nothing but its query and its positions.
 
-use super::{math::exp, matmul::Lanes8, shared::Shared, simd::F32x4};
+use super::{
+    bias::BiasTable,
+    math::{exp, soft_cap},
+    matmul::Lanes8,
+    shared::Shared,
+    simd::F32x4,
+};
 use crate::{
     error::{Error, Result},
     kv::{KvGeometry, PAGE_POSITIONS, PageId},
@@ -27,6 +33,7 @@ pub(crate) trait Octet: Copy + Send + Sync {
     const ZERO: Self;
     fn widen(&self) -> Lanes8;
     fn set(&mut self, i: usize, x: f32);
+    fn get(&self, i: usize) -> f32;
     fn push_bytes(&self, i: usize, bytes: &mut Vec<u8>);
     fn set_bytes(&mut self, i: usize, bytes: &[u8]);
 }
@@ -41,6 +48,10 @@ impl Octet for Half8 {
     #[inline(always)]
     fn set(&mut self, i: usize, x: f32) {
         self.0[i] = half::f16::from_f32_const(x).to_bits();
+    }
+    #[inline(always)]
+    fn get(&self, i: usize) -> f32 {
+        crate::quant::f16_to_f32(self.0[i])
     }
     fn push_bytes(&self, i: usize, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.0[i].to_le_bytes());
@@ -61,6 +72,10 @@ impl Octet for Single8 {
     #[inline(always)]
     fn set(&mut self, i: usize, x: f32) {
         self.0[i] = x;
+    }
+    #[inline(always)]
+    fn get(&self, i: usize) -> f32 {
+        self.0[i]
     }
     fn push_bytes(&self, i: usize, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.0[i].to_le_bytes());
@@ -83,6 +98,10 @@ impl<O: Octet> Pages<O> {
 
     pub(crate) fn kv_heads(&self) -> usize {
         self.geometry.kv_heads
+    }
+
+    pub(crate) fn head_size(&self) -> usize {
+        self.geometry.head_size
     }
 
     /// Octets of a value row.
@@ -210,6 +229,18 @@ impl<O: Octet> Pages<O> {
             x.iter().enumerate().for_each(|(i, x)| o.set(i, *x));
         }
     }
+
+    /// Reads what [`Self::put`] wrote.
+    pub(crate) fn get(&self, region: &[O], position: usize, key: &mut [f32], value: &mut [f32]) {
+        let slot = position % PAGE_POSITIONS;
+        let (keys, values) = region.split_at(self.keys_len());
+        let keys = &keys[slot / 8 * key.len()..][..key.len()];
+        key.iter_mut().zip(keys).for_each(|(x, o)| *x = o.get(slot % 8));
+        let values = &values[slot * self.value_octets()..][..self.value_octets()];
+        for (x, o) in value.chunks_mut(8).zip(values) {
+            x.iter_mut().enumerate().for_each(|(i, x)| *x = o.get(i));
+        }
+    }
 }
 
 /// What one thread needs to attend for a group of queries.
@@ -230,6 +261,9 @@ struct Query {
     /// The positions that it may see.
     first: usize,
     end: usize,
+    /// Its own.
+    position: usize,
+    head: usize,
     max: f32,
     sum: f32,
 }
@@ -238,9 +272,18 @@ struct Query {
 pub(crate) struct Group<'a> {
     pub(crate) head_size: usize,
     pub(crate) scale: f32,
-    pub(crate) window: Option<usize>,
-    /// The sequence's pages.
+    pub(crate) soft_cap: Option<f32>,
+    pub(crate) bias: Option<&'a BiasTable>,
+    /// The pages in which the positions are.
     pub(crate) pages: &'a [PageId],
+}
+
+/// What a query of a [`Group`] sees.
+#[derive(Clone)]
+pub(crate) struct Sight {
+    pub(crate) position: usize,
+    pub(crate) head: usize,
+    pub(crate) positions: std::ops::Range<usize>,
 }
 
 impl AttentionScratch {
@@ -265,11 +308,11 @@ impl AttentionScratch {
         self.scores.clear();
     }
 
-    /// Adds the query [K] of a row at `position`.
-    pub(crate) fn push(&mut self, group: &Group<'_>, q: &[f32], position: usize) {
-        let end = position + 1;
-        let first = group.window.map_or(0, |w| end.saturating_sub(w));
-        self.queries.push(Query { first, end, max: f32::NEG_INFINITY, sum: 0.0 });
+    /// Adds the query [K] of a row and a head.
+    pub(crate) fn push(&mut self, group: &Group<'_>, q: &[f32], sight: Sight) {
+        let Sight { position, head, positions } = sight;
+        let (first, end) = (positions.start, positions.end);
+        self.queries.push(Query { first, end, position, head, max: f32::NEG_INFINITY, sum: 0.0 });
         self.scaled.extend(q.iter().map(|x| x * group.scale));
         self.acc.resize(self.acc.len() + group.head_size.div_ceil(8), [F32x4::splat(0.0); 2]);
         self.scores.push([0.0; PAGE_POSITIONS]);
@@ -327,6 +370,9 @@ impl AttentionScratch {
         let scaled: [&[f32]; Q] = core::array::from_fn(|i| &self.scaled[(first + i) * size..(first + i + 1) * size]);
         let scores = &mut self.scores[first..first + Q];
         page_scores::<O, Q>(keys, size, lo / 8..hi.div_ceil(8), scaled, scores);
+        if group.soft_cap.is_some() || group.bias.is_some() {
+            queries.iter().zip(scores.iter_mut()).for_each(|(query, scores)| query.adjust(group, scores, start));
+        }
         let octets = size.div_ceil(8);
         let acc = &mut self.acc[first * octets..(first + Q) * octets];
         for ((query, scores), acc) in queries.iter_mut().zip(scores.iter_mut()).zip(acc.chunks_exact_mut(octets)) {
@@ -338,6 +384,22 @@ impl AttentionScratch {
 }
 
 impl Query {
+    /// Caps the scores of the positions that it sees, and adds the bias.
+    fn adjust(&self, group: &Group<'_>, scores: &mut [f32; PAGE_POSITIONS], start: usize) {
+        let seen = [self.first, self.end].map(|p| p.saturating_sub(start).min(PAGE_POSITIONS));
+        // Whole vectors: what lies beside them is masked later.
+        let (quads, _) = scores.as_chunks_mut::<4>();
+        if let Some(cap) = group.soft_cap {
+            let quads = quads.get_mut(seen[0] / 4..seen[1].div_ceil(4)).unwrap_or_default();
+            quads.iter_mut().for_each(|q| soft_cap(cap, F32x4::load(q)).store(q));
+        }
+        if let Some(bias) = group.bias {
+            let scores = scores.get_mut(seen[0]..seen[1]).unwrap_or_default();
+            let first = (start + seen[0]) as i64 - self.position as i64;
+            scores.iter_mut().zip(first..).for_each(|(s, distance)| *s += bias.at(self.head, distance));
+        }
+    }
+
     /// Scores of the page to weights e^(score − maximum); what was gathered before is brought to the new maximum.
     fn soften(&mut self, scores: &mut [f32; PAGE_POSITIONS], acc: &mut [Lanes8], start: usize) {
         let lo = self.first.saturating_sub(start).min(PAGE_POSITIONS);

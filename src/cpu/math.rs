@@ -1,4 +1,4 @@
-//! Functions on f32 vectors with the same bits on every target: exp, activations, norms. Own polynomials, no fused
+//! Functions on f32 vectors with the same bits on every target: exp, tanh, erf, activations, norms. Own polynomials, no fused
 //! multiply-add, sums in a fixed order.
 
 use super::simd::{F32x4, I32x4};
@@ -25,7 +25,53 @@ pub(crate) fn exp(x: F32x4) -> F32x4 {
     p.mul(power).zero_where_less(x, lowest)
 }
 
-/// The activation of a gated unit.
+/// `c[0] x^n + c[1] x^(n − 1) + …`
+#[inline(always)]
+fn polynomial<const N: usize>(x: F32x4, c: [f32; N]) -> F32x4 {
+    c.into_iter().fold(F32x4::splat(0.0), |p, c| p.mul(x).add(F32x4::splat(c)))
+}
+
+/// `near` in the lanes where t < limit, `far` in the others; both where t is NaN, which they are then too.
+#[inline(always)]
+fn either(t: F32x4, limit: f32, near: F32x4, far: F32x4) -> F32x4 {
+    let near = near.zero_where_less(F32x4::splat(limit.next_down()), t);
+    near.add(far.zero_where_less(t, F32x4::splat(limit)))
+}
+
+/// tanh x, within 2e-7 (relative below 3e-7): a polynomial near 0 (Cephes, tanhf.c), else 1 − 2 / (1 + e^2x).
+#[inline(always)]
+pub(crate) fn tanh(x: F32x4) -> F32x4 {
+    const C: [f32; 5] = [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+    let one = F32x4::splat(1.0);
+    let square = x.mul(x);
+    let near = polynomial(square, C).mul(square).mul(x).add(x);
+    let far = one.sub(F32x4::splat(2.0).div(one.add(exp(x.add(x)))));
+    either(x.abs(), 0.625, near, far)
+}
+
+/// erf t for t ≥ 0, within 8e-8 (relative below 1e-7): polynomials by N. Juffa (math.stackexchange.com/q/2434476), the second of
+/// ln(1 − erf t).
+#[inline(always)]
+fn erf(t: F32x4) -> F32x4 {
+    const NEAR: [f32; 6] =
+        [-5.967_617e-4, 4.991_194_3e-3, -2.676_813_5e-2, 1.128_199_3e-1, -3.761_253_4e-1, 1.283_791_7e-1];
+    const FAR: [f32; 7] = [
+        -1.728_534_7e-5,
+        3.831_971_3e-4,
+        -3.883_964_4e-3,
+        2.425_462_2e-2,
+        -1.067_778_8e-1,
+        -6.348_467e-1,
+        -1.287_175_1e-1,
+    ];
+    let near = polynomial(t.mul(t), NEAR).mul(t).add(t);
+    // From 10 on erf is 1.
+    let limited = t.min(F32x4::splat(10.0));
+    let far = F32x4::splat(1.0).sub(exp(polynomial(limited, FAR).mul(limited).sub(limited)));
+    either(t, 0.927_734_4, near, far)
+}
+
+/// An activation. Those of the fastest models are inlined.
 #[inline(always)]
 pub(crate) fn activate(activation: Activation, x: F32x4) -> F32x4 {
     let one = F32x4::splat(1.0);
@@ -40,9 +86,49 @@ pub(crate) fn activate(activation: Activation, x: F32x4) -> F32x4 {
             let tanh = one.sub(F32x4::splat(2.0).div(one.add(exp(u.add(u)))));
             x.mul(F32x4::splat(0.5)).mul(one.add(tanh))
         }
-        Activation::Gelu | Activation::Relu | Activation::Tanh | Activation::Identity => {
-            unreachable!("refused when it was prepared")
+        Activation::Identity => x,
+        Activation::Gelu | Activation::Relu | Activation::Tanh => activate_otherwise(activation, x),
+    }
+}
+
+#[inline(never)]
+fn activate_otherwise(activation: Activation, x: F32x4) -> F32x4 {
+    match activation {
+        // erf(−y) = −erf(y), so x · erf(x / √2) = |x| · erf(|x| / √2).
+        Activation::Gelu => {
+            let erf = erf(x.abs().mul(F32x4::splat(std::f32::consts::FRAC_1_SQRT_2)));
+            x.add(x.abs().mul(erf)).mul(F32x4::splat(0.5))
         }
+        Activation::Tanh => tanh(x),
+        _ => x.max(F32x4::splat(0.0)),
+    }
+}
+
+/// `out = f(x)`, any length.
+#[inline(always)]
+pub(crate) fn map(x: &[f32], out: &mut [f32], f: impl Fn(F32x4) -> F32x4) {
+    let (x4, x_tail) = x.as_chunks::<4>();
+    let (o4, o_tail) = out.as_chunks_mut::<4>();
+    for (x, o) in x4.iter().zip(o4) {
+        f(F32x4::load(x)).store(o);
+    }
+    for (x, o) in x_tail.iter().zip(o_tail) {
+        *o = f(F32x4::splat(*x)).to_array()[0];
+    }
+}
+
+/// `cap · tanh(x / cap)`
+#[inline(always)]
+pub(crate) fn soft_cap(cap: f32, x: F32x4) -> F32x4 {
+    tanh(x.div(F32x4::splat(cap))).mul(F32x4::splat(cap))
+}
+
+/// `out = cap(scale · x)`
+pub(crate) fn scale(scale: f32, cap: Option<f32>, x: &[f32], out: &mut [f32]) {
+    let scale = F32x4::splat(scale);
+    match cap {
+        Some(cap) => map(x, out, |x| soft_cap(cap, x.mul(scale))),
+        None => map(x, out, |x| x.mul(scale)),
     }
 }
 

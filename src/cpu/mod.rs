@@ -7,37 +7,45 @@
 //! The same bits for any number of threads, any split of a prompt into steps, either kernel flavour, native or wasm.
 
 mod activations;
+mod bias;
 mod cache;
 mod codes;
+mod conv;
 mod math;
 mod matmul;
 pub mod pool;
 mod products;
 mod rope;
 mod run;
+mod scratch;
 mod shared;
 mod simd;
 mod tiles;
+mod weight;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU32};
 
 pub use matmul::Flavour;
 
 use self::{
+    bias::BiasTable,
     cache::{Octet, Pages},
+    conv::Taps,
     pool::Pool,
     rope::RopeTable,
-    run::{Context, Scratch, SharedActs, Sizes},
+    run::{Context, SharedActs},
+    scratch::{Scratch, Sizes},
     shared::Shared,
+    weight::{Vector, Weight},
 };
 use crate::{
     error::{Error, Result, try_vec},
     kv::{KvFormat, KvGeometry, PageId},
-    plan::{BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Progress, Rope, Row, Rows, Step, memory::Layout},
-    quant::{
-        self, Format,
-        repack::{Half8, Matrix, Single8},
+    plan::{
+        Attention, BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Progress, Rope, Row, Rows, Step,
+        memory::Layout,
     },
+    quant::repack::{Half8, Matrix, Single8},
     weights::{WeightId, WeightSpec},
 };
 
@@ -59,22 +67,6 @@ pub struct Cpu {
     sizes: Sizes,
 }
 
-/// A weight in its layout.
-enum Weight {
-    Matrix(Matrix),
-    Vector(Vector),
-}
-
-/// A norm's weight, a bias, rope factors: f32.
-struct Vector {
-    name: String,
-    format: Format,
-    len: usize,
-    /// File bytes until all have come.
-    pending: Vec<u8>,
-    values: Vec<f32>,
-}
-
 enum AnyPages {
     F16(Pages<Half8>),
     F32(Pages<Single8>),
@@ -84,6 +76,8 @@ struct Prepared {
     plan: Arc<Plan>,
     layout: Layout,
     ropes: Vec<RopeTable>,
+    biases: Vec<BiasTable>,
+    taps: Vec<Taps>,
     counters: Vec<AtomicU32>,
     weights_checked: bool,
 }
@@ -95,6 +89,7 @@ struct Running {
     rows: Vec<Row>,
     outputs: Vec<u32>,
     sequences: Vec<Vec<PageId>>,
+    memories: Vec<(Vec<PageId>, usize)>,
     embeddings: Vec<f32>,
 }
 
@@ -205,6 +200,7 @@ impl Executor for Cpu {
         }
         self.weights[i] = Some(weight);
         self.specs[i] = Some(spec.clone());
+        self.plans.iter_mut().for_each(|plan| plan.weights_checked = false);
         Ok(())
     }
 
@@ -218,12 +214,9 @@ impl Executor for Cpu {
 
     fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
         plan.check()?;
-        if let Some(op) = plan.first_newer() {
-            return Err(Error::UnsupportedFeature { what: format!("{op:?} on this executor") });
-        }
         plan.check_geometry(&self.geometry)?;
         let layout = Layout::of(&plan);
-        self.grow(&layout, Sizes::of(&plan))?;
+        self.grow(&layout, Sizes::of(&plan, &self.geometry))?;
         self.step = None;
         let mut ropes: Vec<RopeTable> = vec![];
         for rope in plan.ops.iter().filter_map(rope_of) {
@@ -233,7 +226,8 @@ impl Executor for Cpu {
         }
         let mut counters = try_vec(2 * plan.ops.len(), "a plan")?;
         counters.resize_with(2 * plan.ops.len(), || AtomicU32::new(0));
-        self.plans.push(Prepared { plan, layout, ropes, counters, weights_checked: false });
+        let (biases, taps) = (biases_of(&plan), taps_of(&plan));
+        self.plans.push(Prepared { plan, layout, ropes, biases, taps, counters, weights_checked: false });
         Ok(PlanSlot(self.plans.len() - 1))
     }
 
@@ -279,9 +273,10 @@ impl Executor for Cpu {
             AnyPages::F32(p) => p.len(),
         };
         step.check(&plan, n_pages)?;
+        step.check_tables(&plan, |id| self.specs.get(id.0 as usize)?.as_ref())?;
         let Self { weights, plans, .. } = self;
         let prepared = &mut plans[slot.0];
-        prepared.weights_checked = true;
+        prepared.read_tables(weights, step.rows)?;
         for table in &mut prepared.ropes {
             let factors = table.rope.factors.and_then(|id| match &weights[id.0 as usize] {
                 Some(Weight::Vector(v)) => Some(v.values()),
@@ -296,6 +291,7 @@ impl Executor for Cpu {
             rows: step.rows.to_vec(),
             outputs: step.outputs.to_vec(),
             sequences: step.sequences.iter().map(|s| s.to_vec()).collect(),
+            memories: step.memories.iter().map(|m| (m.pages.to_vec(), m.n_positions)).collect(),
             embeddings: step.embeddings.to_vec(),
         });
         Ok(())
@@ -338,7 +334,7 @@ impl Executor for Cpu {
 
     fn memory(&self) -> MemoryReport {
         let scratch = |s: &Mutex<Scratch>| s.lock().unwrap_or_else(PoisonError::into_inner).bytes();
-        let ropes = self.plans.iter().flat_map(|p| &p.ropes).map(|r| r.bytes() as u64);
+        let tables = self.plans.iter().map(|p| p.tables_bytes() as u64);
         MemoryReport {
             weights_bytes: self.weights.iter().flatten().map(Weight::memory_bytes).sum(),
             kv_bytes: match &self.pages {
@@ -348,14 +344,14 @@ impl Executor for Cpu {
             buffers_bytes: self.arena.bytes()
                 + self.acts.bytes()
                 + self.scratch.iter().map(scratch).sum::<u64>()
-                + ropes.sum::<u64>(),
+                + tables.sum::<u64>(),
         }
     }
 }
 
 impl Cpu {
     fn run_ops<O: Octet>(&self, pages: &Pages<O>, step: &Running, range: std::ops::Range<usize>) -> Result<()> {
-        let Prepared { plan, layout, ropes, counters, .. } = self.prepared(step.slot)?;
+        let Prepared { plan, layout, ropes, biases, taps, counters, .. } = self.prepared(step.slot)?;
         let context = Context {
             plan,
             layout,
@@ -367,8 +363,11 @@ impl Cpu {
             rows: &step.rows,
             outputs: &step.outputs,
             sequences: &step.sequences,
+            memories: &step.memories,
             embeddings: &step.embeddings,
             ropes,
+            biases,
+            taps,
             flavour: self.flavour,
             scratch: &self.scratch,
         };
@@ -390,52 +389,50 @@ fn rope_of(op: &Op) -> Option<&Rope> {
     }
 }
 
-impl Weight {
-    fn is_complete(&self) -> bool {
-        match self {
-            Self::Matrix(m) => m.is_complete(),
-            Self::Vector(v) => v.is_complete(),
+/// The biases by distance, each once.
+fn biases_of(plan: &Plan) -> Vec<BiasTable> {
+    let mut biases: Vec<BiasTable> = vec![];
+    for op in &plan.ops {
+        if let Op::Attention(Attention { bias: Some(bias), heads, .. }) = op
+            && !biases.iter().any(|b| b.bias == *bias)
+        {
+            biases.push(BiasTable::new(*bias, *heads));
         }
     }
-
-    fn memory_bytes(&self) -> u64 {
-        match self {
-            Self::Matrix(m) => m.memory_bytes(),
-            Self::Vector(v) => (v.values.capacity() * 4 + v.pending.capacity()) as u64,
-        }
-    }
+    biases
 }
 
-impl Vector {
-    fn new(spec: &WeightSpec) -> Result<Self> {
-        let (len, format) = (spec.row_len(), spec.format);
-        let pending = try_vec(format.row_bytes(len)?, &format!("tensor {}", spec.name))?;
-        let values = try_vec(len, &format!("tensor {}", spec.name))?;
-        Ok(Self { name: spec.name.clone(), format, len, pending, values })
-    }
+/// The taps of each convolution.
+fn taps_of(plan: &Plan) -> Vec<Taps> {
+    let weights = plan.ops.iter().filter_map(|op| match op {
+        Op::ShortConv { weight, .. } => Some(*weight),
+        _ => None,
+    });
+    weights.map(Taps::new).collect()
+}
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let n_bytes = self.format.row_bytes(self.len)?;
-        if self.is_complete() || bytes.len() > n_bytes - self.pending.len() {
-            return Err(Error::internal(format!("tensor {} got more bytes than it has", self.name)));
+impl Prepared {
+    /// Reads the weights that kernels want in another order: taps once, biases whenever a step goes farther than those before.
+    fn read_tables(&mut self, weights: &[Option<Weight>], rows: &[Row]) -> Result<()> {
+        let matrix = |id: WeightId| match &weights[id.0 as usize] {
+            Some(Weight::Matrix(matrix)) => Ok(matrix),
+            _ => Err(Error::internal(format!("weight {} is no matrix", id.0))),
+        };
+        if !self.weights_checked {
+            self.taps.iter_mut().try_for_each(|taps| taps.fill(matrix(taps.weight)?))?;
+            self.biases.iter_mut().for_each(BiasTable::clear);
+            self.weights_checked = true;
         }
-        self.pending.extend_from_slice(bytes);
-        if self.pending.len() == n_bytes {
-            if let Some(block) = quant::first_non_finite(self.format, &self.pending) {
-                return Err(Error::file(format!("tensor {}: block {block} holds a NaN or an infinity", self.name)));
-            }
-            self.values.resize(self.len, 0.0);
-            quant::dequantize(self.format, &self.pending, &mut self.values)?;
-            self.pending = Vec::new();
-        }
-        Ok(())
+        let last = rows.iter().map(|row| row.position as usize).max().unwrap_or(0);
+        self.biases.iter_mut().try_for_each(|bias| {
+            let table = matrix(bias.bias.table)?;
+            bias.fill(last, table.n_rows(), |row, out| table.read_row(row, out))
+        })
     }
 
-    fn is_complete(&self) -> bool {
-        self.values.len() == self.len
-    }
-
-    fn values(&self) -> &[f32] {
-        &self.values
+    fn tables_bytes(&self) -> usize {
+        let ropes = self.ropes.iter().map(RopeTable::bytes);
+        let biases = self.biases.iter().map(BiasTable::bytes);
+        ropes.chain(biases).chain(self.taps.iter().map(Taps::bytes)).sum()
     }
 }

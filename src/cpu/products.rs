@@ -9,7 +9,8 @@ use super::{
     math,
     matmul::{ActKind, Acts, Lanes8, panel_product},
     pool::Team,
-    run::{CHUNKS_PER_THREAD, Context, Scratch, claim},
+    run::{CHUNKS_PER_THREAD, Context, claim},
+    scratch::Scratch,
     simd::F32x4,
     tiles::Unpacked,
 };
@@ -256,11 +257,11 @@ impl<O: Octet> Context<'_, O> {
         for (t, acc) in acc.iter().enumerate() {
             let (out, y) = match m.epilogue {
                 Epilogue::None => (m.parts[part].out, *acc),
-                Epilogue::Add { residual, out, .. } => {
-                    let r = load_8(&self.row(residual, t)[columns.clone()]);
-                    (out, [r[0].add(acc[0]), r[1].add(acc[1])])
+                Epilogue::Add { residual, scale, out } => {
+                    let (r, scale) = (load_8(&self.row(residual, t)[columns.clone()]), F32x4::splat(scale));
+                    (out, [r[0].add(acc[0].mul(scale)), r[1].add(acc[1].mul(scale))])
                 }
-                Epilogue::Activate { .. } => unreachable!("refused when it was prepared"),
+                Epilogue::Activate { activation, out } => (out, acc.map(|acc| math::activate(activation, acc))),
                 Epilogue::Glu { activation, out } => {
                     (out, core::array::from_fn(|h| math::activate(activation, acc[h]).mul(acc_2[t][h])))
                 }

@@ -19,27 +19,30 @@ use std::{
 use super::{
     Weight,
     activations::{Act8, Act16},
-    cache::{AttentionScratch, Group, Octet, Pages},
+    bias::BiasTable,
+    cache::{Group, Octet, Pages, Sight},
+    conv::Taps,
     math,
-    matmul::{Acts, Flavour, Lanes8},
+    matmul::{Acts, Flavour},
     pool::Team,
     rope::RopeTable,
+    scratch::{Scratch, Sizes, group_rows},
     shared::Shared,
-    simd::F32x4,
-    tiles::Unpacked,
 };
 use crate::{
-    error::{Result, try_vec},
-    kv::PageId,
-    plan::{Attention, BufferId, Norm, NormKind, Op, Plan, Row, RowInput, Rows, memory::Layout},
+    error::Result,
+    kv::{PAGE_POSITIONS, PageId},
+    plan::{Attention, BufferId, Norm, NormKind, Op, Plan, Row, RowIndex, RowInput, Rows, Sees, memory::Layout},
     quant::repack::{BLOCK, Matrix},
     weights::WeightId,
 };
 
 /// Chunks that each thread should find of an operation's items, so that a slow thread does not hold the others up.
 pub(super) const CHUNKS_PER_THREAD: usize = 4;
-/// Queries that share the keys and values of a page while they are read.
-const GROUP_QUERIES: usize = 12;
+/// Elements of a row that are an item of an operation on elements.
+const STRIP: usize = 4096;
+/// Columns of which the mean is taken at a time.
+const MEAN_COLUMNS: usize = 64;
 
 /// Everything that a step reads, and the shared memory that it writes.
 pub(super) struct Context<'a, O> {
@@ -54,8 +57,12 @@ pub(super) struct Context<'a, O> {
     pub(super) rows: &'a [Row],
     pub(super) outputs: &'a [u32],
     pub(super) sequences: &'a [Vec<PageId>],
+    /// Pages and number of positions, of each sequence.
+    pub(super) memories: &'a [(Vec<PageId>, usize)],
     pub(super) embeddings: &'a [f32],
     pub(super) ropes: &'a [RopeTable],
+    pub(super) biases: &'a [BiasTable],
+    pub(super) taps: &'a [Taps],
     pub(super) flavour: Flavour,
     pub(super) scratch: &'a [Mutex<Scratch>],
 }
@@ -65,71 +72,6 @@ pub(super) struct SharedActs {
     pub(super) float: Shared<f32>,
     pub(super) act8: Shared<Act8>,
     pub(super) act16: Shared<Act16>,
-}
-
-/// What one thread works with.
-pub(super) struct Scratch {
-    pub(super) unpacked: Unpacked,
-    attention: AttentionScratch,
-    /// Products of a panel, [T], of the first and the second part.
-    pub(super) acc: Vec<Lanes8>,
-    pub(super) acc_2: Vec<Lanes8>,
-    /// A rotated head.
-    head: Vec<f32>,
-    /// A normed row, [K].
-    pub(super) normed: Vec<f32>,
-    /// The activations of one row.
-    pub(super) act8: Vec<Act8>,
-    pub(super) act16: Vec<Act16>,
-}
-
-/// How large the scratch of the prepared plans must be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sizes {
-    /// T
-    pub(super) rows: usize,
-    /// Largest K of a product.
-    pub(super) k: usize,
-    /// Queries that attend together, and their head size.
-    pub(super) queries: usize,
-    pub(super) head_size: usize,
-    /// T · K of products of steps with several rows.
-    pub(super) row_values: usize,
-}
-
-impl Sizes {
-    /// What a plan needs.
-    pub(super) fn of(plan: &Plan) -> Self {
-        let mut sizes = Self { rows: plan.rows.max().max(plan.max_outputs), ..Self::default() };
-        for op in &plan.ops {
-            match op {
-                Op::MatMul(m) => {
-                    let (rows, k) = (plan.max_rows(m.x), plan.buffers[m.x.0 as usize].width);
-                    sizes.k = sizes.k.max(k);
-                    if rows > 1 {
-                        sizes.row_values = sizes.row_values.max(rows * k);
-                    }
-                }
-                Op::RopeKv { rope, .. } => sizes.head_size = sizes.head_size.max(rope.head_size),
-                Op::Attention(a) => {
-                    sizes.queries = sizes.queries.max(group_rows(a) * (a.heads / a.kv_heads));
-                    sizes.head_size = sizes.head_size.max(a.head_size);
-                }
-                _ => {}
-            }
-        }
-        sizes
-    }
-
-    pub(super) fn max(self, o: Self) -> Self {
-        Self {
-            rows: self.rows.max(o.rows),
-            k: self.k.max(o.k),
-            queries: self.queries.max(o.queries),
-            head_size: self.head_size.max(o.head_size),
-            row_values: self.row_values.max(o.row_values),
-        }
-    }
 }
 
 impl SharedActs {
@@ -182,44 +124,6 @@ impl SharedActs {
     }
 }
 
-impl Scratch {
-    pub(super) fn new(sizes: Sizes) -> Result<Self> {
-        fn filled<T: Copy>(n: usize, value: T) -> Result<Vec<T>> {
-            let mut v = try_vec(n, "scratch of a thread")?;
-            v.resize(n, value);
-            Ok(v)
-        }
-        let mut attention = AttentionScratch::default();
-        attention.reserve(sizes.queries, sizes.head_size)?;
-        Ok(Self {
-            unpacked: Unpacked::new()?,
-            attention,
-            acc: filled(sizes.rows, [F32x4::splat(0.0); 2])?,
-            acc_2: filled(sizes.rows, [F32x4::splat(0.0); 2])?,
-            head: filled(sizes.head_size, 0.0)?,
-            normed: filled(sizes.k, 0.0)?,
-            act8: filled(sizes.k / BLOCK, Act8::ZERO)?,
-            act16: filled(sizes.k / BLOCK, Act16::ZERO)?,
-        })
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        let n = Unpacked::memory_bytes()
-            + self.attention.bytes()
-            + size_of_val(self.acc.as_slice())
-            + size_of_val(self.acc_2.as_slice())
-            + size_of_val(self.normed.as_slice())
-            + size_of_val(self.act8.as_slice())
-            + size_of_val(self.act16.as_slice());
-        n as u64
-    }
-}
-
-/// Rows of a block of attention.
-fn group_rows(a: &Attention) -> usize {
-    (GROUP_QUERIES / (a.heads / a.kv_heads)).max(1)
-}
-
 /// Claims the next items of `0..n`.
 pub(super) fn claim(counter: &AtomicU32, n: usize, chunk: usize) -> Option<Range<usize>> {
     let start = counter.fetch_add(chunk as u32, Ordering::Relaxed) as usize;
@@ -247,9 +151,13 @@ impl<O: Octet> Context<'_, O> {
         };
         match &self.plan.ops[i] {
             Op::Embed { table, scale, out } => items(self.rows.len()).for_each(|t| self.embed(*table, *scale, *out, t)),
-            Op::Norm { x, norm, out, .. } => {
-                items(self.n_rows(*x)).for_each(|t| self.norm(norm, self.row(*x, t), self.row_mut(*out, t)));
+            Op::AddRow { x, table, index, out } => {
+                items(self.rows.len()).for_each(|t| self.add_row([*x, *out], *table, *index, t, scratch));
             }
+            Op::Norm { x, norm, size, out } => items(self.n_rows(*x)).for_each(|t| {
+                let runs = self.row(*x, t).chunks_exact(*size).zip(self.row_mut(*out, t).chunks_exact_mut(*size));
+                runs.for_each(|(x, out)| self.norm(norm, x, out));
+            }),
             Op::MatMul(m) => self.mat_mul(m, counters, team, scratch),
             Op::Rope { x, rope, out, .. } => {
                 let Some(table) = self.ropes.iter().find(|r| r.rope == *rope) else { return };
@@ -281,13 +189,23 @@ impl<O: Octet> Context<'_, O> {
             Op::Glu { gate, up, activation, out } => items(self.n_rows(*gate)).for_each(|t| {
                 math::glu(*activation, self.row(*gate, t), self.row(*up, t), self.row_mut(*out, t));
             }),
-            Op::Add { a, b, out, .. } => items(self.n_rows(*a)).for_each(|t| {
-                let sums = self.row(*a, t).iter().zip(self.row(*b, t));
-                self.row_mut(*out, t).iter_mut().zip(sums).for_each(|(o, (a, b))| *o = a + b);
-            }),
-            Op::AddRow { .. } | Op::ShortConv { .. } | Op::Activate { .. } | Op::MeanRows { .. } | Op::Scale { .. } => {
-                unreachable!("refused when it was prepared")
+            Op::ShortConv { layer, x, weight, out } => {
+                let Some(taps) = self.taps.iter().find(|t| t.weight == *weight) else { return };
+                items(self.pages.kv_heads()).for_each(|g| self.short_conv(*layer, [*x, *out], taps, g, scratch));
             }
+            Op::Activate { x, activation, out } => items(self.n_strips(*x)).for_each(|i| {
+                let (x, out) = self.strip(*x, *out, i);
+                math::map(x, out, |x| math::activate(*activation, x));
+            }),
+            Op::Scale { x, scale, soft_cap, out } => items(self.n_strips(*x)).for_each(|i| {
+                let (x, out) = self.strip(*x, *out, i);
+                math::scale(*scale, *soft_cap, x, out);
+            }),
+            Op::Add { a, b, scale, out } => items(self.n_rows(*a)).for_each(|t| {
+                let sums = self.row(*a, t).iter().zip(self.row(*b, t));
+                self.row_mut(*out, t).iter_mut().zip(sums).for_each(|(o, (a, b))| *o = a + scale * b);
+            }),
+            Op::MeanRows { x, out } => items(self.outputs.len()).for_each(|o| self.mean_rows(*x, *out, o)),
             Op::SelectRows { x, out } => items(self.outputs.len()).for_each(|o| {
                 self.row_mut(*out, o).copy_from_slice(self.row(*x, self.outputs[o] as usize));
             }),
@@ -345,6 +263,20 @@ impl<O: Octet> Context<'_, O> {
         unsafe { self.arena.slice_mut(self.place(id, t, columns)) }
     }
 
+    /// How many strips a buffer [rows, width] has, for operations on elements by themselves: a row may be as long as a
+    /// vocabulary.
+    fn n_strips(&self, id: BufferId) -> usize {
+        self.n_rows(id) * self.width(id).div_ceil(STRIP)
+    }
+
+    /// Strip i of a buffer that the operation reads, and of one like it that it writes; it belongs to the caller's item.
+    fn strip(&self, x: BufferId, out: BufferId, i: usize) -> (&[f32], &mut [f32]) {
+        let (width, per_row) = (self.width(x), self.width(x).div_ceil(STRIP));
+        let (t, first) = (i / per_row, i % per_row * STRIP);
+        let columns = first..width.min(first + STRIP);
+        (&self.row(x, t)[columns.clone()], self.columns_mut(out, t, columns))
+    }
+
     pub(super) fn vector(&self, id: WeightId) -> &[f32] {
         match &self.weights[id.0 as usize] {
             Some(Weight::Vector(v)) => v.values(),
@@ -372,6 +304,28 @@ impl<O: Octet> Context<'_, O> {
         out.iter_mut().for_each(|x| *x *= scale);
     }
 
+    fn add_row(&self, [x, out]: [BufferId; 2], table: WeightId, index: RowIndex, t: usize, scratch: &mut Scratch) {
+        let (x, out) = (self.row(x, t), self.row_mut(out, t));
+        let row = &mut scratch.normed[..x.len()];
+        self.matrix(table).read_row(index.of(&self.rows[t]), row);
+        out.iter_mut().zip(x).zip(row).for_each(|((o, x), r)| *o = x + *r);
+    }
+
+    /// Output o: sums in f64, in the order of the rows.
+    fn mean_rows(&self, x: BufferId, out: BufferId, o: usize) {
+        let sequence = self.rows[self.outputs[o] as usize].sequence;
+        let of_sequence = |t: &usize| self.rows[*t].sequence == sequence;
+        let n = (0..self.rows.len()).filter(of_sequence).count() as f64;
+        for (i, out) in self.row_mut(out, o).chunks_mut(MEAN_COLUMNS).enumerate() {
+            let mut sums = [0.0_f64; MEAN_COLUMNS];
+            for t in (0..self.rows.len()).filter(of_sequence) {
+                let x = &self.row(x, t)[i * MEAN_COLUMNS..][..out.len()];
+                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+            out.iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / n) as f32);
+        }
+    }
+
     pub(super) fn norm(&self, norm: &Norm, x: &[f32], out: &mut [f32]) {
         let weight = self.vector(norm.weight);
         match norm.kind {
@@ -380,13 +334,32 @@ impl<O: Octet> Context<'_, O> {
         }
     }
 
-    fn kv_write(&self, layer: usize, g: usize, t: usize, key: &[f32], value: &[f32]) {
+    pub(super) fn kv_write(&self, layer: usize, g: usize, t: usize, key: &[f32], value: &[f32]) {
         let Row { position, sequence, .. } = self.rows[t];
         let position = position as usize;
-        let page = self.sequences[sequence as usize][position / crate::kv::PAGE_POSITIONS];
+        let page = self.sequences[sequence as usize][position / PAGE_POSITIONS];
         // SAFETY: the rule of the phase: the region of (layer, g) belongs to the item, in every page.
         let region = unsafe { self.pages.page(page).slice_mut(self.pages.region(layer, g)) };
         self.pages.put(region, position, key, value);
+    }
+
+    /// Key and value of a position of the sequence of row t, whose region belongs to the caller's item.
+    pub(super) fn kv_get(&self, layer: usize, g: usize, t: usize, position: usize, [key, value]: [&mut [f32]; 2]) {
+        let page = self.sequences[self.rows[t].sequence as usize][position / PAGE_POSITIONS];
+        // SAFETY: the rule of the phase: the region of (layer, g) belongs to the item, which is done writing to it.
+        let region = unsafe { self.pages.page(page).slice(self.pages.region(layer, g)) };
+        self.pages.get(region, position, key, value);
+    }
+
+    /// The positions that row t sees, `n` being those of its memory or its sequence in the step.
+    fn positions(&self, a: &Attention, t: usize, n: usize) -> Range<usize> {
+        let position = self.rows[t].position as usize;
+        let first = a.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        match a.sees {
+            Sees::Past => first..position + 1,
+            Sees::Whole => first..a.window.map_or(n, |window| n.min(position.saturating_add(window))),
+            Sees::Memory => 0..n,
+        }
     }
 
     /// Block `block` of rows, all heads of kv head g.
@@ -400,13 +373,28 @@ impl<O: Octet> Context<'_, O> {
             // Rows of one sequence attend together.
             let sequence = self.rows[start].sequence;
             let n = self.rows[start..end].iter().take_while(|r| r.sequence == sequence).count();
-            let pages = &self.sequences[sequence as usize];
-            let group = Group { head_size: a.head_size, scale: a.scale, window: a.window, pages };
+            let (pages, n_positions) = match a.sees {
+                Sees::Past => (&self.sequences[sequence as usize], 0),
+                Sees::Whole => {
+                    let len = self.rows.iter().filter(|r| r.sequence == sequence).count();
+                    (&self.sequences[sequence as usize], len)
+                }
+                Sees::Memory => {
+                    let (pages, n_positions) = &self.memories[sequence as usize];
+                    (pages, *n_positions)
+                }
+            };
+            let bias = a.bias.and_then(|bias| self.biases.iter().find(|b| b.bias == bias));
+            let group = Group { head_size: a.head_size, scale: a.scale, soft_cap: a.soft_cap, bias, pages };
             let scratch = &mut scratch.attention;
             scratch.clear();
             for t in start..start + n {
                 let q = self.row(a.q, t);
-                (0..per_group).for_each(|h| scratch.push(&group, &q[head(h)], self.rows[t].position as usize));
+                let (position, positions) = (self.rows[t].position as usize, self.positions(a, t, n_positions));
+                for h in 0..per_group {
+                    let sight = Sight { position, head: g * per_group + h, positions: positions.clone() };
+                    scratch.push(&group, &q[head(h)], sight);
+                }
             }
             // SAFETY: the rule of the phase: attention only reads the cache.
             scratch.run(&group, |page| unsafe { self.pages.page(page).slice(self.pages.region(a.layer, g)) });

@@ -210,6 +210,11 @@ impl<'a> Builder<'a> {
         self.buffers[id.0 as usize].width
     }
 
+    /// Whether a buffer has a row for each row that is asked for, and not for every row of the step.
+    pub fn has_outputs_only(&self, id: BufferId) -> bool {
+        self.buffer_rows(id) == Rows::Out
+    }
+
     fn buffer_rows(&self, id: BufferId) -> Rows {
         self.buffers[id.0 as usize].rows
     }

@@ -132,6 +132,19 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Checks that the tables of [`Op::AddRow`] have a row for every row of the step.
+    pub fn check_tables<'a>(&self, plan: &Plan, spec: impl Fn(WeightId) -> Option<&'a WeightSpec>) -> Result<()> {
+        for op in &plan.ops {
+            let Op::AddRow { table, index, .. } = op else { continue };
+            let n = spec(*table).map_or(0, WeightSpec::n_rows);
+            if let Some(row) = self.rows.iter().map(|row| index.of(row)).find(|row| *row >= n) {
+                let what = format!("a step of plan {}: row {row} of {n} in {op:?}", plan.name);
+                return Err(Error::internal(what));
+            }
+        }
+        Ok(())
+    }
+
     /// What the plan's attention asks of a step.
     fn check_attention(&self, plan: &Plan, n_pages: usize) -> Result<(), String> {
         let sees = |sees| plan.ops.iter().any(|op| matches!(op, Op::Attention(a) if a.sees == sees));

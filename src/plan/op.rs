@@ -3,6 +3,7 @@
 //!
 //! Buffers are written by exactly one operation (single assignment); the memory pass lets them share room.
 
+use super::Row;
 use crate::weights::WeightId;
 
 /// A buffer of a plan: an index into [`super::Plan::buffers`].
@@ -166,6 +167,16 @@ pub enum RowIndex {
     Position(usize),
     /// segment(t): 0, or 1 in the second text of a pair.
     Segment,
+}
+
+impl RowIndex {
+    /// The row of the table for a row of a step.
+    pub fn of(self, row: &Row) -> usize {
+        match self {
+            Self::Position(offset) => (row.position as usize).saturating_add(offset),
+            Self::Segment => row.segment as usize,
+        }
+    }
 }
 
 /// A normalisation over the last dimension.

@@ -134,6 +134,7 @@ impl Executor for Reference {
             self.plans[slot.0].weights_checked = true;
         }
         step.check(&plan, self.pages.len())?;
+        step.check_tables(&plan, |id| self.weights.get(&id).map(Tensor::spec))?;
         self.run = Some(Run {
             slot,
             next_op: 0,
@@ -413,11 +414,7 @@ impl Machine<'_> {
     fn add_row(&mut self, x: BufferId, table: WeightId, index: RowIndex, out: BufferId) -> Result<()> {
         let (width, mut y, table) = (self.width(x), self.run.buffer(x)?.to_vec(), self.weight(table)?);
         for (row, y) in self.run.rows.iter().zip(y.chunks_exact_mut(width)) {
-            let index = match index {
-                RowIndex::Position(offset) => row.position as usize + offset,
-                RowIndex::Segment => row.segment as usize,
-            };
-            ops::add_scaled(table.row(index)?, 1.0, y);
+            ops::add_scaled(table.row(index.of(row))?, 1.0, y);
         }
         self.keep(out, y)
     }

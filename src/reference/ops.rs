@@ -99,7 +99,14 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
             0.5 * x * (1.0 + libm::tanhf(SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x)))
         }
         Activation::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
-        Activation::Relu => x.max(0.0),
+        // Not `f32::max`, which hides a NaN.
+        Activation::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
         Activation::Tanh => libm::tanhf(x),
         Activation::Identity => x,
     }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use kinglet::{
     error::Result,
     gguf::{Header, Metadata, TensorInfo},
-    kv::{KvFormat, KvGeometry, PageId},
+    kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
     plan::{
-        Buffer, BufferId, Builder, Executor, Op, Plan, PlanSlot, Progress, Row, RowBound, RowInput, Rows, Step, Want,
+        Buffer, BufferId, Builder, Executor, Memory, Op, Plan, PlanSlot, Progress, Row, RowBound, RowInput, Rows, Step,
+        Want,
         fuse::{Rule, fuse},
     },
-    quant::Format,
+    quant::{Format, f32_to_f16},
     weights::Weights,
 };
 
@@ -94,6 +95,15 @@ pub struct Case {
     sequences: Vec<Sequence>,
     /// Which rows of a step ask for logits: every n-th.
     output_every: usize,
+    memories: Vec<Remembered>,
+    is_whole: bool,
+}
+
+/// What an encoder left for a sequence: random keys and values.
+#[derive(Clone)]
+pub struct Remembered {
+    pub pages: Vec<PageId>,
+    pub n_positions: usize,
 }
 
 /// Pages of a sequence and the position that its first row has.
@@ -138,7 +148,17 @@ impl Case {
             data.chunks(chunk_bytes).try_for_each(|chunk| executor.write_weight(id, chunk))?;
         }
         let n_pages = self.sequences.iter().flat_map(|s| &s.pages).map(|p| p.0 as usize + 1).max().unwrap_or(0);
-        executor.kv_reserve(n_pages)?;
+        let memory_pages = self.memories.iter().flat_map(|m| &m.pages);
+        executor.kv_reserve(memory_pages.clone().map(|p| p.0 as usize + 1).max().unwrap_or(0).max(n_pages))?;
+        for page in memory_pages {
+            let (format, mut rng) = (self.geometry.format, Rng(1000 + u64::from(page.0)));
+            let n = self.geometry.page_bytes() / format.element_bytes();
+            let bytes: Vec<u8> = match format {
+                KvFormat::F16 => (0..n).flat_map(|_| f32_to_f16(rng.signed()).to_le_bytes()).collect(),
+                KvFormat::F32 => (0..n).flat_map(|_| rng.signed().to_le_bytes()).collect(),
+            };
+            executor.kv_write(*page, PAGE_POSITIONS, &bytes)?;
+        }
         Ok(slot)
     }
 
@@ -205,8 +225,14 @@ impl Case {
         let mut results: Results = buffers.iter().map(|id| (name(*id), vec![])).collect();
         results.push(("output".into(), vec![]));
         let mut past: Vec<usize> = self.sequences.iter().map(|s| s.start).collect();
+        let memories: Vec<Memory<'_>> =
+            self.memories.iter().map(|m| Memory { pages: &m.pages, n_positions: m.n_positions }).collect();
         for step in &self.steps {
+            if self.is_whole {
+                past = self.sequences.iter().map(|s| s.start).collect();
+            }
             let all = self.rows(step, &mut past);
+            let rows = if self.is_whole { usize::MAX } else { rows };
             let mut done = 0;
             for rows in all.chunks(rows) {
                 let outputs: Vec<u32> = (0..rows.len())
@@ -225,7 +251,7 @@ impl Case {
                         rows,
                         outputs: &outputs,
                         sequences: &sequences,
-                        memories: &[],
+                        memories: &memories,
                         embeddings: &[],
                         want: Want::All,
                     },
@@ -250,7 +276,7 @@ impl Case {
                 let position = past[sequence];
                 let token = (position * 31 + sequence * 17) % N_TOKENS;
                 rows.push(Row {
-                    segment: 0,
+                    segment: u32::from(position.is_multiple_of(3)),
                     input: RowInput::Token(token as u32),
                     position: position as u32,
                     sequence: sequence as u32,
@@ -309,6 +335,10 @@ pub struct Maker {
     pub steps: Vec<Vec<usize>>,
     pub sequences: Vec<Sequence>,
     pub output_every: usize,
+    /// Of each sequence, where the plan attends to one.
+    pub memories: Vec<Remembered>,
+    /// Each step has whole sequences, from their first position on, and cannot be cut.
+    pub is_whole: bool,
     pub fused: bool,
     /// Nothing is tapped.
     pub untapped: bool,
@@ -331,6 +361,8 @@ pub fn maker(name: impl Into<String>, tolerance: Tolerance) -> Maker {
         steps: vec![vec![1]],
         sequences: vec![Sequence { pages: vec![PageId(0), PageId(1), PageId(2)], start: 0 }],
         output_every: 1,
+        memories: vec![],
+        is_whole: false,
         fused: false,
         untapped: false,
         kept: &[],
@@ -413,7 +445,7 @@ impl Maker {
         let bound = if max_rows == 1 { RowBound::One } else { RowBound::UpTo(max_rows) };
         let mut b = Builder::new(self.name.clone(), &weights, bound, max_rows);
         let last = record(&mut b).expect("the case's shapes fit");
-        let output = b.select_rows("selected", last);
+        let output = if b.has_outputs_only(last) { last } else { b.select_rows("selected", last) };
         let mut plan = b.finish(output);
         edit(&mut plan, &weights);
         let tapped = |b: &Buffer| {
@@ -439,6 +471,8 @@ impl Maker {
             steps: self.steps,
             sequences: self.sequences,
             output_every: self.output_every,
+            memories: self.memories,
+            is_whole: self.is_whole,
         }
     }
 }

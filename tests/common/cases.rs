@@ -9,6 +9,7 @@ use kinglet::{
 
 use super::{
     case::{Case, EXACT, Maker, N_TOKENS, QUANTIZED, ROUNDED, SUMMED, Sequence, Tolerance, maker},
+    family_cases,
     formats::{PLAIN, coded, whole},
     odd_products,
 };
@@ -435,6 +436,7 @@ pub fn all() -> Vec<Case> {
     attentions(&mut cases);
     far(&mut cases);
     odd_products::add(&mut cases);
+    family_cases::add(&mut cases);
     cases
 }
 
@@ -445,7 +447,7 @@ pub fn on_gpu() -> Vec<Case> {
     let reads = |case: &Case| {
         let (name, rows) = (&case.name, [" T1", " T5", " T64"]);
         let is_small = name.starts_with("product ") && name.contains(" 7x") && rows.iter().any(|r| name.ends_with(r));
-        is_small || name.starts_with("embedding ") || name.starts_with("mixed ")
+        is_small || name.starts_with("embedding ") || name.starts_with("row added ") || name.starts_with("mixed ")
     };
     all().into_iter().filter(|case| case.is_of(&EVERYWHERE) || reads(case)).collect()
 }
@@ -468,5 +470,6 @@ pub fn golden() -> Vec<(&'static str, Vec<Case>, u64)> {
         ("vectors", of(&|cases| vectors(&Format::ALL, cases)), 0x61c4_6a7c_c04c_e1c9),
         ("attention", of(&attentions), 0x22c0_1251_35ee_68ae),
         ("far", of(&far), 0x0768_c6db_0c5d_8e2f),
+        ("other families", of(&family_cases::add), 0xe3b6_3268_6a9d_d26f),
     ]
 }
