@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use super::{
-    Hyper, Keys, blocks, gemma, gpt2, gptneox, granite, lfm2, llama, olmo2, phi2, phi3, qwen, smollm3, stablelm,
-    starcoder2,
+    Head, Hyper, Keys, bert, blocks, gemma, gpt2, gptneox, granite, lfm2, llama, modern_bert, olmo2, phi2, phi3, qwen,
+    smollm3, stablelm, starcoder2,
 };
 use crate::{
     error::{Error, Result},
@@ -32,11 +32,30 @@ pub enum Task {
     Label,
 }
 
+impl Task {
+    /// Its public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Remember => "remember",
+            Self::Embed => "embed",
+            Self::FillMask => "fill-mask",
+            Self::Classify => "classify",
+            Self::Label => "label",
+        }
+    }
+}
+
 /// A model family: reads what it needs from a header, and records its plans. One file each; here is what all have in common.
 pub(super) trait Family: Debug + Send + Sync {
     /// What this model can do; the first is what it is for.
     fn tasks(&self) -> &[Task] {
         &[Task::Generate]
+    }
+
+    /// Pooling and heads of an encoder.
+    fn head(&self) -> Option<&Head> {
+        None
     }
 
     /// Gives names of their own to parts of tensors ([`Weights::split`]). Called once, before anything is recorded.
@@ -56,7 +75,7 @@ pub(super) trait Family: Debug + Send + Sync {
 type Read = fn(&Keys<'_>, &Hyper) -> Result<Box<dyn Family>>;
 
 /// By `general.architecture`.
-const FAMILIES: [(&str, Read); 16] = [
+const FAMILIES: [(&str, Read); 19] = [
     ("llama", llama::read),
     ("gemma", gemma::read_1),
     ("gemma2", gemma::read_2),
@@ -73,6 +92,9 @@ const FAMILIES: [(&str, Read); 16] = [
     ("smollm3", smollm3::read),
     ("stablelm", stablelm::read),
     ("starcoder2", starcoder2::read),
+    ("bert", bert::read),
+    ("nomic-bert", bert::read),
+    ("modern-bert", modern_bert::read),
 ];
 
 /// The family that reads this architecture.

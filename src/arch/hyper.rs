@@ -3,11 +3,11 @@
 use super::vocabulary;
 use crate::{
     error::{Error, Result},
-    gguf::{Array, Metadata, Value},
+    gguf::{Array, Header, Metadata, TensorInfo, Value},
 };
 
 /// Most layers of a model that this engine accepts.
-const MAX_LAYERS: u64 = 512;
+pub(super) const MAX_LAYERS: u64 = 512;
 /// Widest row that this engine accepts.
 const MAX_WIDTH: u64 = 1 << 20;
 /// Largest head that this engine accepts.
@@ -67,7 +67,7 @@ pub enum RopeScaling {
 impl Hyper {
     /// Reads and checks what all families have.
     pub(super) fn read(keys: &Keys<'_>) -> Result<Self> {
-        let Keys { metadata, architecture } = *keys;
+        let Keys { metadata, architecture, .. } = *keys;
         let n_embd = keys.count("embedding_length", 1, MAX_WIDTH, None)?;
         let n_head = keys.count("attention.head_count", 1, MAX_WIDTH, None)?;
         let n_layer = keys.count("block_count", 1, MAX_LAYERS, None)?;
@@ -89,9 +89,6 @@ impl Hyper {
         }
         if keys.count("expert_count", 0, MAX_WIDTH, Some(0))? != 0 {
             return Err(keys.unsupported("expert_count", "a mixture of experts"));
-        }
-        if keys.bool("attention.causal")? == Some(false) {
-            return Err(keys.unsupported("attention.causal", "attention that is not causal"));
         }
         Ok(Self {
             architecture: architecture.into(),
@@ -116,21 +113,28 @@ impl Hyper {
 /// Reads `<architecture>.<key>`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keys<'a> {
-    metadata: &'a Metadata,
+    pub(super) metadata: &'a Metadata,
     architecture: &'a str,
+    tensors: &'a [TensorInfo],
 }
 
 impl<'a> Keys<'a> {
     /// The keys of the file's architecture.
-    pub(super) fn of(metadata: &'a Metadata) -> Result<Self> {
+    pub(super) fn of(header: &'a Header) -> Result<Self> {
+        let metadata = &header.metadata;
         let architecture = metadata.str("general.architecture")?;
         let architecture = architecture.ok_or_else(|| Error::file("metadata key general.architecture is missing"))?;
-        Ok(Self { metadata, architecture })
+        Ok(Self { metadata, architecture, tensors: &header.tensors })
     }
 
     /// `general.architecture`
     pub(super) fn architecture(&self) -> &'a str {
         self.architecture
+    }
+
+    /// Shape of a tensor of the file, where it has one of this name.
+    pub(super) fn tensor_shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.shape.as_slice())
     }
 
     fn key(&self, key: &str) -> String {
@@ -167,6 +171,19 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Whether the file has an array there.
+    pub(super) fn is_array(&self, key: &str) -> bool {
+        matches!(self.metadata.get(&self.key(key)), Some(Value::Array(_)))
+    }
+
+    /// A whole number in `min..=max`, or none.
+    pub(super) fn count_or(&self, key: &str, min: u64, max: u64) -> Result<Option<usize>> {
+        match self.metadata.get(&self.key(key)) {
+            Some(_) => self.count(key, min, max, None).map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn check(&self, key: &str, n: u64, min: u64, max: u64) -> Result<usize> {
         if (min..=max).contains(&n) {
             Ok(n as usize)
@@ -193,6 +210,11 @@ impl<'a> Keys<'a> {
     pub(super) fn divisor(&self, key: &str) -> Result<f32> {
         let x = self.positive(key, None)?;
         if x.recip().is_finite() { Ok(x) } else { Err(self.error(key, format!("{x:e} is too near to 0"))) }
+    }
+
+    /// A text, where the file has it.
+    pub(super) fn str(&self, key: &str) -> Result<Option<&'a str>> {
+        self.metadata.str(&self.key(key))
     }
 
     /// True or false, where the file says it.

@@ -11,6 +11,7 @@ pub mod counting;
 pub mod decoders;
 pub mod default_model;
 pub mod elsewhere;
+pub mod encoders;
 pub mod family_cases;
 pub mod faulty;
 pub mod formats;
