@@ -27,6 +27,12 @@ pub struct Info {
     pub quantization: String,
     /// Length of the file, bytes; while it loads, the least length that its header promises.
     pub file_bytes: u64,
+    /// What the model can do: names of tasks, the first is what it is for.
+    pub tasks: Vec<&'static str>,
+    /// Names of a classifier's labels.
+    pub labels: Vec<String>,
+    /// D: elements of an embedding.
+    pub embedding_length: usize,
     /// Longest prompt and answer together, tokens.
     pub context_length: usize,
     /// The same as the model was trained, tokens.
@@ -50,15 +56,19 @@ impl Info {
     ) -> Result<Self> {
         let hyper = &model.hyper;
         let mut notices = vec![];
-        if header.metadata.str(CHAT_TEMPLATE)?.is_none() {
+        if model.head().is_none() && header.metadata.str(CHAT_TEMPLATE)?.is_none() {
             notices.push("the file has no chat template".to_owned());
         }
+        notices.extend(model.head().and_then(|head| head.notice).map(str::to_owned));
         notices.extend(tokenizer.notice().map(str::to_owned));
         Ok(Self {
             architecture: hyper.architecture.clone(),
             name: hyper.name.clone().unwrap_or_else(|| hyper.architecture.clone()),
             parameters: model.weights.iter().map(|(_, spec)| n_elements(&spec.shape)).sum(),
             quantization: dominant_format(model).map_or("none", Format::name).to_owned(),
+            tasks: model.tasks().iter().map(|task| task.name()).collect(),
+            labels: model.head().map_or(vec![], |head| head.labels.clone()),
+            embedding_length: hyper.n_embd,
             file_bytes: header.end_offset,
             context_length,
             trained_context_length: hyper.n_ctx_train,

@@ -44,7 +44,7 @@ impl Plans {
 
 /// A prepared plan.
 #[derive(Debug, Clone, Copy)]
-struct Prepared {
+pub(super) struct Prepared {
     slot: PlanSlot,
     n_ops: usize,
     rows: usize,
@@ -71,7 +71,7 @@ pub(super) enum Logits {
 pub(super) struct Runner {
     executor: Box<dyn Executor>,
     /// Ascending by rows.
-    plans: [Prepared; 3],
+    plans: Vec<Prepared>,
     pub(super) kv: Kv,
     flight: Option<Flight>,
     /// Of the newest step.
@@ -91,18 +91,26 @@ struct Flight {
 impl Runner {
     /// Prepares the plans. The weights may come later, but before the first step.
     pub(super) fn new(
-        mut executor: Box<dyn Executor>,
+        executor: Box<dyn Executor>,
         plans: &Plans,
         context_tokens: usize,
         n_sequences: usize,
     ) -> Result<Self> {
-        let mut prepare = |plan: &Arc<Plan>| -> Result<Prepared> {
-            let slot = executor.prepare(plan.clone())?;
-            Ok(Prepared { slot, n_ops: plan.ops.len(), rows: plan.rows.max(), outputs: plan.max_outputs })
-        };
-        let plans = [prepare(&plans.one)?, prepare(&plans.few)?, prepare(&plans.chunk)?];
         let max_pages = KvGeometry::pages_for(context_tokens).saturating_mul(n_sequences);
-        Ok(Self { executor, plans, kv: Kv::new(context_tokens, max_pages), flight: None, want: Want::All })
+        let mut runner = Self::without_plans(executor, Kv::new(context_tokens, max_pages));
+        runner.plans = plans.iter().map(|plan| runner.prepare(plan.clone())).collect::<Result<_>>()?;
+        Ok(runner)
+    }
+
+    /// For steps that bring their plan along ([`Self::begin_whole`]).
+    pub(super) fn without_plans(executor: Box<dyn Executor>, kv: Kv) -> Self {
+        Self { executor, plans: vec![], kv, flight: None, want: Want::All }
+    }
+
+    /// Gets a plan ready.
+    pub(super) fn prepare(&mut self, plan: Arc<Plan>) -> Result<Prepared> {
+        let slot = self.executor.prepare(plan.clone())?;
+        Ok(Prepared { slot, n_ops: plan.ops.len(), rows: plan.rows.max(), outputs: plan.max_outputs })
     }
 
     pub(super) fn executor(&mut self) -> &mut dyn Executor {
@@ -155,6 +163,29 @@ impl Runner {
         self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
         self.want = want;
         Ok(())
+    }
+
+    /// Begins a step of a plan whose rows are whole sequences, which have their positions already.
+    pub(super) fn begin_whole(
+        &mut self,
+        plan: Prepared,
+        rows: &[Row],
+        outputs: &[u32],
+        sequences: &[SequenceId],
+    ) -> Result<()> {
+        self.executor.kv_reserve(self.kv.n_pages())?;
+        let sequences = sequences.iter().map(|id| self.kv.pages(*id)).collect::<Result<Vec<&[PageId]>>>()?;
+        let (memories, embeddings, want) = (&[], &[], Want::All);
+        let step = Step { rows, outputs, sequences: &sequences, memories, embeddings, want };
+        self.executor.begin(plan.slot, &step)?;
+        self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
+        self.want = want;
+        Ok(())
+    }
+
+    /// The whole output of the o-th row that asked, of the newest step, which is complete.
+    pub(super) fn output(&self, o: usize) -> Result<&[f32]> {
+        self.executor.output(o)
     }
 
     /// Runs up to `ops` operations of the step in flight and takes them off. A step that runs elsewhere takes no operations

@@ -148,6 +148,7 @@ pub(super) fn activation_number(activation: Activation) -> u32 {
         Activation::Gelu => 2,
         Activation::Relu => 3,
         Activation::Tanh => 4,
+        Activation::Identity => 5,
     }
 }
 

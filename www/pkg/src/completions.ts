@@ -26,6 +26,7 @@ export async function createCompletion(
   { signal }: CallOptions = {},
 ): Promise<Completion | Stream<CompletionChunk>> {
   core.checkOpen();
+  core.checkTask('generate', 'completions.create');
   const { request, stream, includeUsage } = checkCompletion(params, core.info.vocabularySize);
   const prompt = typeof params.prompt === 'string' ? params.prompt : Uint32Array.from(params.prompt);
   const generation = await core.generate(request, () => core.textPrompt(prompt, signal), { stream, signal });
