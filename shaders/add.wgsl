@@ -1,16 +1,17 @@
-// out = a + b, all [rows, WIDTH].
+// out = a + SCALE · b, all [rows, WIDTH].
 
 @group(0) @binding(0) var<storage, read> a: array<Lane>;
 @group(0) @binding(1) var<storage, read> b: array<Lane>;
 @group(0) @binding(2) var<storage, read_write> out: array<Lane>;
 
 override WIDTH: u32;
+override SCALE: f32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let n = WIDTH / LANE_LEN;
   if id.x < n {
     let i = id.y * n + id.x;
-    out[i] = a[i] + b[i];
+    out[i] = a[i] + SCALE * b[i];
   }
 }

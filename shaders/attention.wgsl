@@ -5,12 +5,22 @@
 // positions are cut into slices, and the invocations into slices × columns (quads of a head): each has the softmax of its
 // slice to itself and gathers its column of the values, so one barrier per 256 positions is all that meets. The slices are
 // brought together at the end.
+//
+//   WHOLE      a row sees all positions of its sequence, which are in the step from 0 on, within the window either way
+//   MEMORY     it sees the memory of its sequence instead
+//   CAP        scores are capped
+//   DISTANCES  and have a bias by distance added
 
 @group(0) @binding(0) var<storage, read> rows: array<Row>;
 @group(0) @binding(1) var<storage, read> pages: array<u32>;
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> cache: array<Quad>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+//#if DISTANCES
+// [H][2 · RADIUS + 1]
+@group(0) @binding(5) var<storage, read> biases: array<f32>;
+override RADIUS: u32;
+//#endif
 
 // query heads of a kv head; how many workgroups share them; how many of them a workgroup has, at most 4
 override GROUP: u32;
@@ -54,6 +64,21 @@ fn score(page: u32, kv_head: u32, position: u32) -> vec4<f32> {
   return s;
 }
 
+//#if DISTANCES
+// Biases of the heads from `head` on, for a position seen from another.
+fn bias(head: u32, from_position: u32, position: u32) -> vec4<f32> {
+  let at = min(max(position + RADIUS, from_position) - from_position, 2u * RADIUS);
+  let len = 2u * RADIUS + 1u;
+  let last = KV_HEADS * GROUP - 1u;
+  return vec4<f32>(
+    biases[head * len + at],
+    biases[min(head + 1u, last) * len + at],
+    biases[min(head + 2u, last) * len + at],
+    biases[min(head + 3u, last) * len + at],
+  );
+}
+//#endif
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) me: u32) {
   let columns = HEAD_SIZE / 4u;
@@ -68,18 +93,37 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
 
   let row = rows[group.y];
+  //#if MEMORY
+  let table = row.memory;
+  let begin = 0u;
+  let end = row.n_memory;
+  //#else
+  let table = row.pages;
+  let begin = row.position + 1u - min(row.position + 1u, WINDOW);
+  //#if WHOLE
+  let end = row.position + min(row.n_rows - row.position, WINDOW);
+  //#else
   let end = row.position + 1u;
+  //#endif
+  //#endif
   let slice = me / columns;
   let column = me % columns;
   var top = vec4<f32>(LOWEST);
   var sum = vec4<f32>();
   var acc = array<vec4<f32>, 4>();
   var at = 0u;
-  for (var start = end - min(end, WINDOW); start < end; start += WORKGROUP) {
+  for (var start = begin; start < end; start += WORKGROUP) {
     let n = min(WORKGROUP, end - start);
     if me < n {
-      let page = pages[row.pages + (start + me) / PAGE_POSITIONS];
-      scores[at + me] = score(page, kv_head, start + me);
+      let page = pages[table + (start + me) / PAGE_POSITIONS];
+      var s = score(page, kv_head, start + me);
+      //#if CAP
+      s = capped(s);
+      //#endif
+      //#if DISTANCES
+      s += bias(kv_head * GROUP + first_head, row.position, start + me);
+      //#endif
+      scores[at + me] = s;
     }
     workgroupBarrier();
     let len = (n + SLICES - 1u) / SLICES;
@@ -97,7 +141,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     acc[2] *= shrink.z;
     acc[3] *= shrink.w;
     for (var i = first; i < last; i++) {
-      let page = pages[row.pages + (start + i) / PAGE_POSITIONS];
+      let page = pages[table + (start + i) / PAGE_POSITIONS];
       let value = unpack_quad(cache[value_place(page, kv_head, start + i, column)]);
       let w = exp(scores[at + i] - top);
       sum += w;

@@ -3,7 +3,7 @@
 // memory while they do. Each query has LANES invocations, which have every LANES-th column (quad of a head) each.
 //
 // Rows of several sequences may be in a tile: then it goes through the positions of one sequence after the other, and queries
-// of the others see none of them.
+// of the others see none of them. WHOLE, MEMORY, CAP and DISTANCES are those of attention.wgsl.
 
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
@@ -11,6 +11,19 @@
 @group(0) @binding(3) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> cache: array<Quad>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
+//#if DISTANCES
+// [H][2 · RADIUS + 1]
+@group(0) @binding(6) var<storage, read> biases: array<f32>;
+override RADIUS: u32;
+
+// Biases of a head for four positions from `position` on, seen from another.
+fn bias(head: u32, from_position: u32, position: u32) -> vec4<f32> {
+  let first = head * (2u * RADIUS + 1u);
+  let p = vec4<u32>(0u, 1u, 2u, 3u) + position + RADIUS;
+  let at = min(max(p, vec4<u32>(from_position)) - from_position, vec4<u32>(2u * RADIUS));
+  return vec4<f32>(biases[first + at.x], biases[first + at.y], biases[first + at.z], biases[first + at.w]);
+}
+//#endif
 
 // query heads of a kv head; how many of them a workgroup has
 override GROUP: u32;
@@ -63,21 +76,46 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var row = first_row;
   while row < end_row {
     // The rows up to `next` are of one sequence, at positions that ascend one by one.
+    //#if MEMORY
+    let table = rows[row].memory;
+    //#else
     let table = rows[row].pages;
+    //#endif
     let position = rows[row].position;
     var next = row + 1u;
+    //#if MEMORY
+    while next < end_row && rows[next].memory == table {
+    //#else
     while next < end_row && rows[next].pages == table {
+    //#endif
       next++;
     }
-    let end = position + (next - row);
-    // What this query sees: first..last, nothing if it is of another sequence.
+    let my_position = position + my_row - row;
+    // What all of them see: seen..end. And this query: first..last, nothing if it is of another sequence.
     var first = 0u;
     var last = 0u;
-    if is_query && my_row >= row && my_row < next {
-      last = position + (my_row - row) + 1u;
+    let is_mine = is_query && my_row >= row && my_row < next;
+    //#if MEMORY
+    let seen = 0u;
+    let end = rows[row].n_memory;
+    last = select(0u, end, is_mine);
+    //#else
+    let seen = position + 1u - min(position + 1u, WINDOW);
+    //#if WHOLE
+    let n = rows[row].n_rows;
+    let end = position + (next - row) - 1u + min(n - (position + (next - row) - 1u), WINDOW);
+    if is_mine {
+      last = my_position + min(n - my_position, WINDOW);
+      first = my_position + 1u - min(my_position + 1u, WINDOW);
+    }
+    //#else
+    let end = position + (next - row);
+    if is_mine {
+      last = my_position + 1u;
       first = last - min(last, WINDOW);
     }
-    let seen = position + 1u - min(position + 1u, WINDOW);
+    //#endif
+    //#endif
     for (var start = seen / TILE * TILE; start < end; start += TILE) {
       // Nobody reads the tile before any more.
       workgroupBarrier();
@@ -123,6 +161,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
       }
 
+      //#if CAP
+      for (var j = 0u; j < TILE / 4u; j++) {
+        scores[j] = capped(scores[j]);
+      }
+      //#endif
+      //#if DISTANCES
+      for (var j = 0u; j < TILE / 4u && is_query; j++) {
+        scores[j] += bias(kv_head * GROUP + head, my_position, start + 4u * j);
+      }
+      //#endif
       var new_top = top;
       for (var j = 0u; j < TILE / 4u; j++) {
         let p = vec4<u32>(0u, 1u, 2u, 3u) + (start + 4u * j);

@@ -13,9 +13,15 @@ struct Step {
 struct Row {
   // token id, or index of an embedding row
   input: u32,
-  // 0: a token, 1: an embedding row
+  // bit 0: an embedding row, no token; bit 1: the second text of a pair
   kind: u32,
   position: u32,
   // where the page table of its sequence begins
   pages: u32,
+  // the first row of its sequence in the step, and how many there are
+  first_row: u32,
+  n_rows: u32,
+  // where the page table of its sequence's memory begins, and how many positions that has
+  memory: u32,
+  n_memory: u32,
 }

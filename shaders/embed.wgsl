@@ -2,9 +2,18 @@
 //
 // A table over the binding limit comes in shards of rows, one dispatch each, which leaves the rows of the others alone; the
 // first shard's takes the rows that start from an embedding too.
+//
+// With ADD a row of a table is added to x: out[t] = x[t] + table[position(t) + OFFSET], or table[segment(t)] with SEGMENT.
 
 @group(0) @binding(0) var<storage, read> rows: array<Row>;
+//#if ADD
+@group(0) @binding(1) var<storage, read> x: array<Lane>;
+override OFFSET: u32;
+override SEGMENT: bool;
+//#else
 @group(0) @binding(1) var<storage, read> embeddings: array<Lane>;
+override SCALE: f32;
+//#endif
 @group(0) @binding(2) var<storage, read_write> out: array<Lane>;
 @group(0) @binding(3) var<storage, read> quants: array<vec4<u32>>;
 //#if SCALES
@@ -14,7 +23,6 @@
 override WIDTH: u32;
 // blocks per row
 override BLOCKS: u32;
-override SCALE: f32;
 // rows of the table that are in the shard
 override FIRST_ROW: u32;
 override N_ROWS: u32;
@@ -30,19 +38,31 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let first = id.x * LANES_PER_BLOCK;
   let n = min(LANES_PER_BLOCK, WIDTH / LANE_LEN - first);
   let out_first = id.y * (WIDTH / LANE_LEN) + first;
-  if row.kind == 1u {
+  //#if ADD
+  let input = select(row.position + OFFSET, row.kind >> 1u, SEGMENT);
+  //#else
+  let input = row.input;
+  if (row.kind & 1u) == 1u {
     if FIRST_ROW == 0u {
       for (var i = 0u; i < n; i++) {
-        out[out_first + i] = SCALE * embeddings[row.input * (WIDTH / LANE_LEN) + first + i];
+        out[out_first + i] = SCALE * embeddings[input * (WIDTH / LANE_LEN) + first + i];
       }
     }
-  } else if row.input >= FIRST_ROW && row.input - FIRST_ROW < N_ROWS {
-    var weights = block_weights((row.input - FIRST_ROW) * BLOCKS + id.x);
+    return;
+  }
+  //#endif
+  if input >= FIRST_ROW && input - FIRST_ROW < N_ROWS {
+    var weights = block_weights((input - FIRST_ROW) * BLOCKS + id.x);
     for (var i = 0u; i < n; i++) {
       //#if VEC4
-      out[out_first + i] = SCALE * weights[i];
+      let w = weights[i];
       //#else
-      out[out_first + i] = SCALE * weights[i / 4u][i % 4u];
+      let w = weights[i / 4u][i % 4u];
+      //#endif
+      //#if ADD
+      out[out_first + i] = x[out_first + i] + w;
+      //#else
+      out[out_first + i] = SCALE * w;
       //#endif
     }
   }

@@ -5,18 +5,12 @@
 @group(0) @binding(2) var<storage, read_write> out: array<Lane>;
 
 override WIDTH: u32;
-// GeluTanh instead of Silu
-override GELU: bool;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let n = WIDTH / LANE_LEN;
   if id.x < n {
     let i = id.y * n + id.x;
-    if GELU {
-      out[i] = gelu_tanh(gate[i]) * up[i];
-    } else {
-      out[i] = silu(gate[i]) * up[i];
-    }
+    out[i] = activated(gate[i]) * up[i];
   }
 }

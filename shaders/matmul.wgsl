@@ -6,7 +6,7 @@
 //   x_tile [8 vectors along K][32 rows of x]                   and rows ty, ty + 8, ty + 16, ty + 24 of x
 //
 // With GLU the first 32 rows of a tile are gate's and the others the same rows of up, so that both end up in one invocation.
-// BIAS, ADD, PARTS_2, PARTS_3 and RAGGED are those of matvec.wgsl.
+// BIAS, ADD, ACTIVATED, PARTS_2, PARTS_3 and RAGGED are those of matvec.wgsl.
 
 @group(0) @binding(1) var<storage, read> quants: array<vec4<u32>>;
 //#if SCALES

@@ -7,6 +7,7 @@
 //   NORM      x is normalised first: y = r · Σ w · (g ⊙ x) with r = 1 / √(mean(x²) + ε), summed up in the same loop
 //   GLU       y = act(W · x) ⊙ (U · x), where U lies behind W
 //   BIAS ADD  + bias; residual + SCALE · (…)
+//   ACTIVATED act(…)
 //   PARTS_2 PARTS_3   W is two or three matrices, each with an output of its own
 //   RAGGED    rows of x are no multiple of 32 long
 //   TEAM_4    four rows per team instead of one (never with ROWS_8)

@@ -1,4 +1,4 @@
-// out = norm(x): rms or layer norm of each row, [rows, WIDTH]. One workgroup per row.
+// out = norm(x): rms or layer norm of each of the RUNS runs of WIDTH elements of a row. One workgroup per run.
 //
 // Each invocation adds up its strip of the row, then all of the partial sums: one barrier where others have a tree.
 
@@ -10,6 +10,7 @@
 //#endif
 
 override WIDTH: u32;
+override RUNS: u32;
 override EPS: f32;
 
 const WORKGROUP = 64u;
@@ -21,7 +22,7 @@ var<workgroup> totals: array<f32, WORKGROUP>;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) me: u32) {
   let n = WIDTH / LANE_LEN;
-  let row = group.y * n;
+  let row = (group.y * RUNS + group.x) * n;
   //#if LAYER
   var total = 0.0;
   for (var i = me; i < n; i += WORKGROUP) {

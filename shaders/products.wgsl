@@ -40,8 +40,6 @@ override N_2: u32;
 //#if GLU
 // rows from the first matrix to the second
 override UP_ROW: u32;
-// GeluTanh instead of Silu
-override GELU: bool;
 //#endif
 // the rows are those that ask for outputs
 override OUTPUTS: bool;
@@ -67,11 +65,7 @@ fn store(t: u32, row: u32, gate_product: f32, up_product: f32) {
   gate += bias[row];
   up += bias[UP_ROW + row];
   //#endif
-  if GELU {
-    out[t * WIDTH + column] = gelu_tanh(gate) * up;
-  } else {
-    out[t * WIDTH + column] = silu(gate) * up;
-  }
+  out[t * WIDTH + column] = activated(gate) * up;
 }
 //#else
 fn store(t: u32, row: u32, product: f32) {
@@ -86,6 +80,9 @@ fn store(t: u32, row: u32, product: f32) {
     let i = t * WIDTH + FIRST_ROW + row - ROW_0;
     //#if ADD
     y = residual[i] + SCALE * y;
+    //#endif
+    //#if ACTIVATED
+    y = activated(y);
     //#endif
     out[i] = y;
   }

@@ -107,7 +107,7 @@ impl Weights {
 
     /// Makes weights of their own of the rows of a tensor [N, K], or of the elements of one [N], one part after the other, and
     /// takes the tensor away: a file may hold as one matrix what others hold as three. Does nothing where there is no such
-    /// tensor. The parts must be all of it.
+    /// tensor. The parts must be all of it; one may have its name.
     pub fn split(&mut self, name: &str, parts: &[(&str, usize)]) -> Result<()> {
         let Some(id) = self.find(name) else { return Ok(()) };
         let whole = self.spec(id).clone();
@@ -115,6 +115,7 @@ impl Weights {
         if whole.shape.is_empty() || whole.shape[0] != n {
             return Err(Error::file(format!("tensor {name} has the shape {:?}, expected {n} rows", whole.shape)));
         }
+        self.by_name.retain(|other| *other != id);
         let mut start = 0;
         for (part, n) in parts {
             let mut spec = WeightSpec { name: (*part).into(), ..whole.clone() };
@@ -128,7 +129,6 @@ impl Weights {
             self.splits.entry(id).or_default().push(Split { weight, bytes: start..end });
             start = end;
         }
-        self.by_name.retain(|other| *other != id);
         Ok(())
     }
 

@@ -119,14 +119,34 @@ fn missing_keys_are_named() {
 fn variants_that_would_run_wrongly_are_refused() {
     let per_layer = |a: Vec<i32>| Value::Array(Array::I32(a));
     let cases = [
-        ("general.architecture", string("mamba"), "architecture \"mamba\" is not supported (supported: llama)"),
-        ("llama.expert_count", Value::U32(8), "mixtures of experts"),
-        ("llama.attention.causal", Value::Bool(false), "attention that is not causal"),
-        ("llama.attention.value_length", Value::U32(8), "values of 8 beside keys of 16"),
-        ("llama.rope.scaling.type", string("yarn"), "rope scaling \"yarn\" is not supported"),
+        ("general.architecture", string("mamba"), "architecture \"mamba\" is not supported (supported: llama, "),
+        (
+            "llama.expert_count",
+            Value::U32(8),
+            "a mixture of experts (metadata key llama.expert_count) is not supported",
+        ),
+        (
+            "llama.attention.causal",
+            Value::Bool(false),
+            "attention that is not causal (metadata key llama.attention.causal)",
+        ),
+        (
+            "llama.attention.value_length",
+            Value::U32(8),
+            "values of 8 beside keys of 16 (metadata key llama.attention.value_length)",
+        ),
+        ("llama.rope.scaling.type", string("yarn"), "rope scaling \"yarn\" (metadata key llama.rope.scaling.type)"),
         ("llama.rope.scaling.attn_factor", Value::F32(1.2), "the rope attention factor 1.2"),
-        ("llama.attention.head_count_kv", per_layer(vec![2, 1]), "llama.attention.head_count_kv differs by layer"),
-        ("llama.attention.head_count_kv", per_layer(vec![]), "llama.attention.head_count_kv differs by layer"),
+        (
+            "llama.attention.head_count_kv",
+            per_layer(vec![2, 1]),
+            "differs by layer (metadata key llama.attention.head_count_kv)",
+        ),
+        (
+            "llama.attention.head_count_kv",
+            per_layer(vec![]),
+            "differs by layer (metadata key llama.attention.head_count_kv)",
+        ),
     ];
     for (key, value, part) in cases {
         refused(&good().set(key, value), ARCH, part);

@@ -54,6 +54,10 @@ fn parameter_structs() -> [ParameterStruct; 2] {
                 ("kind", offset_of!(RowEntry, kind)),
                 ("position", offset_of!(RowEntry, position)),
                 ("pages", offset_of!(RowEntry, pages)),
+                ("first_row", offset_of!(RowEntry, first_row)),
+                ("n_rows", offset_of!(RowEntry, n_rows)),
+                ("memory", offset_of!(RowEntry, memory)),
+                ("n_memory", offset_of!(RowEntry, n_memory)),
             ],
         ),
     ]
@@ -144,9 +148,12 @@ fn wrong_bindings(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
         let wanted = match operand {
             Operand::Step => (*space == Space::Uniform, Some("Step")),
             Operand::Rows => (*space == Space::Read, Some("Row")),
-            Operand::Outputs | Operand::Pages | Operand::Embeddings | Operand::Plane(_) | Operand::Frequencies(_) => {
-                (*space == Space::Read, None)
-            }
+            Operand::Outputs
+            | Operand::Pages
+            | Operand::Embeddings
+            | Operand::Plane(_)
+            | Operand::Frequencies(_)
+            | Operand::Biases(_) => (*space == Space::Read, None),
             Operand::Buffer(_) | Operand::Scratch(_) | Operand::Cache(_) | Operand::Best => {
                 (*space != Space::Uniform, None)
             }

@@ -3,8 +3,11 @@
 
 mod common;
 
-use common::tiny_llama::{TinyConfig, tiny_llama};
-use js_sys::{Array, JSON, Object, Reflect, Uint8Array, Uint32Array, futures::JsFuture};
+use common::{
+    encoders::encoder_golden,
+    tiny_llama::{TinyConfig, tiny_llama},
+};
+use js_sys::{Array, Float32Array, Int32Array, JSON, Object, Reflect, Uint8Array, Uint32Array, futures::JsFuture};
 use kinglet::{quant::Format, wasm::Engine};
 use wasm_bindgen::{JsCast, JsValue, convert::TryFromJsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -117,6 +120,65 @@ async fn facts_and_templates_are_plain_objects() {
     let template = engine.template().unwrap();
     assert_eq!(text(&template, "bosToken"), "<|im_start|>");
     assert_eq!(get(&template, "specialStrings").unchecked_into::<Array>().length(), 3);
+}
+
+async fn encoder(name: &str) -> Engine {
+    let mut engine = create(r#"{"device":"cpu","kvType":"f32","threads":1}"#).await.unwrap();
+    engine.feed(encoder_golden(name).file).unwrap();
+    JsFuture::from(engine.check().unwrap()).await.unwrap();
+    engine.finish().unwrap();
+    engine
+}
+
+/// Runs to the end; the events as a list.
+fn encoded(engine: &mut Engine, request: &str) -> Vec<JsValue> {
+    engine.encode(json(request)).unwrap();
+    let mut all = vec![];
+    while all.last().is_none_or(|e| text(e, "type") != "end") {
+        all.extend(engine.advance(50.0).unwrap().dyn_into::<Array>().unwrap().iter());
+    }
+    all
+}
+
+#[wasm_bindgen_test]
+async fn an_encoder_gives_typed_arrays() {
+    let mut engine = encoder("bert").await;
+    let info = engine.info().unwrap();
+    assert_eq!(JSON::stringify(&get(&info, "tasks")).unwrap(), r#"["embed","fill-mask","classify"]"#);
+    assert_eq!((get(&info, "labels").unchecked_into::<Array>().length(), number(&info, "embeddingLength")), (3, 64.0));
+
+    let request = r#"{"task":"embed","inputs":[{"text":"the cat"},{"tokens":[2,3]}],"dimensions":7,"candidates":1}"#;
+    let all = encoded(&mut engine, request);
+    assert_eq!(all.len(), 3);
+    assert_eq!((number(&all[1], "input"), number(&all[1], "tokenCount"), number(&all[1], "width")), (1.0, 2.0, 7.0));
+    let values = get(&all[0], "values").dyn_into::<Float32Array>().unwrap();
+    let length = values.to_vec().iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!(values.length() == 7 && (length - 1.0).abs() < 1e-5);
+
+    let all = encoded(&mut engine, r#"{"task":"fill-mask","inputs":[{"text":"[MASK] the [MASK]"}],"candidates":2}"#);
+    let masks = get(&all[0], "candidates").dyn_into::<Array>().unwrap();
+    assert_eq!((masks.length(), masks.get(1).unchecked_into::<Array>().length()), (2, 2));
+    assert!(number(&masks.get(0).unchecked_into::<Array>().get(0), "logprob") < 0.0);
+
+    let all = encoded(&mut engine, r#"{"task":"classify","inputs":[{"text":"a","pair":"the cat"}],"candidates":1}"#);
+    assert_eq!(get(&all[0], "values").dyn_into::<Float32Array>().unwrap().length(), 3);
+
+    for (request, code) in [
+        (r#"{"task":"label","inputs":[{"text":"a"}],"candidates":1}"#, "E_UNSUPPORTED_TASK"),
+        (r#"{"task":"sing","inputs":[{"text":"a"}],"candidates":1}"#, "RangeError"),
+        (r#"{"task":"embed","inputs":[{"pair":"a"}],"candidates":1}"#, "RangeError"),
+        (r#"{"task":"embed","inputs":[{"text":"a"}],"dimensions":0.5,"candidates":1}"#, "RangeError"),
+        (r#"{"task":"embed","inputs":"a","candidates":1}"#, "TypeError"),
+    ] {
+        assert_eq!(text(&engine.encode(json(request)).unwrap_err(), "code"), code, "{request}");
+    }
+    assert_eq!(text(&engine.start(request()).unwrap_err(), "code"), "E_UNSUPPORTED_TASK");
+
+    let mut engine = encoder("bert-tokens").await;
+    let all = encoded(&mut engine, r#"{"task":"label","inputs":[{"text":"the cat"},{"tokens":[5]}],"candidates":1}"#);
+    let places = |event: &JsValue| get(event, "places").dyn_into::<Int32Array>().unwrap().to_vec();
+    assert_eq!((places(&all[0]), places(&all[1])), (vec![0, 3, 4, 7], vec![-1, -1]));
+    assert_eq!(get(&all[0], "ids").dyn_into::<Uint32Array>().unwrap().length(), 2);
 }
 
 #[wasm_bindgen_test]

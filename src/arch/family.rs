@@ -2,7 +2,10 @@
 
 use std::fmt::Debug;
 
-use super::{Hyper, Keys, llama, t5};
+use super::{
+    Head, Hyper, Keys, bert, blocks, gemma, gpt2, gptneox, granite, lfm2, llama, modern_bert, olmo2, phi2, phi3, qwen,
+    smollm3, stablelm, starcoder2, t5,
+};
 use crate::{
     error::{Error, Result},
     kv::{KvFormat, KvGeometry},
@@ -50,9 +53,14 @@ pub(super) trait Family: Debug + Send + Sync {
         &[Task::Generate]
     }
 
+    /// Pooling and heads of an encoder.
+    fn head(&self) -> Option<&Head> {
+        None
+    }
+
     /// Gives names of their own to parts of tensors ([`Weights::split`]). Called once, before anything is recorded.
-    fn split(&self, _weights: &mut Weights, _h: &Hyper) -> Result<()> {
-        Ok(())
+    fn split(&self, weights: &mut Weights, h: &Hyper) -> Result<()> {
+        blocks::split_qkv(weights, h)
     }
 
     /// Records one step of a task that the model can do; gives the output.
@@ -77,7 +85,28 @@ pub(super) trait Family: Debug + Send + Sync {
 type Read = fn(&Keys<'_>, &Hyper) -> Result<Box<dyn Family>>;
 
 /// By `general.architecture`.
-const FAMILIES: [(&str, Read); 2] = [("llama", llama::read), ("t5", t5::read)];
+const FAMILIES: [(&str, Read); 20] = [
+    ("llama", llama::read),
+    ("gemma", gemma::read_1),
+    ("gemma2", gemma::read_2),
+    ("gemma3", gemma::read_3),
+    ("gpt2", gpt2::read),
+    ("gptneox", gptneox::read),
+    ("granite", granite::read),
+    ("lfm2", lfm2::read),
+    ("olmo2", olmo2::read),
+    ("phi2", phi2::read),
+    ("phi3", phi3::read),
+    ("qwen2", qwen::read_2),
+    ("qwen3", qwen::read_3),
+    ("smollm3", smollm3::read),
+    ("stablelm", stablelm::read),
+    ("starcoder2", starcoder2::read),
+    ("bert", bert::read),
+    ("nomic-bert", bert::read),
+    ("modern-bert", modern_bert::read),
+    ("t5", t5::read),
+];
 
 /// The family that reads this architecture.
 pub(super) fn find(architecture: &str) -> Result<Read> {

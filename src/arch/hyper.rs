@@ -3,17 +3,19 @@
 use super::vocabulary;
 use crate::{
     error::{Error, Result},
-    gguf::{Metadata, Value},
+    gguf::{Array, Header, Metadata, TensorInfo, Value},
 };
 
 /// Most layers of a model that this engine accepts.
-const MAX_LAYERS: u64 = 512;
+pub(super) const MAX_LAYERS: u64 = 512;
 /// Widest row that this engine accepts.
 const MAX_WIDTH: u64 = 1 << 20;
 /// Largest head that this engine accepts.
 const MAX_HEAD_SIZE: u64 = 512;
+/// Architectures with layers that have no attention: 0 kv heads there.
+const HYBRID: [&str; 1] = ["lfm2"];
 /// Longest trained context that this engine accepts.
-const MAX_CONTEXT: u64 = 1 << 28;
+pub(super) const MAX_CONTEXT: u64 = 1 << 28;
 
 /// What a model is made of. Names are GGUF's where it has one.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,14 +34,14 @@ pub struct Hyper {
     pub n_head: usize,
     /// G: `attention.head_count_kv`, default H
     pub n_head_kv: usize,
+    /// By layer, L: whether it has attention. All do but in hybrid models, whose `attention.head_count_kv` is 0 in the others.
+    pub has_attention: Vec<bool>,
     /// K: `attention.key_length`, default D / H
     pub head_size: usize,
     /// V: number of `tokenizer.ggml.tokens`
     pub n_vocab: usize,
     /// Trained context: `context_length`
     pub n_ctx_train: usize,
-    /// `attention.layer_norm_rms_epsilon`
-    pub norm_rms_eps: f32,
     /// Elements of a head that are rotated: `rope.dimension_count`, default K
     pub rope_dims: usize,
     /// `rope.freq_base`, default 10,000
@@ -65,19 +67,19 @@ pub enum RopeScaling {
 impl Hyper {
     /// Reads and checks what all families have.
     pub(super) fn read(keys: &Keys<'_>) -> Result<Self> {
-        let Keys { metadata, architecture } = *keys;
+        let Keys { metadata, architecture, .. } = *keys;
         let n_embd = keys.count("embedding_length", 1, MAX_WIDTH, None)?;
         let n_head = keys.count("attention.head_count", 1, MAX_WIDTH, None)?;
-        let n_head_kv = keys.count("attention.head_count_kv", 1, MAX_WIDTH, Some(n_head))?;
+        let n_layer = keys.count("block_count", 1, MAX_LAYERS, None)?;
+        let (n_head_kv, has_attention) = keys.kv_heads(n_head, n_layer)?;
         if n_head % n_head_kv != 0 {
             return Err(keys.error("attention.head_count_kv", format!("{n_head_kv} does not divide {n_head} heads")));
         }
         let head_size = keys.count("attention.key_length", 1, MAX_HEAD_SIZE, Some(n_embd / n_head))?;
         let value_size = keys.count("attention.value_length", 1, MAX_HEAD_SIZE, Some(head_size))?;
         if value_size != head_size {
-            return Err(Error::UnsupportedArch {
-                what: format!("{architecture}: values of {value_size} beside keys of {head_size} are not supported"),
-            });
+            let what = format!("values of {value_size} beside keys of {head_size}");
+            return Err(keys.unsupported("attention.value_length", what));
         }
         let rope_dims = keys.count("rope.dimension_count", 1, MAX_HEAD_SIZE, Some(head_size))?;
         if rope_dims > head_size || rope_dims % 2 != 0 {
@@ -86,27 +88,20 @@ impl Hyper {
             );
         }
         if keys.count("expert_count", 0, MAX_WIDTH, Some(0))? != 0 {
-            return Err(Error::UnsupportedArch {
-                what: format!("{architecture}: mixtures of experts are not supported"),
-            });
-        }
-        if metadata.bool(&keys.key("attention.causal"))? == Some(false) {
-            return Err(Error::UnsupportedArch {
-                what: format!("{architecture}: attention that is not causal is not supported"),
-            });
+            return Err(keys.unsupported("expert_count", "a mixture of experts"));
         }
         Ok(Self {
             architecture: architecture.into(),
             name: metadata.str("general.name")?.map(Into::into),
-            n_layer: keys.layers("block_count", None)?,
+            n_layer,
             n_embd,
             n_ff: keys.count("feed_forward_length", 1, MAX_WIDTH, None)?,
             n_head,
             n_head_kv,
+            has_attention,
             head_size,
             n_vocab: vocabulary::n_vocab(metadata)?,
             n_ctx_train: keys.count("context_length", 1, MAX_CONTEXT, None)?,
-            norm_rms_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
             rope_dims,
             rope_freq_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_scaling: keys.rope_scaling()?,
@@ -118,16 +113,18 @@ impl Hyper {
 /// Reads `<architecture>.<key>`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keys<'a> {
-    metadata: &'a Metadata,
+    pub(super) metadata: &'a Metadata,
     architecture: &'a str,
+    tensors: &'a [TensorInfo],
 }
 
 impl<'a> Keys<'a> {
     /// The keys of the file's architecture.
-    pub(super) fn of(metadata: &'a Metadata) -> Result<Self> {
+    pub(super) fn of(header: &'a Header) -> Result<Self> {
+        let metadata = &header.metadata;
         let architecture = metadata.str("general.architecture")?;
         let architecture = architecture.ok_or_else(|| Error::file("metadata key general.architecture is missing"))?;
-        Ok(Self { metadata, architecture })
+        Ok(Self { metadata, architecture, tensors: &header.tensors })
     }
 
     /// `general.architecture`
@@ -135,11 +132,24 @@ impl<'a> Keys<'a> {
         self.architecture
     }
 
+    /// Shape of a tensor of the file, where it has one of this name.
+    pub(super) fn tensor_shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.shape.as_slice())
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
 
-    fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
+    /// What the file says and this engine does not do.
+    pub(super) fn unsupported(&self, key: &str, what: impl std::fmt::Display) -> Error {
+        Error::UnsupportedArch {
+            what: format!("{}: {what} (metadata key {}) is not supported", self.architecture, self.key(key)),
+        }
+    }
+
+    /// What the file says wrongly.
+    pub(super) fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
         Error::file(format!("metadata key {}: {what}", self.key(key)))
     }
 
@@ -156,15 +166,26 @@ impl<'a> Keys<'a> {
                 Some([first, rest @ ..]) if rest.iter().all(|x| x == first) => {
                     self.check(key, u64::try_from(*first).unwrap_or(u64::MAX), min, max)
                 }
-                _ => Err(Error::UnsupportedArch {
-                    what: format!("{}: {name} differs by layer, which is not supported", self.architecture),
-                }),
+                _ => Err(self.unsupported(key, "a number that differs by layer")),
             };
         }
         match (self.metadata.u64(&name)?, default) {
             (Some(n), _) => self.check(key, n, min, max),
             (None, Some(n)) => self.check(key, n as u64, min, max),
             (None, None) => Err(self.error(key, "is missing")),
+        }
+    }
+
+    /// Whether the file has an array there.
+    pub(super) fn is_array(&self, key: &str) -> bool {
+        matches!(self.metadata.get(&self.key(key)), Some(Value::Array(_)))
+    }
+
+    /// A whole number in `min..=max`, or none.
+    pub(super) fn count_or(&self, key: &str, min: u64, max: u64) -> Result<Option<usize>> {
+        match self.metadata.get(&self.key(key)) {
+            Some(_) => self.count(key, min, max, None).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -177,33 +198,88 @@ impl<'a> Keys<'a> {
     }
 
     /// A number that is finite and > 0.
-    fn positive(&self, key: &str, default: Option<f64>) -> Result<f32> {
+    pub(super) fn positive(&self, key: &str, default: Option<f64>) -> Result<f32> {
         let x = self.metadata.f64(&self.key(key))?.or(default).ok_or_else(|| self.error(key, "is missing"))? as f32;
         if x.is_finite() && x > 0.0 { Ok(x) } else { Err(self.error(key, format!("{x} is not finite and > 0"))) }
     }
 
+    /// A factor or a cap, finite and > 0; 0 is as good as none, as llama.cpp reads them.
+    pub(super) fn factor(&self, key: &str) -> Result<Option<f32>> {
+        match self.metadata.f64(&self.key(key))? {
+            None | Some(0.0) => Ok(None),
+            Some(_) => self.positive(key, None).map(Some),
+        }
+    }
+
+    /// A number that is finite, > 0 and whose inverse is finite.
+    pub(super) fn divisor(&self, key: &str) -> Result<f32> {
+        let x = self.positive(key, None)?;
+        if x.recip().is_finite() { Ok(x) } else { Err(self.error(key, format!("{x:e} is too near to 0"))) }
+    }
+
+    /// A text, where the file has it.
+    pub(super) fn str(&self, key: &str) -> Result<Option<&'a str>> {
+        self.metadata.str(&self.key(key))
+    }
+
+    /// True or false, where the file says it.
+    pub(super) fn bool(&self, key: &str) -> Result<Option<bool>> {
+        self.metadata.bool(&self.key(key))
+    }
+
+    /// Which of L layers have a window: `attention.sliding_window_pattern`, an array of L booleans, or n: every n-th layer has
+    /// none (0: all have one).
+    pub(super) fn window_pattern(&self, n_layer: usize, default: usize) -> Result<Vec<bool>> {
+        let key = "attention.sliding_window_pattern";
+        if let Some(Value::Array(array)) = self.metadata.get(&self.key(key)) {
+            return match array {
+                Array::Bool(layers) if layers.len() == n_layer => Ok(layers.clone()),
+                _ => Err(self.error(key, format!("is no array of {n_layer} booleans, one for each layer"))),
+            };
+        }
+        let n = self.count(key, 0, MAX_LAYERS, Some(default))?;
+        Ok((0..n_layer).map(|layer| n == 0 || layer % n < n - 1).collect())
+    }
+
+    /// G, and which layers have attention.
+    fn kv_heads(&self, n_head: usize, n_layer: usize) -> Result<(usize, Vec<bool>)> {
+        let key = "attention.head_count_kv";
+        let array = match self.metadata.get(&self.key(key)) {
+            Some(Value::Array(Array::I32(array))) if HYBRID.contains(&self.architecture) => array,
+            _ => return Ok((self.count(key, 1, MAX_WIDTH, Some(n_head))?, vec![true; n_layer])),
+        };
+        if array.len() != n_layer {
+            return Err(
+                self.error(key, format!("has {} elements, expected one for each of {n_layer} layers", array.len()))
+            );
+        }
+        let mut heads = array.iter().filter(|n| **n != 0);
+        let Some(first) = heads.next() else {
+            return Err(self.unsupported(key, "a model without attention"));
+        };
+        if heads.any(|n| n != first) {
+            return Err(self.unsupported(key, "a number that differs by layer"));
+        }
+        let n_head_kv = self.check(key, u64::try_from(*first).unwrap_or(u64::MAX), 1, MAX_WIDTH)?;
+        Ok((n_head_kv, array.iter().map(|n| *n != 0).collect()))
+    }
+
     /// As ggml reads them: a factor without a type stretches linearly, and `rope.scale_linear` is its old name.
     fn rope_scaling(&self) -> Result<RopeScaling> {
-        let unsupported =
-            |what: String| Error::UnsupportedArch { what: format!("{}: {what} is not supported", self.architecture) };
-        if let Some(factor) = self.metadata.f64(&self.key("rope.scaling.attn_factor"))?.filter(|&factor| factor != 1.0)
-        {
-            return Err(unsupported(format!("the rope attention factor {factor}")));
+        for key in ["rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor"] {
+            if let Some(factor) = self.metadata.f64(&self.key(key))?.filter(|&factor| factor != 1.0) {
+                return Err(self.unsupported(key, format!("the rope attention factor {factor}")));
+            }
         }
         let has = |key: &&str| self.metadata.get(&self.key(key)).is_some();
         let factor = ["rope.scaling.factor", "rope.scale_linear"].into_iter().find(has);
         match (self.metadata.str(&self.key("rope.scaling.type"))?, factor) {
             (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
+            // Positions are divided by it.
             (None | Some("linear"), _) => {
-                let key = factor.unwrap_or("rope.scaling.factor");
-                let factor = self.positive(key, None)?;
-                // Positions are divided by it.
-                if factor.recip().is_infinite() {
-                    return Err(self.error(key, format!("{factor:e} is too near to 0")));
-                }
-                Ok(RopeScaling::Linear { factor })
+                Ok(RopeScaling::Linear { factor: self.divisor(factor.unwrap_or("rope.scaling.factor"))? })
             }
-            (Some(other), _) => Err(unsupported(format!("rope scaling {other:?}"))),
+            (Some(other), _) => Err(self.unsupported("rope.scaling.type", format!("rope scaling {other:?}"))),
         }
     }
 }

@@ -1,13 +1,30 @@
 //! Model families: from a file's header to hyper-parameters and plans. One short file per family says only what is special
 //! about it. Layer 1: nothing here knows an executor.
 
+mod bert;
+mod blocks;
 mod family;
+mod gemma;
+mod gpt2;
+mod gptneox;
+mod granite;
+mod head;
 mod hyper;
+mod lfm2;
 mod llama;
+mod modern_bert;
+mod olmo2;
+mod phi2;
+mod phi3;
+mod qwen;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod t5;
 mod vocabulary;
 
 pub use family::Task;
+pub use head::{Head, Pooling};
 pub use hyper::{Hyper, RopeScaling};
 
 use std::sync::Arc;
@@ -39,10 +56,13 @@ impl Model {
     /// Reads and checks a header. Every tensor that the model needs is there with its shape, and every block tensor that is
     /// there is used: a file with parts that this engine would leave out is refused, not run wrongly.
     pub fn from_header(header: &Header) -> Result<Self> {
-        let keys = Keys::of(&header.metadata)?;
+        let keys = Keys::of(header)?;
         let read = family::find(keys.architecture())?;
         let hyper = Hyper::read(&keys)?;
-        let family = Arc::from(read(&keys, &hyper)?);
+        let family: Arc<dyn Family> = Arc::from(read(&keys, &hyper)?);
+        if family.head().is_none() && keys.bool("attention.causal")? == Some(false) {
+            return Err(keys.unsupported("attention.causal", "attention that is not causal"));
+        }
         let mut model = Self { hyper, weights: Weights::from_header(header), family };
         model.family.split(&mut model.weights, &model.hyper)?;
         let used = model.used_weights()?;
@@ -61,6 +81,22 @@ impl Model {
         self.family.tasks()
     }
 
+    /// Pooling and heads of an encoder; `None` where the model is none.
+    pub fn head(&self) -> Option<&Head> {
+        self.family.head()
+    }
+
+    /// [`Error::UnsupportedTask`] where the model is not made for a task.
+    pub fn supports(&self, task: Task) -> Result<()> {
+        if self.tasks().contains(&task) {
+            return Ok(());
+        }
+        let tasks: Vec<&str> = self.tasks().iter().map(|task| task.name()).collect();
+        let what =
+            format!("a model of {} cannot {}: it can {}", self.hyper.architecture, task.name(), tasks.join(", "));
+        Err(Error::UnsupportedTask { what })
+    }
+
     /// The plan of a task for steps of `rows` rows of which at most `max_outputs` ask for output, fused.
     pub fn plan(&self, task: Task, rows: RowBound, max_outputs: usize) -> Result<Plan> {
         let plan = fuse::fuse(self.unfused_plan(task, rows, max_outputs)?, &Rule::ALL);
@@ -71,11 +107,7 @@ impl Model {
     /// The plan as the architecture records it, before fusion. [`Error::UnsupportedTask`] where the model is not made for it.
     pub fn unfused_plan(&self, task: Task, rows: RowBound, max_outputs: usize) -> Result<Plan> {
         let architecture = &self.hyper.architecture;
-        if !self.tasks().contains(&task) {
-            return Err(Error::UnsupportedTask {
-                what: format!("{task:?} with a model of {architecture} for {:?}", self.tasks()),
-            });
-        }
+        self.supports(task)?;
         let name = match (task, rows) {
             (Task::Generate, RowBound::One) => format!("{architecture} decode"),
             (Task::Generate, RowBound::UpTo(n)) => format!("{architecture} up to {n} rows"),

@@ -86,6 +86,7 @@ pub(crate) fn activate(activation: Activation, x: F32x4) -> F32x4 {
             let tanh = one.sub(F32x4::splat(2.0).div(one.add(exp(u.add(u)))));
             x.mul(F32x4::splat(0.5)).mul(one.add(tanh))
         }
+        Activation::Identity => x,
         Activation::Gelu | Activation::Relu | Activation::Tanh => activate_otherwise(activation, x),
     }
 }

@@ -29,6 +29,10 @@ pub struct Info {
     pub file_bytes: u64,
     /// What the model can do: names of tasks, the first is what it is for.
     pub tasks: Vec<&'static str>,
+    /// Names of a classifier's labels.
+    pub labels: Vec<String>,
+    /// D: elements of an embedding.
+    pub embedding_length: usize,
     /// Longest prompt and answer together, tokens; of an encoder-decoder each by itself.
     pub context_length: usize,
     /// The same as the model was trained, tokens.
@@ -52,9 +56,11 @@ impl Info {
     ) -> Result<Self> {
         let hyper = &model.hyper;
         let mut notices = vec![];
-        if model.decoder_start().is_none() && header.metadata.str(CHAT_TEMPLATE)?.is_none() {
+        let completes = model.head().is_some() || model.decoder_start().is_some();
+        if !completes && header.metadata.str(CHAT_TEMPLATE)?.is_none() {
             notices.push("the file has no chat template".to_owned());
         }
+        notices.extend(model.head().and_then(|head| head.notice).map(str::to_owned));
         notices.extend(tokenizer.notice().map(str::to_owned));
         Ok(Self {
             architecture: hyper.architecture.clone(),
@@ -62,6 +68,8 @@ impl Info {
             parameters: model.weights.iter().map(|(_, spec)| n_elements(&spec.shape)).sum(),
             quantization: dominant_format(model).map_or("none", Format::name).to_owned(),
             tasks: model.tasks().iter().map(|task| task.name()).collect(),
+            labels: model.head().map_or(vec![], |head| head.labels.clone()),
+            embedding_length: hyper.n_embd,
             file_bytes: header.end_offset,
             context_length,
             trained_context_length: hyper.n_ctx_train,

@@ -29,8 +29,9 @@ use crate::{
     error::{Error, Result},
     gguf::{self, Event, Header, Metadata, Parser, Part, Parts},
     kv::{KvFormat, KvGeometry},
+    plan::Plan,
     plan::{MemoryReport, memory},
-    session::{Plans, Session},
+    session::{Plans, Session, encoder_plans, encoder_positions},
     tokenizer::Tokenizer,
     weights::{Arrivals, Weights},
 };
@@ -228,11 +229,18 @@ impl Loading {
             None => Cow::Borrowed(&header.metadata),
         };
         let tokenizer = Arc::new(Tokenizer::from_metadata(&metadata)?);
-        let plans = Plans::of(&model, context_tokens)?;
+        let is_encoder = model.head().is_some();
+        let plans = if is_encoder { None } else { Some(Plans::of(&model, context_tokens)?) };
+        let (all_plans, n_positions) = match &plans {
+            // What an encoder-decoder reads and what it says have a context each.
+            Some(plans) if plans.remember.is_some() => {
+                (plans.iter().cloned().collect(), context_tokens.saturating_mul(2))
+            }
+            Some(plans) => (plans.iter().cloned().collect(), context_tokens),
+            None => (encoder_plans(&model, context_tokens)?, encoder_positions(context_tokens)),
+        };
         let geometry = model.kv_geometry(options.kv_format);
-        // What an encoder-decoder reads and what it says have a context each.
-        let n_positions = if plans.encoder.is_some() { context_tokens.saturating_mul(2) } else { context_tokens };
-        let estimate = estimate(&plans, &model, &geometry, n_positions, &options.device);
+        let estimate = estimate(&all_plans, &model, &geometry, n_positions, &options.device);
         check_memory(&estimate, context_tokens, options.memory_limit_bytes)?;
         if let Some(limit_bytes) = options.device.buffer_limit_bytes() {
             check_cache(&geometry, n_positions, limit_bytes)?;
@@ -249,7 +257,10 @@ impl Loading {
         let engine = Engine {
             info: Info::new(header, &model, &tokenizer, context_tokens, estimate)?,
             template: Template::new(&metadata, &tokenizer)?,
-            session: Session::new(executor, &plans, tokenizer.clone(), context_tokens)?,
+            session: match plans {
+                Some(plans) => Session::new(executor, &plans, tokenizer.clone(), context_tokens)?,
+                None => Session::encoder(executor, &model, tokenizer.clone(), context_tokens)?,
+            },
             tokenizer,
         };
         Ok(Self { engine, weights: model.weights, used, arrivals: Arrivals::default() })
@@ -291,7 +302,7 @@ fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
     }
 }
 
-fn estimate(plans: &Plans, model: &Model, geometry: &KvGeometry, n_ctx: usize, device: &Device) -> MemoryReport {
+fn estimate(plans: &[Arc<Plan>], model: &Model, geometry: &KvGeometry, n_ctx: usize, device: &Device) -> MemoryReport {
     let plans: Vec<_> = plans.iter().map(AsRef::as_ref).collect();
     memory::estimate(&plans, &model.weights, |spec| device.weight_bytes(spec), geometry, n_ctx)
 }

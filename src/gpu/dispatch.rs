@@ -2,7 +2,7 @@
 //! it, `record` turns it into commands.
 
 use super::shader::{Name, Shader};
-use crate::plan::{BufferId, Rope};
+use crate::plan::{BufferId, PositionBias, Rope};
 
 /// One dispatch.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +42,33 @@ pub enum Operand {
     Cache(usize),
     /// The frequencies of a rotation: an index into [`Lowered::ropes`].
     Frequencies(usize),
+    /// The biases of attention by distance: an index into [`Lowered::biases`].
+    Biases(usize),
     /// The best logits of the outputs.
     Best,
+}
+
+/// Biases by distance as a kernel wants them: [H, 2 · radius + 1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Biases {
+    /// Where they come from.
+    pub bias: PositionBias,
+    /// H
+    pub heads: usize,
+    /// Past this distance either way all are the same, or no step goes.
+    pub radius: usize,
+}
+
+impl Biases {
+    /// Length, f32 elements.
+    pub fn len(&self) -> usize {
+        self.heads * (2 * self.radius + 1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.heads == 0
+    }
 }
 
 /// Workgroups along one dimension.
@@ -79,6 +104,8 @@ pub struct Lowered {
     pub scratch: Vec<usize>,
     /// The rotations, each once.
     pub ropes: Vec<Rope>,
+    /// The biases by distance, each once.
+    pub biases: Vec<Biases>,
 }
 
 impl Dispatch {

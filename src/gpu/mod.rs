@@ -22,9 +22,9 @@ mod pipelines;
 mod prepared;
 mod readback;
 mod results;
-mod rope;
 pub mod shader;
 pub mod step;
+mod tables;
 mod vector;
 mod weights;
 #[cfg(not(target_arch = "wasm32"))]
@@ -42,7 +42,7 @@ use self::{
     prepared::{Prepared, Shared},
     readback::{Readback, Ticket},
     results::{Results, Sources},
-    rope::Factors,
+    tables::Tables,
     weights::Weights,
 };
 use crate::{
@@ -59,7 +59,7 @@ pub struct Gpu {
     thresholds: Thresholds,
     weights: Weights,
     cache: Cache,
-    factors: Factors,
+    tables: Tables,
     plans: Vec<Prepared>,
     readback: Readback,
     flight: Option<Flight>,
@@ -102,7 +102,7 @@ impl Gpu {
             thresholds,
             weights: Weights::new(context.clone(), thresholds.shard_bytes),
             cache: Cache::new(context.clone(), geometry),
-            factors: Factors::default(),
+            tables: Tables::default(),
             plans: vec![],
             readback: Readback::new(context.clone()),
             flight: None,
@@ -128,8 +128,8 @@ impl Gpu {
     }
 
     fn shared(&self) -> Shared<'_> {
-        let Self { context, weights, cache, factors, .. } = self;
-        Shared { context, weights, cache, factors, forms: self.forms() }
+        let Self { context, weights, cache, tables, .. } = self;
+        Shared { context, weights, cache, tables, forms: self.forms() }
     }
 
     /// Records the step and hands it over.
@@ -183,22 +183,19 @@ impl Gpu {
 impl Executor for Gpu {
     fn create_weight(&mut self, id: WeightId, spec: &WeightSpec) -> Result<()> {
         self.context.usable()?;
-        self.factors.create(id, spec);
+        self.tables.create(id, spec);
         self.weights.create(id, spec)
     }
 
     fn write_weight(&mut self, id: WeightId, bytes: &[u8]) -> Result<()> {
         self.context.usable()?;
-        self.factors.write(id, bytes);
+        self.tables.write(id, bytes);
         self.weights.write(id, bytes)
     }
 
     fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
         self.context.usable()?;
         plan.check()?;
-        if let Some(op) = plan.first_newer() {
-            return Err(Error::UnsupportedFeature { what: format!("{op:?} on this executor") });
-        }
         plan.check_geometry(self.cache.geometry())?;
         self.weights.place(&plan)?;
         let prepared = Prepared::new(self.shared(), plan)?;
@@ -235,11 +232,12 @@ impl Executor for Gpu {
         self.cache.stop_reading();
         self.context.health()?;
         step.check(&self.prepared(slot)?.plan, self.cache.n_pages())?;
+        step.check_tables(&self.prepared(slot)?.plan, |id| self.weights.spec(id))?;
         self.weights.check_complete(&self.prepared(slot)?.plan)?;
         let forms = self.forms();
-        let Self { context, weights, cache, factors, .. } = self;
+        let Self { context, weights, cache, tables, .. } = self;
         let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
-        prepared.refresh(Shared { context, weights, cache, factors, forms }, step)?;
+        prepared.refresh(Shared { context, weights, cache, tables, forms }, step)?;
         let want = match step.want {
             Want::Best(n) if n > best::MOST => Want::All,
             want => want,

@@ -12,8 +12,8 @@ use super::{
     forms::Forms,
     lower::lower,
     pipelines::pipeline,
-    rope::Factors,
-    step::Regions,
+    step::{Regions, n_pages},
+    tables::Tables,
     weights::Weights,
 };
 use crate::{
@@ -34,7 +34,10 @@ pub(super) struct Prepared {
     embeddings: Buffer,
     /// By [`Operand::Frequencies`].
     frequencies: Vec<Buffer>,
-    frequencies_are_there: bool,
+    /// By [`Operand::Biases`].
+    biases: Vec<Buffer>,
+    /// Frequencies and biases.
+    tables_are_there: bool,
     regions: Regions,
     step: Buffer,
     commands: Vec<Command>,
@@ -61,7 +64,7 @@ pub(super) struct Shared<'a> {
     pub(super) context: &'a Rc<Context>,
     pub(super) weights: &'a Weights,
     pub(super) cache: &'a Cache,
-    pub(super) factors: &'a Factors,
+    pub(super) tables: &'a Tables,
     pub(super) forms: Forms,
 }
 
@@ -69,14 +72,17 @@ impl Prepared {
     pub(super) fn new(shared: Shared<'_>, plan: Arc<Plan>) -> Result<Self> {
         let Shared { context, weights, forms, cache, .. } = shared;
         let lowered = lower(&plan, weights, cache.geometry(), forms)?;
+        lowered.biases.iter().try_for_each(|b| shared.tables.check_biases(&b.bias))?;
         let buffers = Buffers::new(context, &plan, &lowered);
         let regions = Regions::new(plan.rows.max(), plan.max_outputs, FIRST_PAGES);
         let best_bytes = plan.max_outputs as u64 * super::best::STRIDE_BYTES;
         let embedding_bytes = 4 * (plan.rows.max() * embedding_width(&plan)) as u64;
         let input = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let frequencies_bytes = |rope: &Rope| 8 * (rope.dims / 2) as u64;
-        let (step, best, embeddings, frequencies) =
-            context.guarded(&plan.name, best_bytes + embedding_bytes + regions.n_bytes() as u64, || {
+        let biases_bytes = lowered.biases.iter().map(|b| 4 * b.len() as u64);
+        let needed_bytes = best_bytes + embedding_bytes + biases_bytes.clone().sum::<u64>();
+        let (step, best, embeddings, frequencies, biases) =
+            context.guarded(&plan.name, needed_bytes + regions.n_bytes() as u64, || {
                 let best_usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
                 let frequencies = lowered.ropes.iter().map(frequencies_bytes);
                 (
@@ -84,6 +90,7 @@ impl Prepared {
                     context.buffer("best", best_bytes, best_usage),
                     context.buffer("embeddings", embedding_bytes, input),
                     frequencies.map(|n_bytes| context.buffer("frequencies", n_bytes, input)).collect(),
+                    biases_bytes.map(|n_bytes| context.buffer("biases by distance", n_bytes, input)).collect(),
                 )
             });
         let made_for = (forms, cache.generation());
@@ -95,7 +102,8 @@ impl Prepared {
             best,
             embeddings,
             frequencies,
-            frequencies_are_there: false,
+            biases,
+            tables_are_there: false,
             regions,
             step,
             commands,
@@ -109,19 +117,23 @@ impl Prepared {
     }
 
     /// Makes what is out of date anew: commands for other forms or a larger cache, room for more pages; at the first step the
-    /// frequencies, whose factors have come by now.
+    /// tables, whose weights have come by now.
     pub(super) fn refresh(&mut self, shared: Shared<'_>, step: &Step<'_>) -> Result<()> {
         if self.made_for.0 != shared.forms {
             *self = Self::new(shared, self.plan.clone())?;
         }
-        if !self.frequencies_are_there {
+        if !self.tables_are_there {
             for (rope, buffer) in self.lowered.ropes.iter().zip(&self.frequencies) {
-                let frequencies = shared.factors.frequencies(rope)?;
+                let frequencies = shared.tables.frequencies(rope)?;
                 shared.context.queue().write_buffer(buffer, 0, bytemuck::cast_slice(&frequencies));
             }
-            self.frequencies_are_there = true;
+            for (biases, buffer) in self.lowered.biases.iter().zip(&self.biases) {
+                let biases = shared.tables.biases(biases)?;
+                shared.context.queue().write_buffer(buffer, 0, bytemuck::cast_slice(&biases));
+            }
+            self.tables_are_there = true;
         }
-        let n_pages: usize = step.sequences.iter().map(|s| s.len()).sum();
+        let n_pages = n_pages(step);
         let more_pages = n_pages > self.regions.max_pages;
         if more_pages {
             self.regions.max_pages = n_pages.next_power_of_two();
@@ -179,8 +191,8 @@ impl Prepared {
     }
 
     pub(super) fn n_bytes(&self) -> u64 {
-        let frequencies = self.frequencies.iter().map(|b| b.size()).sum::<u64>();
-        self.buffers.n_bytes() + self.best.size() + self.embeddings.size() + self.step.size() + frequencies
+        let tables = self.frequencies.iter().chain(&self.biases).map(|b| b.size()).sum::<u64>();
+        self.buffers.n_bytes() + self.best.size() + self.embeddings.size() + self.step.size() + tables
     }
 
     /// Makes the pipelines and bind groups.
@@ -253,6 +265,7 @@ impl Prepared {
             Operand::Plane(plane) => whole(shared.weights.buffer(plane)),
             Operand::Cache(layer) => whole(shared.cache.buffer(layer)),
             Operand::Frequencies(index) => whole(self.frequencies.get(index).map(|b| &**b)),
+            Operand::Biases(index) => whole(self.biases.get(index).map(|b| &**b)),
         };
         binding.ok_or_else(|| Error::internal(format!("{}: there is no {operand:?}", self.plan.name)))
     }

@@ -29,6 +29,7 @@ pub enum Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "named like the files")]
 pub enum Kernel {
+    Activate,
     Add,
     Attention,
     AttentionPrefill,
@@ -37,18 +38,22 @@ pub enum Kernel {
     Embed,
     Glu,
     KvWrite,
+    MeanRows,
     Norm,
     Rope,
     RopeKv,
     Matmul,
     Matvec,
+    Scale,
     SelectRows,
+    ShortConv,
 }
 
 impl Kernel {
     /// Name of the file without its ending, also the entry point's.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Activate => "activate",
             Self::Add => "add",
             Self::Attention => "attention",
             Self::AttentionPrefill => "attention_prefill",
@@ -57,12 +62,15 @@ impl Kernel {
             Self::Embed => "embed",
             Self::Glu => "glu",
             Self::KvWrite => "kv_write",
+            Self::MeanRows => "mean_rows",
             Self::Norm => "norm",
             Self::Rope => "rope",
             Self::RopeKv => "rope_kv",
             Self::Matmul => "matmul",
             Self::Matvec => "matvec",
+            Self::Scale => "scale",
             Self::SelectRows => "select_rows",
+            Self::ShortConv => "short_conv",
         }
     }
 
@@ -78,6 +86,7 @@ impl Kernel {
 
     fn text(self) -> &'static str {
         match self {
+            Self::Activate => text!("activate.wgsl"),
             Self::Add => text!("add.wgsl"),
             Self::Attention => text!("attention.wgsl"),
             Self::AttentionPrefill => text!("attention_prefill.wgsl"),
@@ -86,29 +95,15 @@ impl Kernel {
             Self::Embed => text!("embed.wgsl"),
             Self::Glu => text!("glu.wgsl"),
             Self::KvWrite => text!("kv_write.wgsl"),
+            Self::MeanRows => text!("mean_rows.wgsl"),
             Self::Norm => text!("norm.wgsl"),
             Self::Rope => text!("rope.wgsl"),
             Self::RopeKv => text!("rope_kv.wgsl"),
             Self::Matmul => text!("matmul.wgsl"),
             Self::Matvec => text!("matvec.wgsl"),
+            Self::Scale => text!("scale.wgsl"),
             Self::SelectRows => text!("select_rows.wgsl"),
-        }
-    }
-
-    /// What it shares with other kernels.
-    fn parts(self) -> &'static [&'static str] {
-        const LANES: &str = text!("lanes.wgsl");
-        const ACTIVATION: &str = text!("activation.wgsl");
-        const ROTATION: &str = text!("rotation.wgsl");
-        const PRODUCTS: &str = text!("products.wgsl");
-        const ORDERED: &str = text!("ordered.wgsl");
-        match self {
-            Self::Add | Self::Embed | Self::Norm | Self::SelectRows => &[LANES],
-            Self::Glu => &[LANES, ACTIVATION],
-            Self::Matmul | Self::Matvec => &[LANES, ACTIVATION, PRODUCTS],
-            Self::Rope | Self::RopeKv => &[ROTATION],
-            Self::Best | Self::BlockBest => &[ORDERED],
-            Self::Attention | Self::AttentionPrefill | Self::KvWrite => &[],
+            Self::ShortConv => text!("short_conv.wgsl"),
         }
     }
 }
@@ -133,6 +128,9 @@ pub type Name = &'static str;
 pub const SUBGROUPS: Name = "SUBGROUPS";
 /// The flag that makes a team of matrix × vector compute four rows of the matrix.
 pub const TEAM_4: Name = "TEAM_4";
+
+/// The flag of soft caps.
+pub const CAP: Name = "CAP";
 
 impl Shader {
     /// One without formats or flags.
@@ -192,9 +190,30 @@ impl Shader {
             self.kv.map(|_| text!("kv/pages.wgsl")),
             Some(self.kernel.text()),
         ];
-        let parts = parts.into_iter().flatten().chain(self.kernel.parts().iter().copied());
+        let parts = parts.into_iter().flatten().chain(self.parts().iter().copied());
         parts.for_each(|part| self.append(part, &mut text));
         text
+    }
+
+    /// What the kernel shares with others.
+    fn parts(&self) -> &'static [&'static str] {
+        const LANES: &str = text!("lanes.wgsl");
+        const ACTIVATION: &str = text!("activation.wgsl");
+        const CAP_TEXT: &str = text!("cap.wgsl");
+        const ROTATION: &str = text!("rotation.wgsl");
+        const PRODUCTS: &str = text!("products.wgsl");
+        const ORDERED: &str = text!("ordered.wgsl");
+        match self.kernel {
+            Kernel::Attention | Kernel::AttentionPrefill | Kernel::Scale if self.has(CAP) => &[LANES, CAP_TEXT],
+            Kernel::Add | Kernel::Embed | Kernel::MeanRows | Kernel::Norm | Kernel::Scale | Kernel::SelectRows => {
+                &[LANES]
+            }
+            Kernel::Activate | Kernel::Glu => &[LANES, ACTIVATION],
+            Kernel::Matmul | Kernel::Matvec => &[LANES, ACTIVATION, PRODUCTS],
+            Kernel::Rope | Kernel::RopeKv => &[ROTATION],
+            Kernel::Best | Kernel::BlockBest => &[ORDERED],
+            Kernel::Attention | Kernel::AttentionPrefill | Kernel::KvWrite | Kernel::ShortConv => &[],
+        }
     }
 
     /// Appends the lines of a part that the flags choose.

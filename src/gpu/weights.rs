@@ -168,7 +168,7 @@ impl Weights {
         plan.check_weights(|id| self.weights.get(&id).map(|w| &w.spec))?;
         // Tables that are read by row are sets of their own, also where they are multiplied too.
         for op in &plan.ops {
-            if let Op::Embed { table, .. } = op {
+            if let Op::Embed { table, .. } | Op::AddRow { table, .. } | Op::ShortConv { weight: table, .. } = op {
                 self.place_alone(*table)?;
             }
         }

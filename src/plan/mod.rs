@@ -112,34 +112,10 @@ impl Plan {
         Ok(id)
     }
 
-    /// Whether an operation or a form of one is not for an executor that knows decoders like Llama only, and which.
-    pub(crate) fn first_newer(&self) -> Option<&Op> {
-        self.ops.iter().find(|op| match op {
-            Op::AddRow { .. } | Op::ShortConv { .. } | Op::Activate { .. } | Op::MeanRows { .. } | Op::Scale { .. } => {
-                true
-            }
-            Op::Norm { x, size, .. } => *size != self.buffers[x.0 as usize].width,
-            Op::Add { scale, .. } => *scale != 1.0,
-            Op::Attention(a) => a.sees != Sees::Past || a.soft_cap.is_some() || a.bias.is_some(),
-            Op::Glu { activation, .. } => is_newer(*activation),
-            Op::MatMul(m) => match m.epilogue {
-                Epilogue::None => false,
-                Epilogue::Add { scale, .. } => scale != 1.0,
-                Epilogue::Activate { .. } => true,
-                Epilogue::Glu { activation, .. } => is_newer(activation),
-            },
-            _ => false,
-        })
-    }
-
     /// The buffer with this name.
     pub fn find(&self, name: &str) -> Option<BufferId> {
         self.buffers.iter().position(|b| b.name == name).map(|i| BufferId(i as u32))
     }
-}
-
-fn is_newer(activation: Activation) -> bool {
-    !matches!(activation, Activation::Silu | Activation::GeluTanh)
 }
 
 impl Op {

@@ -282,6 +282,8 @@ pub enum Activation {
     Relu,
     /// `tanh(x)`
     Tanh,
+    /// `x`: a gate that is no more than a factor.
+    Identity,
 }
 
 /// A rotary position encoding. Pair i of `dims / 2` turns by

@@ -108,6 +108,7 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
             }
         }
         Activation::Tanh => libm::tanhf(x),
+        Activation::Identity => x,
     }
 }
 

@@ -1,4 +1,7 @@
-//! What a generation reports, in order: `Prefill`…, `Echo`?, then `Token`… and one `Done` per choice, then `End`.
+//! What a generation reports, in order: `Prefill`…, `Echo`?, then `Token`… and one `Done` per choice, then `End`. An encoder reports
+//! one `Output` per input, in order, then `End`.
+
+use super::encoding::Output;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +37,9 @@ pub enum Event {
         /// Text that had been held back.
         text: String,
     },
-    /// Every choice has ended.
+    /// An input of an encoder is done.
+    Output(Output),
+    /// Every choice, or every input, has ended.
     End(Usage),
 }
 

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Clone)]
 enum Work {
     /// The whole source of an encoder-decoder.
-    Encode,
+    Remember,
     /// Tokens `from..to` of the prompt.
     Prompt { from: usize, to: usize },
     /// Tokens `from..to` of one choice, which the request brought along.
@@ -124,10 +124,10 @@ impl Generation {
         };
         let memory = self.source.as_ref().and_then(|source| source.memory);
         match &work {
-            Work::Encode => {
+            Work::Remember => {
                 let tokens = self.source.as_ref().map(|source| source.tokens.as_slice()).unwrap_or_default();
                 let memory = memory.ok_or_else(|| Error::internal("an encoder without a memory"))?;
-                runner.begin_encoding(memory, tokens)?;
+                runner.begin_remembering(memory, tokens)?;
             }
             Work::Beams => {
                 let branches = self.branches.as_ref().ok_or_else(|| Error::internal("beams without a search"))?;
@@ -180,7 +180,7 @@ impl Generation {
         let work = self.work.take().ok_or_else(|| Error::internal("a step without a purpose"))?;
         let top = self.request.logprobs;
         match work {
-            Work::Encode => {
+            Work::Remember => {
                 if let Some(source) = &mut self.source {
                     source.is_encoded = true;
                 }
@@ -253,7 +253,7 @@ impl Generation {
                 return None;
             }
             if self.source.as_ref().is_some_and(|source| !source.is_encoded) {
-                return Some(Work::Encode);
+                return Some(Work::Remember);
             }
             let rows = if scores { FEW_ROWS } else { CHUNK_ROWS };
             return Some(Work::Prompt { from, to: n_prompt.min(from + rows) });

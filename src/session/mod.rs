@@ -1,4 +1,5 @@
-//! One generation after the other on a prepared model: prefill, decode, stop rules, events. Layer 3: no clock, no I/O.
+//! One request after the other on a prepared model: generations (prefill, decode, stop rules, events), or an encoder's texts
+//! ([`encoding`]). Layer 3: no clock, no I/O.
 //!
 //! A session is a state machine: [`Session::start`] takes a [`Request`], [`Session::advance`] runs some operations and says
 //! what happened, [`Session::cancel`] gives up at any time. The request is the whole truth of a generation; what the session
@@ -7,6 +8,7 @@
 mod beams;
 mod branches;
 mod choice;
+mod encoding;
 mod event;
 mod generation;
 mod request;
@@ -14,16 +16,22 @@ mod runner;
 mod stop;
 
 pub use beams::{BeamParams, EarlyStopping, MAX_BEAMS};
+pub use encoding::{EncodeRequest, Input, MAX_CANDIDATES, MAX_INPUTS, Output, Token, encoder_plans, encoder_positions};
 pub use event::{Echo, Event, FinishReason, TokenLogprobs, TopLogprob, Usage};
 pub use request::{MAX_CHOICES, MAX_TOP_LOGPROBS, Request};
-pub use runner::{CHUNK_ROWS, EncoderPlans, FEW_ROWS, Plans};
+pub use runner::{CHUNK_ROWS, FEW_ROWS, Plans, RememberPlans};
 
 use std::sync::Arc;
 
-use self::{generation::Generation, runner::Runner};
+use self::{
+    encoding::{Encoder, Encoding},
+    generation::Generation,
+    runner::Runner,
+};
 use crate::{
+    arch::{Model, Task},
     error::{Error, Result},
-    kv::SequenceId,
+    kv::{Kv, KvGeometry, SequenceId},
     plan::{Executor, MemoryReport, Progress, Signal},
     sample::Scratch,
     tokenizer::Tokenizer,
@@ -37,6 +45,9 @@ pub struct Session {
     runner: Runner,
     tokenizer: Arc<Tokenizer>,
     generation: Option<Generation>,
+    /// Of an encoder, which does not generate.
+    encoder: Option<Encoder>,
+    encoding: Option<Encoding>,
     cached: Option<Cached>,
     scratch: Scratch,
     /// Of an encoder-decoder the token with which its decoder begins.
@@ -58,8 +69,27 @@ impl Session {
         context_tokens: usize,
     ) -> Result<Self> {
         let runner = Runner::new(executor, plans, context_tokens, MAX_SEQUENCES)?;
-        let decoder_start = plans.encoder.as_ref().map(|encoder| encoder.decoder_start);
-        Ok(Self { runner, tokenizer, generation: None, cached: None, scratch: Scratch::default(), decoder_start })
+        let decoder_start = plans.remember.as_ref().map(|remember| remember.decoder_start);
+        Ok(Self { decoder_start, ..Self::idle(runner, tokenizer, None) })
+    }
+
+    /// The same for an encoder: it makes its plans as it needs them ([`encoder_plans`]).
+    pub fn encoder(
+        executor: Box<dyn Executor>,
+        model: &Model,
+        tokenizer: Arc<Tokenizer>,
+        context_tokens: usize,
+    ) -> Result<Self> {
+        let max_pages = KvGeometry::pages_for(encoder_positions(context_tokens));
+        let mut runner = Runner::without_plans(executor, Kv::new(context_tokens, max_pages));
+        let encoder = Encoder::new(model.clone(), context_tokens, &mut runner)?;
+        Ok(Self::idle(runner, tokenizer, Some(encoder)))
+    }
+
+    fn idle(runner: Runner, tokenizer: Arc<Tokenizer>, encoder: Option<Encoder>) -> Self {
+        let (generation, encoding, cached, decoder_start) = (None, None, None, None);
+        let scratch = Scratch::default();
+        Self { runner, tokenizer, generation, encoder, encoding, cached, scratch, decoder_start }
     }
 
     /// The executor, for writing weights.
@@ -77,9 +107,9 @@ impl Session {
         self.runner.kv.capacity()
     }
 
-    /// Whether a generation is in progress.
+    /// Whether a request is in progress.
     pub fn is_busy(&self) -> bool {
-        self.generation.is_some()
+        self.generation.is_some() || self.encoding.is_some()
     }
 
     /// Raised when [`Self::advance`] can go on, where it has nothing to do before that: the step runs on a device.
@@ -98,10 +128,11 @@ impl Session {
     }
 
     /// Starts a generation. Everything that is wrong with the request is said here, before any work:
-    /// [`Error::InvalidArgument`], [`Error::ContextOverflow`].
+    /// [`Error::InvalidArgument`], [`Error::ContextOverflow`], [`Error::UnsupportedTask`].
     pub fn start(&mut self, request: Request) -> Result<()> {
-        if self.is_busy() {
-            return Err(Error::InvalidArgument { what: "a generation is in progress".into() });
+        self.check_idle()?;
+        if let Some(encoder) = &self.encoder {
+            encoder.model().supports(Task::Generate)?;
         }
         let encodes = self.decoder_start.is_some();
         let (mut request, limits) = request.validated(&self.tokenizer, self.context_tokens(), encodes)?;
@@ -115,6 +146,25 @@ impl Session {
         generation.occupy(sequence, n_reused, &mut self.runner);
         self.generation = Some(generation);
         Ok(())
+    }
+
+    /// Starts the encoding of texts; the same rules.
+    pub fn encode(&mut self, request: EncodeRequest) -> Result<()> {
+        self.check_idle()?;
+        let Some(encoder) = &self.encoder else {
+            let what = format!("this model is no encoder: it cannot {}", request.task.name());
+            return Err(Error::UnsupportedTask { what });
+        };
+        let n_ctx = self.context_tokens();
+        self.encoding = Some(Encoding::new(request, encoder.model(), &self.tokenizer, n_ctx)?);
+        Ok(())
+    }
+
+    fn check_idle(&self) -> Result<()> {
+        match self.is_busy() {
+            true => Err(Error::InvalidArgument { what: "a request is in progress".into() }),
+            false => Ok(()),
+        }
     }
 
     /// Runs up to `max_ops` operations of plans, and returns what happened: nothing where no generation is in progress, or where
@@ -131,13 +181,19 @@ impl Session {
         }
     }
 
-    /// Gives up the generation in progress, if there is one. What was computed completely stays in the cache.
+    /// Gives up the request in progress, if there is one. What was generated completely stays in the cache.
     pub fn cancel(&mut self) -> Result<()> {
         self.runner.drop_step();
+        if let Some(encoding) = self.encoding.take() {
+            encoding.close(&mut self.runner)?;
+        }
         self.leave()
     }
 
     fn run(&mut self, mut ops: usize, events: &mut Vec<Event>) -> Result<()> {
+        if self.encoding.is_some() {
+            return self.run_encoding(ops, events);
+        }
         while ops > 0 || self.runner.waiting().is_some() {
             let Some(generation) = &mut self.generation else { return Ok(()) };
             if self.runner.is_idle() && !generation.begin(&mut self.runner, events)? {
@@ -147,6 +203,25 @@ impl Session {
                 Progress::More => {}
                 Progress::Pending => return Ok(()),
                 Progress::Complete => generation.complete(&mut self.runner, &mut self.scratch, events)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run_encoding(&mut self, mut ops: usize, events: &mut Vec<Event>) -> Result<()> {
+        let Self { runner, tokenizer, encoder: Some(encoder), encoding, .. } = self else {
+            return Err(Error::internal("an encoding without an encoder"));
+        };
+        while ops > 0 || runner.waiting().is_some() {
+            let Some(work) = encoding else { return Ok(()) };
+            if runner.is_idle() && !work.begin(runner, encoder, tokenizer, events)? {
+                *encoding = None;
+                return Ok(());
+            }
+            match runner.advance(&mut ops)? {
+                Progress::More => {}
+                Progress::Pending => return Ok(()),
+                Progress::Complete => work.complete(runner, encoder, tokenizer, events)?,
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ pub const FEW_ROWS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Plans {
     /// Of an encoder-decoder what reads the prompt; the others are its decoder then.
-    pub encoder: Option<EncoderPlans>,
+    pub remember: Option<RememberPlans>,
     /// One row, its logits.
     pub one: Arc<Plan>,
     /// Up to [`FEW_ROWS`] rows, all their logits.
@@ -30,7 +30,7 @@ pub struct Plans {
 
 /// How an encoder-decoder reads a prompt.
 #[derive(Debug, Clone)]
-pub struct EncoderPlans {
+pub struct RememberPlans {
     /// The token with which the decoder begins.
     pub decoder_start: u32,
     /// Ascending by rows, the last for the whole context: a prompt is one step. Each is prepared when a prompt needs it.
@@ -40,9 +40,10 @@ pub struct EncoderPlans {
 impl Plans {
     /// Records the plans of a model for a context of so many tokens.
     pub fn of(model: &Model, context_tokens: usize) -> Result<Self> {
-        let encoder = model.decoder_start().map(|start| EncoderPlans::of(model, start, context_tokens)).transpose()?;
+        let remember =
+            model.decoder_start().map(|start| RememberPlans::of(model, start, context_tokens)).transpose()?;
         Ok(Self {
-            encoder,
+            remember,
             one: Arc::new(model.plan(Task::Generate, RowBound::One, 1)?),
             few: Arc::new(model.plan(Task::Generate, RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
             chunk: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), 1)?),
@@ -51,12 +52,16 @@ impl Plans {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Plan>> {
-        let encoder = self.encoder.iter().flat_map(|encoder| &encoder.plans);
-        [&self.one, &self.few, &self.chunk].into_iter().chain(encoder)
+        self.decoder().chain(self.remember.iter().flat_map(|remember| &remember.plans))
+    }
+
+    /// Those that give logits, ascending by rows.
+    fn decoder(&self) -> impl Iterator<Item = &Arc<Plan>> {
+        [&self.one, &self.few, &self.chunk].into_iter()
     }
 }
 
-impl EncoderPlans {
+impl RememberPlans {
     /// Each plan has twice the rows of the one before: what is prepared is at most twice what the longest prompt needed.
     fn of(model: &Model, decoder_start: u32, context_tokens: usize) -> Result<Self> {
         let doubled = std::iter::successors(Some(CHUNK_ROWS), |rows| rows.checked_mul(2));
@@ -68,18 +73,11 @@ impl EncoderPlans {
 
 /// A prepared plan.
 #[derive(Debug, Clone, Copy)]
-struct Prepared {
+pub(super) struct Prepared {
     slot: PlanSlot,
     n_ops: usize,
     rows: usize,
     outputs: usize,
-}
-
-impl Prepared {
-    fn of(plan: &Arc<Plan>, executor: &mut dyn Executor) -> Result<Self> {
-        let slot = executor.prepare(plan.clone())?;
-        Ok(Self { slot, n_ops: plan.ops.len(), rows: plan.rows.max(), outputs: plan.max_outputs })
-    }
 }
 
 /// Rows of one sequence in a step.
@@ -88,7 +86,7 @@ pub(super) struct Run<'a> {
     pub(super) sequence: SequenceId,
     pub(super) tokens: &'a [u32],
     pub(super) logits: Logits,
-    /// What the sequence looks at besides itself: a sequence that [`Runner::begin_encoding`] has filled. All runs of a step have
+    /// What the sequence looks at besides itself: a sequence that [`Runner::begin_remembering`] has filled. All runs of a step have
     /// one, or none has.
     pub(super) memory: Option<SequenceId>,
 }
@@ -115,16 +113,16 @@ pub(super) enum Logits {
 pub(super) struct Runner {
     executor: Box<dyn Executor>,
     /// Ascending by rows.
-    plans: [Prepared; 3],
-    encoder: Vec<EncoderPlan>,
+    plans: Vec<Prepared>,
+    remember: Vec<RememberPlan>,
     pub(super) kv: Kv,
     flight: Option<Flight>,
     /// Of the newest step.
     want: Want,
 }
 
-/// One of [`EncoderPlans::plans`].
-struct EncoderPlan {
+/// One of [`RememberPlans::plans`].
+struct RememberPlan {
     plan: Arc<Plan>,
     prepared: Option<Prepared>,
 }
@@ -142,22 +140,32 @@ struct Flight {
 impl Runner {
     /// Prepares the plans. The weights may come later, but before the first step.
     pub(super) fn new(
-        mut executor: Box<dyn Executor>,
+        executor: Box<dyn Executor>,
         plans: &Plans,
         context_tokens: usize,
         n_sequences: usize,
     ) -> Result<Self> {
-        let mut prepare = |plan: &Arc<Plan>| Prepared::of(plan, executor.as_mut());
-        let decoder = [prepare(&plans.one)?, prepare(&plans.few)?, prepare(&plans.chunk)?];
-        let mut encoder = vec![];
-        for plan in plans.encoder.iter().flat_map(|encoder| &encoder.plans) {
-            // The first one now, so that weights are laid out for it and a device is checked with it.
-            let prepared = encoder.is_empty().then(|| prepare(plan)).transpose()?;
-            encoder.push(EncoderPlan { plan: plan.clone(), prepared });
-        }
         let max_pages = KvGeometry::pages_for(context_tokens).saturating_mul(n_sequences);
-        let kv = Kv::new(context_tokens, max_pages);
-        Ok(Self { executor, plans: decoder, encoder, kv, flight: None, want: Want::All })
+        let mut runner = Self::without_plans(executor, Kv::new(context_tokens, max_pages));
+        runner.plans = plans.decoder().map(|plan| runner.prepare(plan.clone())).collect::<Result<_>>()?;
+        for plan in plans.remember.iter().flat_map(|remember| &remember.plans) {
+            // The first one now, so that weights are laid out for it and a device is checked with it.
+            let is_first = runner.remember.is_empty();
+            let prepared = is_first.then(|| runner.prepare(plan.clone())).transpose()?;
+            runner.remember.push(RememberPlan { plan: plan.clone(), prepared });
+        }
+        Ok(runner)
+    }
+
+    /// For steps that bring their plan along ([`Self::begin_whole`]).
+    pub(super) fn without_plans(executor: Box<dyn Executor>, kv: Kv) -> Self {
+        Self { executor, plans: vec![], remember: vec![], kv, flight: None, want: Want::All }
+    }
+
+    /// Gets a plan ready.
+    pub(super) fn prepare(&mut self, plan: Arc<Plan>) -> Result<Prepared> {
+        let slot = self.executor.prepare(plan.clone())?;
+        Ok(Prepared { slot, n_ops: plan.ops.len(), rows: plan.rows.max(), outputs: plan.max_outputs })
     }
 
     pub(super) fn executor(&mut self) -> &mut dyn Executor {
@@ -190,15 +198,16 @@ impl Runner {
     }
 
     /// Begins the step that makes a memory of an empty sequence: the whole prompt of an encoder-decoder.
-    pub(super) fn begin_encoding(&mut self, sequence: SequenceId, tokens: &[u32]) -> Result<()> {
-        let fitting = self.encoder.iter_mut().find(|e| tokens.len() <= e.plan.rows.max());
-        let encoder = fitting.ok_or_else(|| Error::internal(format!("no encoder for {} rows", tokens.len())))?;
-        let plan = match encoder.prepared {
-            Some(plan) => plan,
-            None => Prepared::of(&encoder.plan, self.executor.as_mut())?,
-        };
-        encoder.prepared = Some(plan);
-        self.begin_on(plan, &[Run { sequence, tokens, logits: Logits::None, memory: None }], Want::All)
+    pub(super) fn begin_remembering(&mut self, sequence: SequenceId, tokens: &[u32]) -> Result<()> {
+        let place = self.remember.iter().position(|remember| tokens.len() <= remember.plan.rows.max());
+        let remember = place.and_then(|place| self.remember.get(place));
+        let remember = remember.ok_or_else(|| Error::internal(format!("no encoder for {} rows", tokens.len())))?;
+        let (plan, prepared) = (remember.plan.clone(), remember.prepared);
+        let prepared = prepared.map_or_else(|| self.prepare(plan), Ok)?;
+        if let Some(remember) = place.and_then(|place| self.remember.get_mut(place)) {
+            remember.prepared = Some(prepared);
+        }
+        self.begin_on(prepared, &[Run { sequence, tokens, logits: Logits::None, memory: None }], Want::All)
     }
 
     fn begin_on(&mut self, plan: Prepared, runs: &[Run<'_>], want: Want) -> Result<()> {
@@ -229,6 +238,29 @@ impl Runner {
         self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
         self.want = want;
         Ok(())
+    }
+
+    /// Begins a step of a plan whose rows are whole sequences, which have their positions already.
+    pub(super) fn begin_whole(
+        &mut self,
+        plan: Prepared,
+        rows: &[Row],
+        outputs: &[u32],
+        sequences: &[SequenceId],
+    ) -> Result<()> {
+        self.executor.kv_reserve(self.kv.n_pages())?;
+        let sequences = sequences.iter().map(|id| self.kv.pages(*id)).collect::<Result<Vec<&[PageId]>>>()?;
+        let (memories, embeddings, want) = (&[], &[], Want::All);
+        let step = Step { rows, outputs, sequences: &sequences, memories, embeddings, want };
+        self.executor.begin(plan.slot, &step)?;
+        self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
+        self.want = want;
+        Ok(())
+    }
+
+    /// The whole output of the o-th row that asked, of the newest step, which is complete.
+    pub(super) fn output(&self, o: usize) -> Result<&[f32]> {
+        self.executor.output(o)
     }
 
     /// Runs up to `ops` operations of the step in flight and takes them off. A step that runs elsewhere takes no operations

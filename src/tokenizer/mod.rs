@@ -21,6 +21,7 @@
 mod bpe;
 mod byt5;
 mod charsmap;
+mod encoded;
 mod expression;
 mod fallback;
 mod matcher;
@@ -45,6 +46,7 @@ mod unigram;
 mod vocab;
 mod word_piece;
 
+pub use encoded::Encoded;
 pub use stream::StreamDecoder;
 
 use bpe::Bpe;
@@ -63,6 +65,9 @@ use crate::gguf::Metadata;
 use std::borrow::Cow;
 
 const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+const CLASS: &str = "tokenizer.ggml.cls_token_id";
+/// Misspelt in GGUF.
+const SEPARATOR: &str = "tokenizer.ggml.seperator_token_id";
 
 /// A vocabulary and the rules to use it.
 #[derive(Debug, Clone)]
@@ -154,13 +159,7 @@ impl Tokenizer {
                     if text.is_empty() {
                         continue;
                     }
-                    match &self.model {
-                        Model::Bpe(bpe) => bpe.encode(&self.vocab, &text, at_start, &mut chain, &mut ids),
-                        Model::Spm(spm) => spm.encode(&self.vocab, &text, first, &mut chain, &mut ids),
-                        Model::Unigram(unigram) => unigram.encode(&self.vocab, &text, &mut ids),
-                        Model::WordPiece(word_piece) => word_piece.encode(&self.vocab, &text, &mut ids),
-                        Model::ByT5(byt5) => byt5.encode(&text, &mut ids),
-                    }
+                    self.push_ids(&text, first, at_start, &mut chain, &mut ids);
                 }
             }
             first = matches!(fragment, Fragment::Token(_));
@@ -170,6 +169,17 @@ impl Tokenizer {
             ids.extend(self.ends.suffix);
         }
         ids
+    }
+
+    /// Appends the ids of a text without special tokens.
+    fn push_ids(&self, text: &str, first: bool, at_start: bool, chain: &mut Chain, ids: &mut Vec<u32>) {
+        match &self.model {
+            Model::Bpe(bpe) => bpe.encode(&self.vocab, text, at_start, chain, ids),
+            Model::Spm(spm) => spm.encode(&self.vocab, text, first, chain, ids),
+            Model::Unigram(unigram) => unigram.encode(&self.vocab, text, ids),
+            Model::WordPiece(word_piece) => word_piece.encode(&self.vocab, text, ids),
+            Model::ByT5(byt5) => byt5.encode(text, ids),
+        }
     }
 
     /// The text of `ids`. Bytes that are no UTF-8 become U+FFFD as in `String::from_utf8_lossy`; ids beyond the vocabulary
@@ -223,6 +233,11 @@ impl Tokenizer {
     /// The end-of-sequence token.
     pub fn eos(&self) -> Option<u32> {
         self.ends.eos
+    }
+
+    /// The token that stands for what an encoder is to fill in.
+    pub fn mask(&self) -> Option<u32> {
+        self.ends.mask
     }
 
     /// Whether encoding with `add_special` puts the beginning-of-sequence token first.
@@ -281,6 +296,9 @@ struct Ends {
     /// What `add_special` puts first and last.
     prefix: Option<u32>,
     suffix: Option<u32>,
+    /// What follows the suffix of the first text of a pair.
+    separator: Option<u32>,
+    mask: Option<u32>,
     /// Sorted.
     of_generation: Vec<u32>,
 }
@@ -292,7 +310,17 @@ impl Ends {
         let eos = vocab.special_id(metadata, "tokenizer.ggml.eos_token_id")?.or(defaults[1]);
         let [add_bos, add_eos] = [read_add(metadata, "bos", bos, adds[0])?, read_add(metadata, "eos", eos, adds[1])?];
         let of_generation = special::end_of_generation(metadata, vocab, eos)?;
-        Ok(Self { bos, eos, prefix: bos.filter(|_| add_bos), suffix: eos.filter(|_| add_eos), of_generation })
+        let sep = vocab.known_id(metadata, SEPARATOR)?;
+        let adds_sep = metadata.bool("tokenizer.ggml.add_sep_token")?.unwrap_or(false);
+        Ok(Self {
+            bos,
+            eos,
+            prefix: bos.filter(|_| add_bos),
+            suffix: eos.filter(|_| add_eos),
+            separator: sep.filter(|_| adds_sep),
+            mask: vocab.known_id(metadata, "tokenizer.ggml.mask_token_id")?,
+            of_generation,
+        })
     }
 }
 
@@ -301,7 +329,11 @@ fn merged(metadata: &Metadata, vocab: &mut Vocab, pre_tokenizer: PreTokenizer) -
     // an ordinary piece, which must not end a generation.
     let falcon = Some(11).filter(|id| vocab.kind(*id) == Some(Kind::Control));
     let unknown = vocab.special_id(metadata, UNKNOWN)?;
-    let mut ends = Ends::read(metadata, vocab, [falcon, falcon], [pre_tokenizer.has(ADD_BOS), false])?;
+    // An encoder's file may name its ends as BERT does.
+    let cls = vocab.known_id(metadata, CLASS)?;
+    let sep = vocab.known_id(metadata, SEPARATOR)?.filter(|_| cls.is_some());
+    let adds = [pre_tokenizer.has(ADD_BOS) || cls.is_some(), sep.is_some()];
+    let mut ends = Ends::read(metadata, vocab, [cls.or(falcon), sep.or(falcon)], adds)?;
     if pre_tokenizer.has(ADD_BOS) && pre_tokenizer.has(CHARACTERS) {
         ends.prefix = ends.bos; // Files of Gemma 4 that say otherwise are wrong (llama.cpp's pull request 21500).
     }
@@ -329,11 +361,14 @@ fn bytes(metadata: &Metadata, vocab: &mut Vocab) -> Result<(Model, Ends)> {
 /// BERT's beginning is `[CLS]`, and at the end it has `[SEP]`, which ends no generation.
 fn word_piece(metadata: &Metadata, vocab: &mut Vocab) -> Result<(Model, Ends)> {
     let unknown = vocab.special_id(metadata, UNKNOWN)?.or(vocab.default_id(100));
-    let cls = vocab.special_id(metadata, "tokenizer.ggml.cls_token_id")?.or(vocab.default_id(101));
-    let sep = vocab.special_id(metadata, "tokenizer.ggml.seperator_token_id")?.or(vocab.default_id(102));
+    let cls = vocab.special_id(metadata, CLASS)?.or(vocab.default_id(101));
+    let sep = vocab.special_id(metadata, SEPARATOR)?.or(vocab.default_id(102));
     let adds_sep = metadata.bool("tokenizer.ggml.add_sep_token")?.unwrap_or(true);
     let mut ends = Ends::read(metadata, vocab, [cls, None], [true, false])?;
-    ends.suffix = sep.filter(|_| adds_sep);
+    // Newer files call `[SEP]` the end of a sequence, and say that this is added.
+    ends.suffix = sep.filter(|_| adds_sep).or(ends.suffix);
+    ends.separator = None;
+    ends.mask = ends.mask.or(vocab.id(b"[MASK]"));
     Ok((Model::WordPiece(WordPiece::from_metadata(metadata, unknown)?), ends))
 }
 

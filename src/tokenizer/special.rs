@@ -82,6 +82,27 @@ impl Specials {
     }
 }
 
+impl Specials {
+    /// Splits off one token only, whatever else stands in the text.
+    pub(super) fn split_at<'a>(&self, vocab: &Vocab, text: &'a str, id: u32) -> Vec<Fragment<'a>> {
+        let piece = vocab.piece(id).and_then(|piece| str::from_utf8(piece).ok()).filter(|piece| !piece.is_empty());
+        let Some(piece) = piece else { return vec![Fragment::Text(text)] };
+        let mut fragments = vec![];
+        let mut parts = text.split(piece).enumerate().peekable();
+        while let Some((i, mut part)) = parts.next() {
+            if i > 0 {
+                fragments.push(Fragment::Token(id));
+                part = if self.strips.right.contains(&id) { part.trim_start() } else { part };
+            }
+            if self.strips.left.contains(&id) && parts.peek().is_some() {
+                part = part.trim_end();
+            }
+            fragments.extend(Some(part).filter(|part| !part.is_empty()).map(Fragment::Text));
+        }
+        fragments
+    }
+}
+
 /// The tokens that take the white space before or behind them with them (`lstrip`, `rstrip` in tokenizer.json).
 #[derive(Debug, Clone, Default)]
 struct Strips {

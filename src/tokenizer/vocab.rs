@@ -139,6 +139,12 @@ impl Vocab {
         Some(id).filter(|id| (*id as usize) < self.len())
     }
 
+    /// A special id that only some models use: out of range, as in real files, is as good as not there.
+    pub(super) fn known_id(&self, metadata: &Metadata, key: &str) -> Result<Option<u32>> {
+        let id = metadata.u64(key)?.and_then(|id| u32::try_from(id).ok());
+        Ok(id.filter(|id| (*id as usize) < self.len()))
+    }
+
     /// A special id such as `tokenizer.ggml.bos_token_id`.
     pub(super) fn special_id(&self, metadata: &Metadata, key: &str) -> Result<Option<u32>> {
         let Some(id) = metadata.u64(key)? else { return Ok(None) };

@@ -15,6 +15,7 @@ use super::unicode::{Class, Unicode};
 use super::vocab::Vocab;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
+use std::ops::Range;
 
 /// Longer words are unknown as a whole.
 const MAX_WORD_CHARS: usize = 100;
@@ -45,28 +46,57 @@ impl WordPiece {
 
     /// Appends the ids of `text`.
     pub(super) fn encode(&self, vocab: &Vocab, text: &str, ids: &mut Vec<u32>) {
-        let clean: String = text.chars().filter_map(|c| self.clean(c)).collect();
-        let stripped: String = if self.strip_accents {
-            let is_accent = |c: &char| self.unicode.class(*c) == Class::Mn;
-            self.normalizer.nfd(&clean).chars().filter(|c| !is_accent(c)).collect()
-        } else {
-            clean
-        };
-        let mut word = String::from(SPACE);
-        let chars = stripped.chars().flat_map(|c| Lowered::of(c, self.lowercase));
-        for c in chars {
+        self.encode_places(vocab, text, &mut |id, _| ids.push(id));
+    }
+
+    /// Gives the ids of `text`, each with the bytes of `text` that it stands for.
+    pub(super) fn encode_places(&self, vocab: &Vocab, text: &str, give: &mut dyn FnMut(u32, Range<usize>)) {
+        let mut word = Word::default();
+        self.for_each_char(text, &mut |c, place| {
             let is_word = self.is_word_by_itself(c);
             if is_word || c.is_whitespace() {
-                self.end_word(vocab, &mut word, ids);
+                self.end_word(vocab, &mut word, give);
             }
             if !c.is_whitespace() {
-                word.push(c);
+                word.push(c, place);
             }
             if is_word {
-                self.end_word(vocab, &mut word, ids);
+                self.end_word(vocab, &mut word, give);
+            }
+        });
+        self.end_word(vocab, &mut word, give);
+    }
+
+    /// The characters of the text as the model reads it: cleaned, without accents, small; each with its place in `text`.
+    fn for_each_char(&self, text: &str, give: &mut dyn FnMut(char, Range<usize>)) {
+        let places = text.char_indices().map(|(at, c)| (c, at..at + c.len_utf8()));
+        let mut chars = places.filter_map(|(c, place)| Some((self.clean(c)?, place))).peekable();
+        let mut lowered = |c: char, place: &Range<usize>| {
+            Lowered::of(c, self.lowercase).for_each(|c| give(c, place.clone()));
+        };
+        let mut cluster = String::new();
+        while let Some((c, place)) = chars.next() {
+            if !self.strip_accents || c.is_ascii() && chars.peek().is_none_or(|(next, _)| next.is_ascii()) {
+                lowered(c, &place);
+                continue;
+            }
+            // Marks are put in order behind the character that they belong to: all of them at once.
+            cluster.clear();
+            cluster.push(c);
+            let mut end = place.end;
+            while let Some((mark, at)) = chars.next_if(|(next, _)| self.is_mark(*next)) {
+                cluster.push(mark);
+                end = at.end;
+            }
+            for c in self.normalizer.nfd(&cluster).chars().filter(|c| self.unicode.class(*c) != Class::Mn) {
+                let place = if self.is_mark(c) { place.start..end } else { place.clone() };
+                lowered(c, &place);
             }
         }
-        self.end_word(vocab, &mut word, ids);
+    }
+
+    fn is_mark(&self, c: char) -> bool {
+        matches!(self.unicode.class(c), Class::Mn | Class::M)
     }
 
     /// White space as a space, and nothing for control characters.
@@ -86,26 +116,56 @@ impl WordPiece {
         c.is_ascii_punctuation() || matches!(self.unicode.class(c), Class::P | Class::Pc) || is_chinese(c)
     }
 
-    /// Takes a word apart; leaves `▁`.
-    fn end_word(&self, vocab: &Vocab, word: &mut String, ids: &mut Vec<u32>) {
-        let n_before = ids.len();
-        let mut rest = word.as_bytes();
-        let too_long = word.chars().count() > MAX_WORD_CHARS + 1;
+    /// Takes a word apart, and leaves it empty.
+    fn end_word(&self, vocab: &Vocab, word: &mut Word, give: &mut dyn FnMut(u32, Range<usize>)) {
+        let text = word.text.as_bytes();
+        let too_long = word.text.chars().count() > MAX_WORD_CHARS + 1;
         // The first piece is `▁` and something.
-        let mut least = SPACE.len() + 1;
-        while rest.len() >= least && !too_long {
+        let (mut start, mut least) = (0, SPACE.len() + 1);
+        word.pieces.clear();
+        while text.len() - start >= least && !too_long {
+            let rest = text.get(start..).unwrap_or_default();
             let longest = rest.len().min(vocab.longest_bytes());
             let piece = (least..=longest).rev().find_map(|len| Some((vocab.text_id(rest.get(..len)?)?, len)));
             let Some((id, len)) = piece else { break };
-            ids.push(id);
-            rest = rest.get(len..).unwrap_or_default();
-            least = 1;
+            word.pieces.push((id, start, start + len));
+            (start, least) = (start + len, 1);
         }
-        if word.len() > SPACE.len() && (!rest.is_empty() || too_long) {
-            ids.truncate(n_before);
-            ids.push(self.unknown);
+        if text.len() > SPACE.len() && (start < text.len() || too_long) {
+            give(self.unknown, word.place(0, text.len()));
+        } else {
+            word.pieces.iter().for_each(|(id, start, end)| give(*id, word.place(*start, *end)));
         }
-        word.truncate(SPACE.len());
+        word.text.truncate(SPACE.len());
+        word.places.clear();
+    }
+}
+
+/// A word in the making: `▁` and characters.
+struct Word {
+    text: String,
+    /// For each byte behind `▁`, where its character stands in the text.
+    places: Vec<Range<usize>>,
+    /// Id, first byte, end.
+    pieces: Vec<(u32, usize, usize)>,
+}
+
+impl Default for Word {
+    fn default() -> Self {
+        Self { text: SPACE.into(), places: vec![], pieces: vec![] }
+    }
+}
+
+impl Word {
+    fn push(&mut self, c: char, place: Range<usize>) {
+        self.text.push(c);
+        self.places.extend(std::iter::repeat_n(place, c.len_utf8()));
+    }
+
+    /// Where the bytes `start..end` come from.
+    fn place(&self, start: usize, end: usize) -> Range<usize> {
+        let at = |byte: usize| self.places.get(byte.saturating_sub(SPACE.len()));
+        at(start).map_or(0, |place| place.start)..at(end.saturating_sub(1)).map_or(0, |place| place.end)
     }
 }
 

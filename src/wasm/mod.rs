@@ -3,6 +3,7 @@
 //! The interface is written down for TypeScript in `www/pkg/src/abi.ts`. A thrown value is `{ code, message, details }`;
 //! code `RangeError` or `TypeError` means the caller's value. One engine lives in one worker.
 
+mod encode;
 mod pace;
 mod processor;
 mod promise;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use self::{
+    encode::JsEncodeRequest,
     pace::{Pace, hand_over},
     processor::Processor,
     promise::promise,
@@ -170,6 +172,13 @@ impl Engine {
         let request: GenerateRequest = from_js(request)?;
         let request = request.checked().map_err(throw)?;
         self.ready_mut()?.0.session.start(request).map_err(throw)
+    }
+
+    /// Starts the encoding of texts; the same rules.
+    pub fn encode(&mut self, request: JsValue) -> JsResult<()> {
+        let request: JsEncodeRequest = from_js(request)?;
+        let request = request.checked().map_err(throw)?;
+        self.ready_mut()?.0.session.encode(request).map_err(throw)
     }
 
     /// Goes on, on the CPU for about `budgetMs`, on the GPU until there is nothing to do but to wait; returns what happened.

@@ -9,7 +9,7 @@ use serde::{
 };
 use wasm_bindgen::JsValue;
 
-use super::processor::Processor;
+use super::{encode::JsOutput, processor::Processor};
 #[cfg(feature = "gpu")]
 use crate::gpu::{Request as GpuRequest, Subgroups};
 use crate::{
@@ -225,7 +225,7 @@ impl Beams {
     }
 }
 
-fn whole(name: &str, value: f64, min: u64, max: u64) -> Result<u64> {
+pub(super) fn whole(name: &str, value: f64, min: u64, max: u64) -> Result<u64> {
     let fits = value >= min as f64 && value <= max as f64 && value % 1.0 == 0.0;
     if fits {
         return Ok(value as u64);
@@ -297,6 +297,7 @@ pub(super) enum GenerateEvent {
         reason: &'static str,
         text: String,
     },
+    Output(JsOutput),
     End {
         usage: JsUsage,
     },
@@ -338,6 +339,7 @@ impl From<Event> for GenerateEvent {
                 Self::Token { choice, id, text, bytes, logprob, top }
             }
             Event::Done { choice, reason, text } => Self::Done { choice, reason: FinishReason::name(reason), text },
+            Event::Output(output) => Self::Output(output.into()),
             Event::End(Usage { prompt_tokens, completion_tokens, cached_tokens }) => {
                 Self::End { usage: JsUsage { prompt_tokens, completion_tokens, cached_tokens } }
             }

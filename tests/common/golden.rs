@@ -42,11 +42,16 @@ pub fn goldens() -> Vec<Golden> {
 
 fn golden(name: &'static str, file: &'static [u8], json: &str) -> Golden {
     let golden: GoldenJson = serde_json::from_str(json).expect("a well-formed golden");
-    let number = |i: usize| u32::from_str_radix(&golden.logits[i..i + 8], 16).expect("hexadecimal").swap_bytes();
-    let flat: Vec<f32> = (0..golden.logits.len()).step_by(8).map(|i| f32::from_bits(number(i))).collect();
-    let logits: Vec<Vec<f32>> = flat.chunks(golden.vocabulary).map(<[f32]>::to_vec).collect();
+    let logits = float_rows(&golden.logits, golden.vocabulary);
     assert_eq!(logits.len(), golden.tokens.len());
     Golden { name, file, tokens: golden.tokens, logits }
+}
+
+/// Rows of little-endian f32 in hexadecimal: [rows, width].
+pub fn float_rows(hex: &str, width: usize) -> Vec<Vec<f32>> {
+    let number = |i: usize| u32::from_str_radix(&hex[i..i + 8], 16).expect("hexadecimal").swap_bytes();
+    let flat: Vec<f32> = (0..hex.len()).step_by(8).map(|i| f32::from_bits(number(i))).collect();
+    flat.chunks(width).map(<[f32]>::to_vec).collect()
 }
 
 /// The largest difference, as a part of the largest golden logit.

@@ -8,8 +8,10 @@ pub mod cases;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checked;
 pub mod counting;
+pub mod decoders;
 pub mod default_model;
 pub mod elsewhere;
+pub mod encoders;
 pub mod family_cases;
 pub mod faulty;
 pub mod formats;

@@ -85,7 +85,7 @@ fn compare(
 /// The layer of the cache that an operation writes.
 pub(super) fn written_layer(op: &Op) -> Option<usize> {
     match op {
-        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } => Some(*layer),
+        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } | Op::ShortConv { layer, .. } => Some(*layer),
         _ => None,
     }
 }

@@ -13,13 +13,14 @@ mod judge;
 mod noise;
 mod rename;
 mod sample;
+mod steps;
 
 use std::{collections::BTreeSet, rc::Rc};
 
 pub(super) use self::sample::{Sample, samples};
 use self::{
     judge::{Judge, Wrong},
-    sample::N_STEPS,
+    steps::N_STEPS,
 };
 use super::{Context, Gpu, shader::Shader};
 use crate::{
@@ -113,9 +114,16 @@ impl<'a> Trial<'a> {
             let rows = self.sample.rows(index);
             let sequences: Vec<_> = self.sample.sequences().collect();
             let outputs = self.sample.outputs(index);
+            let memories = self.sample.memories();
             let want = Want::Best(self.sample.n_best(index));
-            let step =
-                Step { rows: &rows, outputs: &outputs, sequences: &sequences, memories: &[], embeddings: &[], want };
+            let step = Step {
+                rows: &rows,
+                outputs: &outputs,
+                sequences: &sequences,
+                memories: &memories,
+                embeddings: &[],
+                want,
+            };
             self.step(&step).await?;
             self.judge(index, outputs.len()).await?;
         }

@@ -13,6 +13,7 @@ use super::{
     judge::written_layer,
     noise::{Noise, append},
     rename::rename,
+    steps::{is_whole, n_positions, row_counts, sequences, starts},
 };
 use crate::{
     error::{Error, Result},
@@ -23,13 +24,11 @@ use crate::{
         weights::{MAX_PARTS, Weights},
     },
     kv::{KvGeometry, PAGE_POSITIONS, PageId},
-    plan::{Attention, Buffer, BufferId, Executor, Op, Plan, PlanSlot, Row, RowInput, Rows},
+    plan::{Attention, Buffer, BufferId, Executor, Memory, Op, Plan, PlanSlot, Row, RowIndex, RowInput, Rows},
     quant::Format,
     weights::{WeightId, WeightSpec},
 };
 
-/// Steps of a sample. The second has other inputs, so that results of the first are seen to be stale.
-pub(super) const N_STEPS: usize = 2;
 /// Rows of the input tables.
 const N_TOKENS: usize = 37;
 /// Row lengths are kept up to this, and above it the remainder is.
@@ -111,7 +110,7 @@ impl Sample {
     fn fill_pages(&self, executor: &mut impl Executor) -> Result<()> {
         let pages = self.pages();
         executor.kv_reserve(pages.len())?;
-        let is_cached = self.plan.ops.iter().any(|op| written_layer(op).is_some());
+        let is_cached = self.plan.ops.iter().any(|op| matches!(op, Op::Attention(_)) || written_layer(op).is_some());
         for (page, n_positions) in pages.into_iter().filter(|_| is_cached) {
             let n = self.geometry.page_bytes() / PAGE_POSITIONS * n_positions / self.geometry.format.element_bytes();
             let bytes = Noise(1_000_000 + u64::from(page.0)).cached(self.geometry.format, n)?;
@@ -133,16 +132,25 @@ impl Sample {
         self.sequences.iter().map(Vec::as_slice)
     }
 
+    /// The memories of the sequences, which may be any pages: those of the other one.
+    pub(super) fn memories(&self) -> Vec<Memory<'_>> {
+        let [first, second] = &self.sequences;
+        let whole = second.len() * PAGE_POSITIONS;
+        [(second, whole), (first, whole.min(PAGE_POSITIONS) - 3)]
+            .map(|(pages, n_positions)| Memory { pages, n_positions })
+            .into()
+    }
+
     /// Rows of step `index`: other tokens than before, at other positions.
     pub(super) fn rows(&self, index: usize) -> Vec<Row> {
         let row = |(i, (sequence, position)): (usize, (u32, u32))| Row {
-            segment: 0,
+            segment: (i % 2) as u32,
             input: RowInput::Token(((i * 5 + index * 11 + 3) % N_TOKENS) as u32),
             position,
             sequence,
         };
         let counts = row_counts(self.plan.rows.max(), index);
-        let starts = starts(self.plan.rows.max(), index);
+        let starts = if is_whole(&self.plan) { [0; 2] } else { starts(self.plan.rows.max(), index) };
         let positions = (0..2).flat_map(|s| (0..counts[s]).map(move |i| (s as u32, (starts[s] + i) as u32)));
         positions.enumerate().map(row).collect()
     }
@@ -159,38 +167,6 @@ impl Sample {
     pub(super) fn n_best(&self, index: usize) -> usize {
         [40, 7][index % 2]
     }
-}
-
-/// Rows of the two sequences in a step.
-fn row_counts(max_rows: usize, index: usize) -> [usize; 2] {
-    let n = [max_rows / 2 + 1, max_rows / 8 + 1][index % 2].min(max_rows);
-    [n - n / 3, n / 3]
-}
-
-/// First positions of the two sequences in a step. Few rows go on far from the beginning; of many rows some are on one page
-/// and some on the next.
-fn starts(max_rows: usize, index: usize) -> [usize; 2] {
-    let far = if max_rows <= 8 { 258 } else { 50 };
-    [[far, 61], [40, 3]][index % 2]
-}
-
-/// Pages of the two sequences: shuffled into each other.
-fn sequences(max_rows: usize) -> [Vec<PageId>; 2] {
-    let n_pages = |s: usize| {
-        let end = |index: usize| starts(max_rows, index)[s] + row_counts(max_rows, index)[s];
-        (0..N_STEPS).map(|index| KvGeometry::pages_for(end(index))).max().unwrap_or(1)
-    };
-    let (first, second) = (n_pages(0), n_pages(1));
-    let mut ids = (0..(first + second) as u32).rev().map(PageId);
-    let mut sequences = [vec![], vec![]];
-    while sequences[0].len() < first || sequences[1].len() < second {
-        for (sequence, n) in sequences.iter_mut().zip([first, second]) {
-            if sequence.len() < n {
-                sequence.extend(ids.next());
-            }
-        }
-    }
-    sequences
 }
 
 /// A sample in the making.
@@ -310,8 +286,10 @@ impl<'a> Maker<'a> {
             weights.push(id);
             WeightId(0)
         });
-        if let Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } | Op::Attention(Attention { layer, .. }) =
-            &mut blank
+        if let Op::KvWrite { layer, .. }
+        | Op::RopeKv { layer, .. }
+        | Op::ShortConv { layer, .. }
+        | Op::Attention(Attention { layer, .. }) = &mut blank
         {
             *layer = 0;
         }
@@ -328,7 +306,8 @@ impl<'a> Maker<'a> {
         let fewer = |heads: usize| heads / real * small;
         match &mut op {
             Op::Rope { heads, .. } => *heads = (*heads).min(MOST_HEADS),
-            Op::KvWrite { layer, .. } => *layer = self.next_layer(),
+            Op::KvWrite { layer, .. } | Op::ShortConv { layer, .. } => *layer = self.next_layer(),
+            Op::Norm { x, size, .. } => *size = self.run_len(*x, *size),
             Op::RopeKv { layer, heads, kv_heads, .. } => {
                 (*heads, *kv_heads) = (fewer(*heads), small);
                 *layer = self.next_layer();
@@ -352,6 +331,11 @@ impl<'a> Maker<'a> {
         self.real.buffers.get(id.0 as usize).map_or_else(String::new, |b| b.name.clone())
     }
 
+    /// Elements that are normalised together, in the sample.
+    fn run_len(&self, x: BufferId, size: usize) -> usize {
+        if size == self.real_width(x) { wide(size) } else { size }
+    }
+
     /// A number of rows of a matrix [n, k]: all of a small one that is not in shards, else more than a tile and less than two.
     fn narrow(&self, n: usize, k: usize) -> usize {
         let is_small = !self.is_split && n.saturating_mul(k) <= SMALL_MATRIX;
@@ -366,15 +350,18 @@ impl<'a> Maker<'a> {
     fn width(&self, op: &Op, id: BufferId) -> usize {
         let width = self.real_width(id);
         match op {
-            Op::Embed { .. } | Op::Norm { .. } => wide(width),
+            Op::Embed { .. } => wide(width),
+            Op::Norm { x, size, .. } => match width / (*size).max(1) {
+                1 => wide(width),
+                runs => self.run_len(*x, *size) * runs.min(MOST_HEADS),
+            },
             Op::MatMul(m) if m.x == id => wide(width),
             Op::Rope { heads, .. } => width / (*heads).max(1) * (*heads).min(MOST_HEADS),
-            Op::KvWrite { .. } | Op::RopeKv { .. } | Op::Attention(_) => {
+            Op::KvWrite { .. } | Op::RopeKv { .. } | Op::Attention(_) | Op::ShortConv { .. } => {
                 width / self.real_geometry.kv_heads.max(1) * self.geometry.kv_heads
             }
             Op::MatMul(m) => self.narrow(width, self.real_width(m.x)),
             Op::AddRow { .. }
-            | Op::ShortConv { .. }
             | Op::Activate { .. }
             | Op::Glu { .. }
             | Op::Add { .. }
@@ -406,6 +393,14 @@ impl<'a> Maker<'a> {
         };
         let shape = match (op, &spec.shape[..]) {
             (Op::Embed { .. }, [_, k]) => vec![N_TOKENS, wide(*k)],
+            (Op::AddRow { index: RowIndex::Segment, .. }, [_, k]) => vec![2, wide(*k)],
+            (Op::AddRow { index: RowIndex::Position(offset), .. }, [_, k]) => {
+                vec![offset + n_positions(self.plan.rows.max()), wide(*k)]
+            }
+            (Op::ShortConv { x, .. }, [_, n_taps]) => vec![self.width(op, *x), *n_taps],
+            (Op::Attention(_), [n_buckets, heads]) => {
+                vec![*n_buckets, heads / self.real_geometry.kv_heads.max(1) * self.geometry.kv_heads]
+            }
             (Op::Rope { .. } | Op::RopeKv { .. }, shape) => shape.to_vec(),
             (_, [n, rank]) if is_factor(id) => vec![self.narrow(*n, row_len), *rank],
             (_, [rank, k]) if is_low_rank(id) => vec![*rank, wide(*k)],

@@ -2,15 +2,17 @@
 
 use super::{
     Lowering, MAX_HEAD_SIZE,
-    rows::{WORKGROUP, rotating},
+    rows::{WORKGROUP, capped, rotating},
 };
 use crate::{
     error::{Error, Result},
     gpu::{
-        dispatch::{Dispatch, Extent, Operand},
+        dispatch::{Biases, Dispatch, Extent, Operand},
         shader::{Kernel, Shader},
+        weights::Shard,
     },
-    plan::{Attention, BufferId, Rope},
+    plan::{Attention, BufferId, Rope, Sees},
+    weights::{WeightId, WeightSpec},
 };
 
 /// From this number of rows on they attend tile by tile.
@@ -82,8 +84,57 @@ impl Lowering<'_> {
             few_rows(a)
         };
         let window = a.window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
-        let dispatch = self.cached(dispatch.with("WINDOW", window).with("SCALE", a.scale));
+        let dispatch = capped(dispatch.with("WINDOW", window).with("SCALE", a.scale), a.soft_cap);
+        let (sees_all, sees_memory) = (a.sees == Sees::Whole, a.sees == Sees::Memory);
+        // Scores are vectors of four.
+        let shader = dispatch.shader.clone().flag("VEC4", a.soft_cap.is_some());
+        let shader = shader.flag("WHOLE", sees_all).flag("MEMORY", sees_memory);
+        let dispatch = self.with_bias(Dispatch { shader, ..dispatch }, a);
+        let dispatch = self.cached(dispatch);
         self.push(dispatch);
+        Ok(())
+    }
+
+    /// With the biases by distance, where there are any, bound after everything else.
+    fn with_bias(&mut self, dispatch: Dispatch, a: &Attention) -> Dispatch {
+        let Some(bias) = a.bias else { return dispatch };
+        let farthest = if a.sees == Sees::Whole { self.plan.rows.max() } else { usize::MAX };
+        let biases = Biases { bias, heads: a.heads, radius: bias.max_distance.min(farthest) };
+        let all = &mut self.lowered.biases;
+        let index = all.iter().position(|b| *b == biases).unwrap_or(all.len());
+        if index == all.len() {
+            all.push(biases);
+        }
+        let shader = dispatch.shader.clone().flag("DISTANCES", true);
+        let mut dispatch = Dispatch { shader, ..dispatch }.with("RADIUS", biases.radius as u32);
+        dispatch.operands.push((dispatch.operands.len() as u32, Operand::Biases(index)));
+        dispatch
+    }
+
+    /// Into the cache, and out again.
+    pub(super) fn short_conv(&mut self, layer: usize, x: BufferId, weight: WeightId, out: BufferId) -> Result<()> {
+        self.check_head_size()?;
+        let width = self.width(x) as u32;
+        let (cache, shader) = (Operand::Cache(layer), Shader::new(Kernel::KvWrite).flag("CHANNELS", true));
+        let n_quads = (self.geometry.kv_heads * self.geometry.head_size / QUAD) as u32;
+        let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
+        let operands = [Operand::Rows, Operand::Pages, x.into(), cache];
+        let write = self.cached(Dispatch::new(shader, &operands, grid)).with("WIDTH", width);
+        let n_taps = self.weights.spec(weight).map_or(0, WeightSpec::row_len) as u32;
+        let table = self.weights.table(weight)?;
+        let of_shard = |shard: &Shard| {
+            let planes = [Some(shard.quants), shard.scales].into_iter().flatten().map(Operand::Plane);
+            let operands = [Operand::Rows, Operand::Pages, cache, out.into()].into_iter().chain(planes);
+            let n = shard.n_rows as u32;
+            let grid = [Extent::Fixed(n.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
+            let shader = Shader::new(Kernel::ShortConv).format(table.format);
+            let dispatch = self.cached(Dispatch::new(shader, &operands.collect::<Vec<_>>(), grid));
+            let dispatch = dispatch.with("WIDTH", width).with("TAPS", n_taps).with("BLOCKS", table.row_blocks as u32);
+            dispatch.with("FIRST_ROW", shard.first_row as u32).with("N_ROWS", n)
+        };
+        let reads: Vec<Dispatch> = table.shards.iter().map(of_shard).collect();
+        self.push(write);
+        reads.into_iter().for_each(|dispatch| self.push(dispatch));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Matrix products: which parts go into one dispatch, with which epilogue, in which form.
 
-use super::{Lowering, team::Team};
+use super::{Lowering, rows::activation_number, team::Team};
 use crate::{
     error::{Error, Result},
     gpu::{
@@ -53,6 +53,8 @@ enum Ending {
     None,
     /// One product: `out = residual + scale · y`.
     Add { residual: Operand, scale: f32 },
+    /// One: `out = act(y)`.
+    Activate(Activation),
     /// Two: `out = act(y_0) ⊙ y_1`, to the place of the first.
     Glu(Activation),
 }
@@ -74,11 +76,13 @@ impl Lowering<'_> {
                 }
                 Ok(())
             }
-            Epilogue::Add { residual, out, .. } => {
-                let ending = Ending::Add { residual: residual.into(), scale: 1.0 };
+            Epilogue::Add { residual, scale, out } => {
+                let ending = Ending::Add { residual: residual.into(), scale };
                 m.parts.iter().try_for_each(|part| self.part(source, part, ending, out.into()))
             }
-            Epilogue::Activate { .. } => Err(Error::internal("an activation that was not refused")),
+            Epilogue::Activate { activation, out } => {
+                m.parts.iter().try_for_each(|part| self.activated(source, part, activation, out))
+            }
             Epilogue::Glu { activation, out } => self.gated(source, m, activation, out),
         }
     }
@@ -93,7 +97,7 @@ impl Lowering<'_> {
             // Only a root mean square can be folded in, and only where all of a row passes by one invocation's team.
             Some(norm) if norm.kind == NormKind::Layer || self.is_tiled(max_rows) => {
                 let normed = self.shared_scratch("normed", max_rows * source.width);
-                self.norm(m.x, &norm, normed)?;
+                self.norm(m.x, &norm, source.width, normed)?;
                 Ok(Source { x: normed, ..source })
             }
             norm => Ok(Source { norm, ..source }),
@@ -115,7 +119,23 @@ impl Lowering<'_> {
         self.product(source, &[target(part, plain)], ending)?;
         self.product(source, &[Target { weight: a, bias: None, out: low }], Ending::None)?;
         let low = Source { x: low, width: rank, norm: None, ..source };
+        // r + s · (y + scale · (x · aᵀ) · bᵀ) = (r + s · y) + s · scale · …
+        let scale = match ending {
+            Ending::Add { scale: factor, .. } => factor * scale,
+            _ => scale,
+        };
         self.product(low, &[Target { weight: b, bias: None, out }], Ending::Add { residual: plain, scale })
+    }
+
+    /// `out = act(y)`: with a low-rank addition, which comes first, as an operation of its own.
+    fn activated(&mut self, source: Source, part: &Part, activation: Activation, out: BufferId) -> Result<()> {
+        if part.lora.is_none() {
+            return self.part(source, part, Ending::Activate(activation), out.into());
+        }
+        let sum = self.shared_scratch("sum", source.max_rows * self.width(out));
+        self.part(source, part, Ending::None, sum)?;
+        self.activate(sum, activation, out);
+        Ok(())
     }
 
     /// `out = act(gate) ⊙ up`: one dispatch where the matrices lie together, else three.
@@ -196,7 +216,7 @@ fn operands(source: &Source, targets: &[Target], ending: Ending, shard: &Shard) 
     let out = |i: usize| targets.get(i).filter(|_| i == 0 || ending == Ending::None).map(|t| t.out);
     let residual = match ending {
         Ending::Add { residual, .. } => Some(residual),
-        Ending::None | Ending::Glu(_) => None,
+        Ending::None | Ending::Activate(_) | Ending::Glu(_) => None,
     };
     let bound = [
         (0, (source.max_rows > 1).then_some(Operand::Step)),
@@ -225,9 +245,10 @@ fn epilogue(mut dispatch: Dispatch, source: &Source, ending: Ending, tables: &[T
             dispatch
         }
         Ending::Add { scale, .. } => dispatch.with("SCALE", scale),
+        Ending::Activate(activation) => dispatch.with("ACTIVATION", activation_number(activation)),
         Ending::Glu(activation) => {
             let up_row = rest.first().zip(first).map_or(0, |(up, gate)| up.row - gate.row);
-            dispatch.with("UP_ROW", up_row as u32).with("GELU", u8::from(activation == Activation::GeluTanh))
+            dispatch.with("UP_ROW", up_row as u32).with("ACTIVATION", activation_number(activation))
         }
     }
 }
@@ -244,6 +265,7 @@ fn shader(source: &Source, table: &Table<'_>, n_parts: usize, ending: Ending, fo
         .flag("RAGGED", !source.width.is_multiple_of(32))
         .flag("NORM", source.norm.is_some())
         .flag("ADD", matches!(ending, Ending::Add { .. }))
+        .flag("ACTIVATED", matches!(ending, Ending::Activate(_)))
         .flag("GLU", is_glu)
         .flag("PARTS_2", !is_glu && n_parts >= 2)
         .flag("PARTS_3", !is_glu && n_parts >= 3)

@@ -16,7 +16,7 @@ use super::{
     weights::Weights,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     kv::KvGeometry,
     plan::{BufferId, Op, Plan, Rows},
 };
@@ -52,7 +52,8 @@ impl Lowering<'_> {
     fn op(&mut self, op: &Op) -> Result<()> {
         match op {
             Op::Embed { table, scale, out } => return self.embed(*table, *scale, *out),
-            Op::Norm { x, norm, out, .. } => return self.norm(*x, norm, *out),
+            Op::AddRow { x, table, index, out } => return self.add_row(*x, *table, *index, *out),
+            Op::Norm { x, norm, size, out } => return self.norm(*x, norm, *size, *out),
             Op::MatMul(m) => return self.mat_mul(m),
             Op::Rope { x, rope, out, .. } => self.rope(*x, rope, *out),
             Op::KvWrite { layer, k, v } => return self.kv_write(*layer, *k, *v),
@@ -61,10 +62,11 @@ impl Lowering<'_> {
             }
             Op::Attention(a) => return self.attention(a),
             Op::Glu { gate, up, activation, out } => self.glu(*gate, *up, *activation, *out),
-            Op::Add { a, b, out, .. } => self.add(*a, *b, *out),
-            Op::AddRow { .. } | Op::ShortConv { .. } | Op::Activate { .. } | Op::MeanRows { .. } | Op::Scale { .. } => {
-                return Err(Error::internal(format!("{op:?} was not refused")));
-            }
+            Op::ShortConv { layer, x, weight, out } => return self.short_conv(*layer, *x, *weight, *out),
+            Op::Activate { x, activation, out } => self.activate(*x, *activation, *out),
+            Op::Add { a, b, scale, out } => self.add(*a, *b, *scale, *out),
+            Op::MeanRows { x, out } => self.mean_rows(*x, *out),
+            Op::Scale { x, scale, soft_cap, out } => self.scale(*x, *scale, *soft_cap, *out),
             Op::SelectRows { x, out } => self.select_rows(*x, *out),
         }
         Ok(())

@@ -1,7 +1,7 @@
 // The interface of the wasm module, written down once for TypeScript: what `src/wasm/` in Rust exports. Used by the engine's
 // worker and by tests that stand in a fake engine. Nothing here is public.
 
-import type { Device } from './types.js';
+import type { Device, Task } from './types.js';
 
 /** What the engine is told of the GPU: subgroups are used only where they are there, with sizes from 4 to 128. */
 export interface GpuOptions {
@@ -38,10 +38,13 @@ export interface EngineInfo {
   parameters: number;
   quantization: string;
   fileBytes?: number;
-  /** What the model can do, such as `generate`; one that can also `remember` is an encoder-decoder. */
-  tasks: string[];
   contextLength: number;
   vocabularySize: number;
+  /** Names of tasks, the first is what the model is for. */
+  tasks: Task[];
+  /** Of a classifier. */
+  labels: string[];
+  embeddingLength: number;
   memory: Record<string, number>;
   /** In words. */
   notices?: string[];
@@ -87,6 +90,32 @@ export interface GenerateRequest {
   beams?: { width: number; lengthPenalty: number; earlyStopping: 'yes' | 'no' | 'never' };
 }
 
+/** Texts for an encoder. All values have been validated on the page; the engine validates them again. */
+export interface EncodeRequest {
+  task: Exclude<Task, 'generate'>;
+  /** A text, two texts that are looked at together, or tokens as they are. */
+  inputs: ({ text: string; pair?: string } | { tokens: Uint32Array })[];
+  /** Of an embedding only so many numbers. */
+  dimensions?: number;
+  /** Tokens to propose for each mask. */
+  candidates: number;
+}
+
+/** What became of an input. */
+export interface EncodeOutput {
+  type: 'output';
+  input: number;
+  tokenCount: number;
+  /** [rows, width]: an embedding, or the logits of the labels, with task 'label' a row for each of `ids`. */
+  values: Float32Array<ArrayBuffer>;
+  width: number;
+  ids: Uint32Array<ArrayBuffer>;
+  /** Start and end of each of `ids` in the text, UTF-16 code units; -1 where they are not known. */
+  places: Int32Array<ArrayBuffer>;
+  /** With task 'fill-mask' for each mask, best first. */
+  candidates: Alternative[][];
+}
+
 /** One candidate for a position. */
 export interface Alternative {
   id: number;
@@ -111,6 +140,7 @@ export type GenerateEvent =
       logprob?: number;
       top?: Alternative[];
     }
+  | EncodeOutput
   | { type: 'done'; choice: number; reason: 'stop' | 'length'; text: string }
   | { type: 'end'; usage: { promptTokens: number; completionTokens: number; cachedTokens: number } };
 
@@ -138,6 +168,8 @@ export interface Engine {
   tokenize(text: string, addSpecial: boolean, parseSpecial: boolean, joiner?: string): Uint32Array;
   detokenize(ids: Uint32Array): string;
   start(request: GenerateRequest): void;
+  /** Starts the encoding of texts: an event `output` for each, in order, and `end`. */
+  encode(request: EncodeRequest): void;
   /** On the CPU works for about so long; on the GPU hands work over and returns at once. Gives what has happened. */
   advance(budgetMs: number): GenerateEvent[];
   /** What to wait for before `advance` can go on; undefined: nothing. Rejects as `advance` throws. */

@@ -27,6 +27,7 @@ export async function createChat(
   { signal }: CallOptions = {},
 ): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
   core.checkOpen();
+  core.checkTask('generate', 'chat.completions.create');
   core.checkChats();
   const { request, stream, includeUsage } = checkChat(params, core.info.vocabularySize);
   if (core.info.chatTemplate === 'plain') request.stop.push(PLAIN_STOP);

@@ -27,6 +27,7 @@ export async function createCompletion(
   { signal }: CallOptions = {},
 ): Promise<Completion | Stream<CompletionChunk>> {
   core.checkOpen();
+  core.checkTask('generate', 'completions.create');
   const { request, stream, includeUsage } = checkCompletion(params, core.info.vocabularySize);
   if (request.echo && core.isEncoderDecoder)
     throw new KingletError('E_UNSUPPORTED_TASK', 'echo: an encoder-decoder does not score its prompt');

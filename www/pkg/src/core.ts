@@ -2,12 +2,12 @@
 // generations. chat.ts and completions.ts build on it; index.ts makes it. The truth of a conversation is here: prompt ids, seed
 // and parameters are made on the page, and every token that was given out is noted on the page.
 
-import type { GenerateEvent, GenerateRequest } from './abi.js';
+import type { EncodeOutput, EncodeRequest, GenerateEvent, GenerateRequest } from './abi.js';
 import type { Call, Client } from './client.js';
 import { KingletError } from './errors.js';
 import type { EngineRequests, GenerateOutput, LoadOutput } from './protocol.js';
 import { type TemplateRenderer, templateOf } from './templates.js';
-import type { ChatMessage, Info, TemplateOptions } from './types.js';
+import type { ChatMessage, Info, Task, TemplateOptions } from './types.js';
 
 /** Tokens that are computed ahead of a stream's reader. */
 const STREAM_WINDOW_TOKENS = 32;
@@ -49,6 +49,15 @@ export class Core {
         'E_UNSUPPORTED_TASK',
         `${this.info.architecture} is an encoder-decoder without a chat template: use completions.create`,
       );
+  }
+
+  /** Throws for a call that the model is not made for. */
+  checkTask(task: Task, call: string): void {
+    const { architecture, tasks } = this.info;
+    if (tasks.includes(task)) return;
+    throw new KingletError('E_UNSUPPORTED_TASK', `${call} with a model of ${architecture}, which can ${tasks.join(', ')}`, {
+      details: { task, architecture, tasks },
+    });
   }
 
   /** Ends the workers. A worker's memory goes with it; the GPU's is given back first. */
@@ -149,6 +158,22 @@ export class Core {
     } catch (thrown) {
       turn.done();
       throw signal?.aborted ? signal.reason : thrown;
+    }
+  }
+
+  /** Takes the next place in the queue; resolves when every input is done, to the outputs in order and the milliseconds they took. */
+  async encode(request: EncodeRequest, signal: AbortSignal | undefined): Promise<{ outputs: EncodeOutput[]; ms: number }> {
+    signal?.throwIfAborted();
+    const turn = this.#takeTurn();
+    const outputs: EncodeOutput[] = [];
+    let call: Call<number> | undefined;
+    try {
+      await untilAborted(turn.ready, signal);
+      call = this.#client.call('encode', request, { signal, onEvent: (some) => outputs.push(...some) });
+      return { ms: await call.result, outputs };
+    } finally {
+      // The next one waits while the worker is still at this one, or at those before it.
+      void (call?.settled ?? turn.ready).then(() => turn.done());
     }
   }
 
@@ -264,6 +289,19 @@ export class Generation {
     this.#stopListening();
     this.#wake();
   }
+}
+
+/** Rejects with the signal's reason as soon as it aborts. */
+function untilAborted(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    void promise.then(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    });
+  });
 }
 
 function overflow(requestedTokens: number, availableTokens: number): KingletError {

@@ -2,13 +2,16 @@
 // messages in, so that an abort takes effect at once. Has no globals of its own: worker.ts gives it the wasm module and the
 // way to the GPU, tests give it fakes. The truth of a conversation is on the page; this keeps nothing between generations.
 
-import type { Engine, GenerateEvent } from './abi.js';
+import type { EncodeOutput, EncodeRequest, Engine, GenerateEvent } from './abi.js';
 import type { CallContext, Handlers } from './dispatch.js';
 import { isTyped, KingletError, type TypedError } from './errors.js';
 import { loadEngine, type Surroundings } from './loading.js';
 import type { EngineRequests, GenerateInput, GenerateOutput, LoadInput, LoadOutput } from './protocol.js';
 import type { ProgressEvent } from './types.js';
 import { macrotask, waitForGpu } from './waiting.js';
+
+/** A slice of an encoder's work, milliseconds: messages are looked at between two. */
+const ENCODE_SLICE_MS = 50;
 
 export class EngineHost implements Handlers<EngineRequests> {
   readonly #surroundings: Surroundings;
@@ -38,27 +41,56 @@ export class EngineHost implements Handlers<EngineRequests> {
   detokenize = ({ tokens }: { tokens: Uint32Array }): string => this.#loaded().detokenize(tokens);
 
   generate = async (input: GenerateInput, call: CallContext<GenerateEvent[]>): Promise<GenerateOutput> => {
-    const engine = this.#loaded();
-    if (this.#busy) throw new KingletError('E_BUSY', 'a generation is running already');
-    this.#busy = true;
     const clock = new GenerationClock();
     let n_given = 0;
-    let running = false;
-    try {
-      engine.start(input.request);
-      running = true;
-      while (running) {
+    await this.#run(call, {
+      start: (engine) => engine.start(input.request),
+      advance: async (engine) => {
         while (input.windowTokens > 0 && n_given - call.acknowledged >= input.windowTokens && !call.cancelled)
           await call.changed();
-        if (call.cancelled) throw new KingletError('E_INTERNAL', 'cancelled'); // nobody listens: the page has rejected the call
+        throwIfCancelled(call);
         const events = engine.advance(clock.hasFirstToken ? input.sliceMs : 0);
         clock.note(events);
         n_given += events.filter((event) => event.type === 'token').length;
-        running = !events.some((event) => event.type === 'end');
         if (events.length > 0) call.emit(events);
+        return events;
+      },
+    });
+    return clock.output();
+  };
+
+  encode = async (request: EncodeRequest, call: CallContext<EncodeOutput[]>): Promise<number> => {
+    const startMs = performance.now();
+    await this.#run(call, {
+      start: (engine) => engine.encode(request),
+      advance: async (engine) => {
+        throwIfCancelled(call);
+        const events = engine.advance(ENCODE_SLICE_MS);
+        const outputs = events.filter((event) => event.type === 'output');
+        if (outputs.length > 0) call.emit(outputs);
+        return events;
+      },
+    });
+    return performance.now() - startMs;
+  };
+
+  /** Runs a request, slice by slice, until its last event. */
+  async #run(
+    call: CallContext<never>,
+    { start, advance }: { start(engine: Engine): void; advance(engine: Engine): Promise<GenerateEvent[]> },
+  ): Promise<void> {
+    const engine = this.#loaded();
+    if (this.#busy) throw new KingletError('E_BUSY', 'a generation is running already');
+    this.#busy = true;
+    let running = false;
+    try {
+      start(engine);
+      running = true;
+      while (running) {
+        const events = await advance(engine);
+        running = !events.some((event) => event.type === 'end');
         if (running) await this.#pause(engine, call);
       }
-      return clock.output();
     } catch (thrown) {
       // A trap leaves the instance unusable, and dispatch gives the worker up; after a typed error it goes on with the next call.
       if (isTyped(thrown) && thrown.code === 'E_GPU_LOST') this.#lost = thrown;
@@ -67,7 +99,7 @@ export class EngineHost implements Handlers<EngineRequests> {
     } finally {
       this.#busy = false;
     }
-  };
+  }
 
   close = async (): Promise<void> => {
     while (this.#busy) await macrotask(); // the page has cancelled it
@@ -86,6 +118,11 @@ export class EngineHost implements Handlers<EngineRequests> {
     if (!this.#engine) throw new KingletError('E_INTERNAL', 'no model is loaded');
     return this.#engine;
   }
+}
+
+/** Nobody listens: the page has rejected the call. */
+function throwIfCancelled(call: CallContext<never>): void {
+  if (call.cancelled) throw new KingletError('E_INTERNAL', 'cancelled');
 }
 
 /** When the first token came, and how many came after it. */

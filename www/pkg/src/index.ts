@@ -5,6 +5,7 @@ import { type ChatCompletions, createChat } from './chat.js';
 import { Client } from './client.js';
 import { type Completions, createCompletion } from './completions.js';
 import { Core } from './core.js';
+import { classify, createEmbeddings, fillMask, label } from './encoders.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, detect } from './features.js';
 import { describeModel, type DescribedModel } from './model-files.js';
@@ -13,7 +14,21 @@ import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
 import { spawn, watchStart } from './spawn.js';
 import { describeTemplate } from './template-facts.js';
 import { TemplateRenderer, templateOf } from './templates.js';
-import type { CallOptions, ChatMessage, Info, LoadOptions, Source, TemplateOptions, TokenizeOptions } from './types.js';
+import type {
+  CallOptions,
+  ChatMessage,
+  Classification,
+  EmbeddingParams,
+  EmbeddingResponse,
+  EncoderInput,
+  FilledMask,
+  Info,
+  LabelledToken,
+  LoadOptions,
+  Source,
+  TemplateOptions,
+  TokenizeOptions,
+} from './types.js';
 import { VERSION } from './version.js';
 
 export { KingletError } from './errors.js';
@@ -32,8 +47,8 @@ export class Kinglet {
   readonly chat: { readonly completions: ChatCompletions };
   /** OpenAI's legacy completions. */
   readonly completions: Completions;
-  /** OpenAI's embeddings; not built yet. */
-  readonly embeddings: { create(params: unknown, options?: CallOptions): Promise<never> };
+  /** OpenAI's embeddings, of a model that `info.tasks` says can embed; brought to length 1. */
+  readonly embeddings: { create(params: EmbeddingParams, options?: CallOptions): Promise<EmbeddingResponse> };
 
   private constructor(core: Core) {
     this.#core = core;
@@ -43,7 +58,7 @@ export class Kinglet {
     this.completions = {
       create: ((params, options) => createCompletion(core, params, options)) as Completions['create'],
     };
-    this.embeddings = { create: async () => notBuilt('embeddings') };
+    this.embeddings = { create: (params, options) => createEmbeddings(core, params, options) };
   }
 
   /**
@@ -139,6 +154,27 @@ export class Kinglet {
     return this.#core.detokenize(Uint32Array.from(tokens));
   }
 
+  /** For each text (or pair of texts) how much each label applies, the most likely first. A ranker has one label. */
+  async classify(texts: readonly EncoderInput[], options?: CallOptions): Promise<Classification[][]> {
+    return classify(this.#core, texts, options);
+  }
+
+  /** For each text its tokens, each with its label. Of a pair, the tokens of the first text. */
+  async label(texts: readonly EncoderInput[], options?: CallOptions): Promise<LabelledToken[][]> {
+    return label(this.#core, texts, options);
+  }
+
+  /**
+   * For each text and each mask in it (written as the model's own mask, such as `[MASK]`) the tokens that are most likely there,
+   * best first: `top` of them, 5 by default, at most 1,000.
+   */
+  async fillMask(
+    texts: readonly EncoderInput[],
+    options?: CallOptions & { top?: number },
+  ): Promise<FilledMask[][][]> {
+    return fillMask(this.#core, texts, options);
+  }
+
   /**
    * A conversation as the text that the model reads: what `apply_chat_template` of Hugging Face's transformers gives.
    *
@@ -211,6 +247,8 @@ function infoOf({ info, template, templateSha256, fileBytes, device }: LoadOutpu
     quantization: info.quantization,
     fileBytes,
     tasks: info.tasks,
+    labels: info.labels,
+    embeddingLength: info.embeddingLength,
     contextLength: info.contextLength,
     vocabularySize: info.vocabularySize,
     chatTemplate: kind,

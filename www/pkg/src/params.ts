@@ -1,9 +1,17 @@
 // Checks every parameter before any work: TypeError for a wrong type, RangeError for a value out of range, and
 // E_UNSUPPORTED_FEATURE for what is unknown or not built. None is ever ignored. `null` counts as absent, as with OpenAI.
 
-import type { GenerateRequest } from './abi.js';
+import type { EncodeRequest, GenerateRequest } from './abi.js';
 import { unsupported } from './errors.js';
-import type { ChatMessage, ChatParams, CompletionParams, LoadOptions, TemplateOptions } from './types.js';
+import type {
+  ChatMessage,
+  ChatParams,
+  CompletionParams,
+  EmbeddingParams,
+  Info,
+  LoadOptions,
+  TemplateOptions,
+} from './types.js';
 
 const MAX_INT = 2 ** 31 - 1;
 const MAX_STOPS = 16;
@@ -12,6 +20,8 @@ const MAX_LOGPROBS = 20;
 const MAX_BEAMS = 8;
 const MAX_LENGTH_PENALTY = 100;
 const MAX_THREADS = 64;
+const MAX_INPUTS = 2048;
+const MAX_CANDIDATES = 1000;
 /** As OpenAI's legacy completions have it. */
 const COMPLETION_MAX_TOKENS = 16;
 const ROLES: readonly string[] = ['system', 'developer', 'user', 'assistant', 'tool'];
@@ -169,6 +179,52 @@ function checkWithBeams(request: Checked['request'], width: number): void {
     throw unsupported('penalties together with num_beams are not built yet');
   if (logitBias.length > 0) throw unsupported('logit_bias together with num_beams is not built yet');
   if (logprobs !== undefined) throw unsupported('logprobs together with num_beams are not built yet');
+}
+
+/** Checks the parameters of `embeddings.create`. */
+export function checkEmbeddings(
+  params: EmbeddingParams,
+  { vocabularySize, embeddingLength }: Pick<Info, 'vocabularySize' | 'embeddingLength'>,
+): { inputs: EncodeRequest['inputs']; dimensions: number | undefined; base64: boolean } {
+  const bag = asBag(params, 'params', new Set(['input', 'dimensions', 'encoding_format']));
+  const input = bag['input'];
+  const isOne = typeof input === 'string' || (Array.isArray(input) && typeof input[0] === 'number');
+  const list = isOne ? [input] : input;
+  if (Array.isArray(list) && list.some((item) => typeof item !== 'string' && !Array.isArray(item)))
+    throw new TypeError('input must be a string, token ids, or a list of one of these');
+  return {
+    inputs: checkTexts(list, vocabularySize, isOne ? () => 'input' : (i) => `input[${i}]`),
+    dimensions: integer(bag, 'dimensions', 1, embeddingLength),
+    base64: oneOf(bag, 'encoding_format', ['float', 'base64']) === 'base64',
+  };
+}
+
+/** Checks what the heads look at. */
+export function checkTexts(
+  texts: unknown,
+  vocabularySize: number,
+  name: (i: number) => string = (i) => `texts[${i}]`,
+): EncodeRequest['inputs'] {
+  if (!Array.isArray(texts)) throw new TypeError('texts must be a list');
+  if (texts.length === 0 || texts.length > MAX_INPUTS)
+    throw new RangeError(`there are ${texts.length} texts, not 1 to ${MAX_INPUTS}`);
+  return Array.from(texts, (item: unknown, i) => {
+    if (typeof item === 'string') return { text: item };
+    if (Array.isArray(item)) {
+      checkTokens(item, name(i), vocabularySize);
+      if (item.length === 0) throw new RangeError(`${name(i)} has no tokens`);
+      return { tokens: Uint32Array.from(item) };
+    }
+    const { text, text_pair } = asBag(item, name(i), new Set(['text', 'text_pair']));
+    if (typeof text !== 'string' || typeof text_pair !== 'string')
+      throw new TypeError(`${name(i)} must be a string, token ids, or have the strings text and text_pair`);
+    return { text, pair: text_pair };
+  });
+}
+
+/** Checks the options of `fillMask` but for the signal: how many tokens to propose. */
+export function checkFillMask(options: object): number | undefined {
+  return integer(asBag(options, 'options', new Set(['top'])), 'top', 1, MAX_CANDIDATES);
 }
 
 /** Checks the options of `Kinglet.load` that need no looking at the source. */

@@ -2,7 +2,7 @@
 // its output and of the events that come in between. The client (page) and the handlers (worker) both take their types from
 // here, so that adding a message is one entry here and one handler there.
 
-import type { EngineInfo, GenerateEvent, GenerateRequest, TemplateInfo } from './abi.js';
+import type { EncodeOutput, EncodeRequest, EngineInfo, GenerateEvent, GenerateRequest, TemplateInfo } from './abi.js';
 import type { PlainError } from './errors.js';
 import type { Build, Device, Info, ProgressEvent } from './types.js';
 
@@ -19,6 +19,8 @@ export interface EngineRequests {
   };
   detokenize: { input: { tokens: Uint32Array }; output: string; event: never };
   generate: { input: GenerateInput; output: GenerateOutput; event: GenerateEvent[] };
+  /** Each output is told as it is there; at the end, how long all took, milliseconds. */
+  encode: { input: EncodeRequest; output: number; event: EncodeOutput[] };
   /** The last request: gives the GPU's memory back. */
   close: { input: undefined; output: void; event: never };
 }

@@ -1,6 +1,12 @@
 // The public types of the package: options, parameters and answers. The names of parameters and of the fields of answers are
 // OpenAI's, with extensions named as such.
 
+/**
+ * What a model can do: write text; read a prompt as a whole before it writes (encoder-decoders); make an embedding of a text; fill
+ * in masks; classify a text or a pair of texts; label each token.
+ */
+export type Task = 'generate' | 'remember' | 'embed' | 'fill-mask' | 'classify' | 'label';
+
 /** What computes the model. */
 export type Device = 'webgpu' | 'cpu';
 
@@ -81,10 +87,15 @@ export interface Info {
   /** Of all files of weights together. */
   fileBytes: number;
   /**
-   * What the model can do; the first is what it is for. `['generate', 'remember']` is an encoder-decoder, such as T5: it reads the
-   * whole prompt before it writes, answers `completions`, and has no chat unless its file has a template.
+   * What the model can do; the first is what it is for. A call that it is not made for rejects with E_UNSUPPORTED_TASK.
+   * `['generate', 'remember']` is an encoder-decoder, such as T5: it reads the whole prompt before it writes, answers `completions`,
+   * and has no chat unless its file has a template.
    */
-  tasks: string[];
+  tasks: readonly Task[];
+  /** Names of a classifier's labels, in the order of its logits; empty where the model is none. */
+  labels: readonly string[];
+  /** Numbers of an embedding. */
+  embeddingLength: number;
   /** Tokens of prompt and answer together; of an encoder-decoder, each by itself. */
   contextLength: number;
   vocabularySize: number;
@@ -246,6 +257,67 @@ export interface CompletionParams extends GenerationParams {
   logprobs?: number | null;
   /** Give the prompt back before the answer (not with an encoder-decoder); with `max_tokens: 0` and `logprobs` this scores the prompt. */
   echo?: boolean | null;
+}
+
+/** Parameters of `embeddings.create`. */
+export interface EmbeddingParams {
+  /**
+   * A text, texts, the token ids of a text, or of several; at most 2,048. Ids are taken as they are, so those that the model
+   * wants at the ends have to be among them (`tokenize` puts them there). A text that is longer than the context is
+   * E_CONTEXT_OVERFLOW: nothing is cut off.
+   */
+  input: string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+  /** Only the first so many numbers, brought to length 1 again: for models that were trained for it. Default all. */
+  dimensions?: number | null;
+  /** `'base64'`: the numbers as little-endian f32 in base64. Default `'float'`. */
+  encoding_format?: 'float' | 'base64' | null;
+}
+
+export interface EmbeddingResponse {
+  object: 'list';
+  /** In the order of the input. */
+  data: { object: 'embedding'; index: number; embedding: number[] | string }[];
+  model: string;
+  usage: { prompt_tokens: number; total_tokens: number };
+  /** Extension. */
+  timings: Timings;
+}
+
+/** What a head looks at: a text, two texts together (a question and a passage, say), or token ids as they are. */
+export type EncoderInput = string | { text: string; text_pair: string } | readonly number[];
+
+/** How much a label applies to a text. */
+export interface Classification {
+  /** One of `info.labels`. */
+  label: string;
+  /** Probability among all labels; of a single label, as rankers have it, 1 / (1 + e^-logit). */
+  score: number;
+  /** What the model gave. */
+  logit: number;
+}
+
+/** A token and its label. */
+export interface LabelledToken {
+  /** Id of the token. */
+  token: number;
+  /** The part of the text that it stands for, as in `text.slice(start, end)`; null where that is not known. */
+  start: number | null;
+  end: number | null;
+  /** The most probable of `info.labels`. */
+  label: string;
+  /** Its probability. */
+  score: number;
+  /** Of all labels, in the order of `info.labels`. */
+  logits: Float32Array;
+}
+
+/** A token that may stand in the place of a mask. */
+export interface FilledMask {
+  token: number;
+  text: string;
+  /** Its probability. */
+  score: number;
+  logprob: number;
 }
 
 /** Why an answer ended: the model or a stop string ended it, or the limit or the context did. */

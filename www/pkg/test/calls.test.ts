@@ -362,7 +362,7 @@ test('a lost GPU: the call in flight and every later one reject at once, until c
 });
 
 test('an encoder-decoder completes, searches, and does not chat without a template', async () => {
-  const { core, engine } = await loadFake({ isEncoderDecoder: true });
+  const { core, engine } = await loadFake({ tasks: ['generate', 'remember'], noTemplate: true });
   assert.deepEqual(core.info.tasks, ['generate', 'remember']);
   await assert.rejects(createChat(core, { messages: user('ab') }), code('E_UNSUPPORTED_TASK', /completions\.create/));
   await assert.rejects(createCompletion(core, { prompt: 'ab', echo: true }), code('E_UNSUPPORTED_TASK', /echo/));

@@ -2,7 +2,14 @@
 // code units of text, and the model says the prompt backwards, again and again.
 
 import { Client, type WorkerLike } from '../src/client.js';
-import type { Engine, EngineInfo, EngineOptions, GenerateEvent, GenerateRequest } from '../src/abi.js';
+import type {
+  EncodeRequest,
+  Engine,
+  EngineInfo,
+  EngineOptions,
+  GenerateEvent,
+  GenerateRequest,
+} from '../src/abi.js';
 import { Core } from '../src/core.js';
 import { serve, type ScopeLike } from '../src/dispatch.js';
 import { EngineHost } from '../src/engine-host.js';
@@ -10,9 +17,10 @@ import type { AdapterFacts, GpuState } from '../src/gpu.js';
 import type { EngineRequests, LoadOutput, TemplateRequests } from '../src/protocol.js';
 import { TemplateHost } from '../src/template-host.js';
 import { TemplateRenderer } from '../src/templates.js';
-import type { Info } from '../src/types.js';
+import type { Info, Task } from '../src/types.js';
 
 export const CONTEXT = 20_000;
+export const LABELS = ['x', 'y', 'z'];
 /** A part's header: 0, its number from 0, how many parts there are, and filling. */
 export const PART_HEADER_BYTES = 100;
 
@@ -20,14 +28,16 @@ export const PART_HEADER_BYTES = 100;
 export interface Faults {
   startThrows?: unknown;
   trapAtToken?: number;
-  /** It reads with one part and writes with another, and has no chat template. */
-  isEncoderDecoder?: boolean;
+  /** The file has no chat template. */
+  noTemplate?: boolean;
   /** The template's worker never answers. */
   deafTemplates?: boolean;
   /** What the device's self-check rejects with. */
   checkRejects?: unknown;
   /** Thrown when so many bytes have been fed. */
   feedThrows?: { at: number; error: unknown };
+  /** What the model can do; by default it generates. */
+  tasks?: Task[];
   /** How long each step waits for the GPU; without it there is nothing to wait for. */
   readyMs?: number;
   /** What the wait for the GPU rejects with, from the token of this number on. */
@@ -46,7 +56,9 @@ export class FakeEngine implements Engine {
   readonly requests: GenerateRequest[] = [];
   readonly faults: Faults;
   readonly options: EngineOptions;
+  readonly encodings: EncodeRequest[] = [];
   #request: GenerateRequest | undefined;
+  #encoding: { request: EncodeRequest; next: number } | undefined;
   #n = 0;
 
   constructor(faults: Faults = {}, options: EngineOptions = { device: 'cpu', threads: 1, kvType: 'f16' }) {
@@ -108,14 +120,16 @@ export class FakeEngine implements Engine {
       name: 'fake',
       parameters: 1,
       quantization: 'F32',
-      tasks: this.faults.isEncoderDecoder ? ['generate', 'remember'] : ['generate'],
       contextLength: CONTEXT,
       vocabularySize: 65_536,
+      tasks: this.faults.tasks ?? ['generate'],
+      labels: LABELS,
+      embeddingLength: 4,
       memory: { weightsBytes: 1 },
     };
   }
   template() {
-    if (this.faults.isEncoderDecoder) return { specialStrings: [] };
+    if (this.faults.noTemplate) return { specialStrings: [] };
     return {
       chatTemplate:
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ suffix }}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",
@@ -134,8 +148,52 @@ export class FakeEngine implements Engine {
     this.#request = request;
     this.#n = -1;
   }
+  encode(request: EncodeRequest): void {
+    if (this.faults.startThrows) throw this.faults.startThrows;
+    this.encodings.push(request);
+    this.#encoding = { request, next: 0 };
+  }
+  /**
+   * An input a turn. An embedding is the number of code units, the first of them, and zeros; the logits of a text are its number
+   * of code units and 0, -1; each code unit has its own label. Before the mask, `_`, the code units from `a` on are proposed.
+   */
+  #encodeNext({ request, next }: { request: EncodeRequest; next: number }): GenerateEvent[] {
+    const input = request.inputs[next];
+    if (!input) {
+      this.#encoding = undefined;
+      return [{ type: 'end', usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 } }];
+    }
+    this.#encoding = { request, next: next + 1 };
+    const ids = 'tokens' in input ? input.tokens : this.tokenize(input.text + (input.pair ?? ''), true, false);
+    const isLabel = request.task === 'label';
+    const proposed = Array.from({ length: request.candidates }, (_, i) => ({
+      id: 97 + i,
+      text: String.fromCharCode(97 + i),
+      bytes: [97 + i],
+      logprob: -1 - i,
+    }));
+    const values = {
+      embed: [ids.length, ids[0] ?? 0, 0, 0].slice(0, request.dimensions),
+      classify: [ids.length, 0, -1],
+      label: Array.from(ids, (id) => LABELS.map((_, i) => (id % LABELS.length === i ? 2 : 0))).flat(),
+      'fill-mask': [],
+    }[request.task];
+    return [
+      {
+        type: 'output',
+        input: next,
+        tokenCount: ids.length,
+        values: Float32Array.from(values),
+        width: isLabel ? LABELS.length : values.length,
+        ids: Uint32Array.from(isLabel ? ids : []),
+        places: Int32Array.from(isLabel ? Array.from(ids, (_, i) => ('tokens' in input ? [-1, -1] : [i, i + 1])).flat() : []),
+        candidates: request.task === 'fill-mask' ? Array.from(ids).filter((id) => id === 95).map(() => proposed) : [],
+      },
+    ];
+  }
   advance(): GenerateEvent[] {
     this.advances++;
+    if (this.#encoding) return this.#encodeNext(this.#encoding);
     const request = this.#request;
     if (!request) throw { code: 'E_INTERNAL', message: 'nothing to advance', details: {} };
     const total = request.prompt.length;
@@ -192,6 +250,7 @@ export class FakeEngine implements Engine {
   cancel(): void {
     this.cancels++;
     this.#request = undefined;
+    this.#encoding = undefined;
   }
   poolAddress(): number {
     return 0;

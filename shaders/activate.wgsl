@@ -1,0 +1,15 @@
+// out = act(x), all [rows, WIDTH].
+
+@group(0) @binding(0) var<storage, read> x: array<Lane>;
+@group(0) @binding(1) var<storage, read_write> out: array<Lane>;
+
+override WIDTH: u32;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let n = WIDTH / LANE_LEN;
+  if id.x < n {
+    let i = id.y * n + id.x;
+    out[i] = activated(x[i]);
+  }
+}
