@@ -37,13 +37,31 @@ export class Core {
     if (this.#closing.signal.aborted) throw new DOMException('the engine was closed', 'InvalidStateError');
   }
 
+  /** Whether the model reads a prompt with one part and writes with another, such as T5. */
+  get isEncoderDecoder(): boolean {
+    return this.info.tasks.includes('remember');
+  }
+
+  /** Throws where the model has no way to chat: a transcript means nothing to an encoder-decoder. */
+  checkChats(): void {
+    if (this.isEncoderDecoder && this.#template.chatTemplate === undefined)
+      throw new KingletError(
+        'E_UNSUPPORTED_TASK',
+        `${this.info.architecture} is an encoder-decoder without a chat template: use completions.create`,
+      );
+  }
+
   /** Throws for a call that the model is not made for. */
   checkTask(task: Task, call: string): void {
     const { architecture, tasks } = this.info;
     if (tasks.includes(task)) return;
-    throw new KingletError('E_UNSUPPORTED_TASK', `${call} with a model of ${architecture}, which can ${tasks.join(', ')}`, {
-      details: { task, architecture, tasks },
-    });
+    throw new KingletError(
+      'E_UNSUPPORTED_TASK',
+      `${call} with a model of ${architecture}, which can ${tasks.join(', ')}`,
+      {
+        details: { task, architecture, tasks },
+      },
+    );
   }
 
   /** Ends the workers. A worker's memory goes with it; the GPU's is given back first. */
@@ -148,7 +166,10 @@ export class Core {
   }
 
   /** Takes the next place in the queue; resolves when every input is done, to the outputs in order and the milliseconds they took. */
-  async encode(request: EncodeRequest, signal: AbortSignal | undefined): Promise<{ outputs: EncodeOutput[]; ms: number }> {
+  async encode(
+    request: EncodeRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<{ outputs: EncodeOutput[]; ms: number }> {
     signal?.throwIfAborted();
     const turn = this.#takeTurn();
     const outputs: EncodeOutput[] = [];

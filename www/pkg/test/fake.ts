@@ -2,14 +2,7 @@
 // code units of text, and the model says the prompt backwards, again and again.
 
 import { Client, type WorkerLike } from '../src/client.js';
-import type {
-  EncodeRequest,
-  Engine,
-  EngineInfo,
-  EngineOptions,
-  GenerateEvent,
-  GenerateRequest,
-} from '../src/abi.js';
+import type { EncodeRequest, Engine, EngineInfo, EngineOptions, GenerateEvent, GenerateRequest } from '../src/abi.js';
 import { Core } from '../src/core.js';
 import { serve, type ScopeLike } from '../src/dispatch.js';
 import { EngineHost } from '../src/engine-host.js';
@@ -28,6 +21,8 @@ export const PART_HEADER_BYTES = 100;
 export interface Faults {
   startThrows?: unknown;
   trapAtToken?: number;
+  /** The file has no chat template. */
+  noTemplate?: boolean;
   /** The template's worker never answers. */
   deafTemplates?: boolean;
   /** What the device's self-check rejects with. */
@@ -51,6 +46,8 @@ export class FakeEngine implements Engine {
   /** Of a model in parts: the headers in the order of reading, and how much had been fed when each file ended. */
   readonly headers: { name: string; bytes: number[] }[] = [];
   readonly ends: number[] = [];
+  /** The header of a checkpoint; what is fed then is its data. */
+  checkpoint: Uint8Array | undefined;
   readonly requests: GenerateRequest[] = [];
   readonly faults: Faults;
   readonly options: EngineOptions;
@@ -99,6 +96,9 @@ export class FakeEngine implements Engine {
   endFile(): void {
     this.ends.push(this.fed.length);
   }
+  beginCheckpoint(header: Uint8Array): void {
+    this.checkpoint = header;
+  }
   #isComplete(header: { bytes: number[] } | undefined): boolean {
     return (header?.bytes.length ?? 0) >= PART_HEADER_BYTES;
   }
@@ -127,6 +127,7 @@ export class FakeEngine implements Engine {
     };
   }
   template() {
+    if (this.faults.noTemplate) return { specialStrings: [] };
     return {
       chatTemplate:
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ suffix }}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",
@@ -183,8 +184,15 @@ export class FakeEngine implements Engine {
         values: Float32Array.from(values),
         width: isLabel ? LABELS.length : values.length,
         ids: Uint32Array.from(isLabel ? ids : []),
-        places: Int32Array.from(isLabel ? Array.from(ids, (_, i) => ('tokens' in input ? [-1, -1] : [i, i + 1])).flat() : []),
-        candidates: request.task === 'fill-mask' ? Array.from(ids).filter((id) => id === 95).map(() => proposed) : [],
+        places: Int32Array.from(
+          isLabel ? Array.from(ids, (_, i) => ('tokens' in input ? [-1, -1] : [i, i + 1])).flat() : [],
+        ),
+        candidates:
+          request.task === 'fill-mask'
+            ? Array.from(ids)
+                .filter((id) => id === 95)
+                .map(() => proposed)
+            : [],
       },
     ];
   }
