@@ -26,6 +26,7 @@ before(async () => {
     '/split': SPLIT,
   };
   site = await serve({ mounts, port: 0, policy: POLICY });
+  site.server.keepAliveTimeout = 120_000; // a browser asks again where a connection ends just then
   browser = await launch();
 });
 
