@@ -12,7 +12,8 @@
 //! 3  engine  session                       policy: load order, turns, stopping
 //! 2  gpu  cpu  reference                   executors: run plans
 //! 1  plan  arch  weights  kv               what to compute, where bytes go
-//! 0  gguf  quant  tokenizer  sample  error pure: no I/O, no clock, no globals
+//! 0  gguf  checkpoint  quant  tokenizer    pure: no I/O, no clock, no globals
+//! 0  sample  error
 //! ```
 //!
 //! Shapes are written in brackets, outermost first: T new rows, P past rows, D width, H heads, G kv heads, K head size,
@@ -21,6 +22,7 @@
 #![deny(unsafe_code)]
 
 pub mod arch;
+pub mod checkpoint;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 pub mod engine;

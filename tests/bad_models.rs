@@ -251,6 +251,9 @@ fn row_18_vocabulary() {
     refused(&scores, FORMAT, "tokenizer.ggml.scores has 321 elements, expected one for each of 320 tokens");
     let scores = good().set("tokenizer.ggml.scores", Value::Array(Array::I32(vec![0; 320])));
     refused(&scores, FORMAT, "tokenizer.ggml.scores is not an array of f32");
+    let scores = |n| good().set("tokenizer.ggml.scores", Value::Array(Array::F64(vec![0.0; n])));
+    refused(&scores(321), FORMAT, "tokenizer.ggml.scores has 321 elements, expected one for each of 320 tokens");
+    model(&scores(320)).expect("those of a tokenizer.json are f64");
 
     for role in ["bos", "eos", "eot", "eom", "unknown"] {
         let key = format!("tokenizer.ggml.{role}_token_id");

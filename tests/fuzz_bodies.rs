@@ -106,6 +106,11 @@ fn gguf_struct() {
 }
 
 #[test]
+fn checkpoint() {
+    run_target("checkpoint");
+}
+
+#[test]
 fn dequantize() {
     run_target("dequantize");
 }
@@ -155,7 +160,7 @@ fn long_texts_of_one_kind_are_encoded_at_once() {
 #[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn the_checks_can_fail() {
-    use bodies::{dequantize, gguf, gguf_struct, sampler, tokenizer};
+    use bodies::{checkpoint, dequantize, gguf, gguf_struct, sampler, tokenizer};
     use kinglet::{error::Error, quant::Format, tokenizer::Tokenizer};
 
     let fails = |what: &str, check: &dyn Fn()| {
@@ -170,6 +175,9 @@ fn the_checks_can_fail() {
     fails("a probability over 1", &|| gguf_struct::is_a_probability(0, 0.1, 5));
     fails("a NaN for a probability", &|| gguf_struct::is_a_probability(0, f64::NAN, 5));
 
+    fails("a block with an infinite scale", &|| {
+        checkpoint::is_finite_unless_copied(Format::Q8_0, &[&[0, 0x7c][..], &[1; 32]].concat());
+    });
     fails("a NaN that is not noticed", &|| dequantize::promised(&[0.0, f32::NAN], 1, None));
     fails("a NaN in another block", &|| dequantize::promised(&[0.0, f32::NAN], 1, Some(0)));
     fails("a NaN that is none", &|| dequantize::promised(&[0.0, 1.0], 1, Some(1)));

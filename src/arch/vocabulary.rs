@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, Result},
-    gguf::{Metadata, StringArray},
+    gguf::{Array, Metadata, StringArray, Value},
 };
 
 /// Tokens that the engine feeds or waits for. (The roles that it never uses may be out of range, as they are in real files
@@ -16,8 +16,13 @@ pub(super) fn n_vocab(metadata: &Metadata) -> Result<usize> {
     if n_vocab == 0 {
         return Err(Error::file("metadata key tokenizer.ggml.tokens is missing or empty"));
     }
+    // Those of a tokenizer.json are f64.
+    let n_scores = match metadata.get("tokenizer.ggml.scores") {
+        Some(Value::Array(Array::F64(scores))) => Some(scores.len()),
+        _ => metadata.f32s("tokenizer.ggml.scores")?.map(<[f32]>::len),
+    };
     let lengths = [
-        ("tokenizer.ggml.scores", metadata.f32s("tokenizer.ggml.scores")?.map(<[f32]>::len)),
+        ("tokenizer.ggml.scores", n_scores),
         ("tokenizer.ggml.token_type", metadata.i32s("tokenizer.ggml.token_type")?.map(<[i32]>::len)),
     ];
     for (key, n) in lengths {

@@ -6,6 +6,7 @@
 //! ```
 //! Of a model in several files the headers come first, all of them ([`Loader::begin_header`], [`Loader::feed_header`]);
 //! [`Loader::join`] decides, and then the files are fed one after the other, each ended by [`Loader::end_file`].
+//! Of a checkpoint the header is made by who reads its JSON ([`Loader::begin_checkpoint`]); then comes the data of its tensors.
 //!
 //! Everything that can be wrong with a model is said at the header, before the weights are downloaded; what only the data
 //! can show (a NaN, a missing end) is said as soon as it is seen. A GPU is checked after the header ([`Loader::check`]):
@@ -26,6 +27,7 @@ use self::check::Verdict;
 
 use crate::{
     arch::Model,
+    checkpoint::Converter,
     error::{Error, Result},
     gguf::{self, Event, Header, Metadata, Parser, Part, Parts},
     kv::{KvFormat, KvGeometry},
@@ -42,8 +44,8 @@ const DEFAULT_CONTEXT_TOKENS: usize = 4096;
 /// How to load a model.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Longest prompt and answer together, tokens; up to what the model was trained for. `None`: the smaller of that and
-    /// 4,096.
+    /// Longest prompt and answer together, tokens, or of an encoder-decoder each by itself; up to what the model was trained
+    /// for, and beyond where its positions are relative. `None`: the smaller of that and 4,096.
     pub context_length: Option<usize>,
     /// Format of keys and values.
     pub kv_format: KvFormat,
@@ -88,6 +90,8 @@ pub struct Loader {
     /// Of the files that have ended.
     file_bytes: u64,
     trailing_bytes: u64,
+    /// Where what is fed is the data of a checkpoint.
+    checkpoint: Option<Converter>,
     /// Known from the header on.
     loading: Option<Loading>,
     verdict: Rc<Verdict>,
@@ -113,6 +117,7 @@ impl Loader {
             n_ended: 0,
             file_bytes: 0,
             trailing_bytes: 0,
+            checkpoint: None,
             loading: None,
             verdict: Rc::new(verdict),
         }
@@ -142,6 +147,16 @@ impl Loader {
         Ok(self.parts.iter().map(|part| part.place).collect())
     }
 
+    /// Decides about a checkpoint, whose header this is ([`crate::checkpoint`]); [`Self::feed`] then takes the data of its
+    /// tensors, of all its files as one.
+    pub fn begin_checkpoint(&mut self, header: &[u8]) -> Result<()> {
+        let (header, mut converter) = Converter::new(header)?;
+        let mut loading = Loading::decide(&header, &self.options)?;
+        converter.write_made(&mut |tensor, bytes| loading.write(tensor, bytes))?;
+        (self.loading, self.checkpoint) = (Some(loading), Some(converter));
+        Ok(())
+    }
+
     /// Ends the file that was fed; the next one begins.
     pub fn end_file(&mut self) -> Result<()> {
         let part = self.parts.get(self.n_ended);
@@ -157,7 +172,11 @@ impl Loader {
     /// decided ([`Self::info`] is there from then on).
     pub fn feed(&mut self, bytes: &[u8]) -> Result<bool> {
         self.verdict.fault()?;
-        let Self { options, parser, parts, n_ended, loading, .. } = self;
+        let Self { options, parser, parts, n_ended, checkpoint, loading, .. } = self;
+        if let (Some(converter), Some(loading)) = (checkpoint, loading.as_mut()) {
+            converter.feed(bytes, &mut |tensor, bytes| loading.write(tensor, bytes))?;
+            return Ok(false);
+        }
         let part = parts.get(*n_ended);
         if part.is_none() && *n_ended > 0 {
             return Err(Error::internal("all files have ended"));
@@ -199,7 +218,9 @@ impl Loader {
     /// Ends the file: every byte that the header promised must have come, and a GPU must have been checked.
     pub fn finish(mut self) -> Result<Engine> {
         self.verdict.trusted()?;
-        if self.parts.is_empty() {
+        if let Some(converter) = &self.checkpoint {
+            self.file_bytes = converter.finish()?;
+        } else if self.parts.is_empty() {
             self.end_file()?;
         } else if self.n_ended < self.parts.len() {
             return Err(Error::internal(format!("{} of {} files have ended", self.n_ended, self.parts.len())));
@@ -230,8 +251,12 @@ impl Loading {
         };
         let tokenizer = Arc::new(Tokenizer::from_metadata(&metadata)?);
         let is_encoder = model.head().is_some();
-        let plans = if is_encoder { None } else { Some(Plans::of(&model)?) };
+        let plans = if is_encoder { None } else { Some(Plans::of(&model, context_tokens)?) };
         let (all_plans, n_positions) = match &plans {
+            // What an encoder-decoder reads and what it says have a context each.
+            Some(plans) if plans.remember.is_some() => {
+                (plans.iter().cloned().collect(), context_tokens.saturating_mul(2))
+            }
             Some(plans) => (plans.iter().cloned().collect(), context_tokens),
             None => (encoder_plans(&model, context_tokens)?, encoder_positions(context_tokens)),
         };
@@ -288,12 +313,12 @@ fn refuse_others(header: &Header) -> Result<()> {
 }
 
 fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
-    let trained = model.hyper.n_ctx_train;
+    let longest = model.longest_context();
     match options.context_length {
-        None => Ok(trained.min(DEFAULT_CONTEXT_TOKENS)),
-        Some(n) if (1..=trained).contains(&n) => Ok(n),
+        None => Ok(model.hyper.n_ctx_train.min(DEFAULT_CONTEXT_TOKENS)),
+        Some(n) if (1..=longest).contains(&n) => Ok(n),
         Some(n) => Err(Error::InvalidArgument {
-            what: format!("contextLength is {n}, not in 1..={trained}, for which this model was trained"),
+            what: format!("contextLength is {n}, not in 1..={longest}, for which this model was trained"),
         }),
     }
 }

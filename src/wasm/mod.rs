@@ -103,6 +103,12 @@ impl Engine {
         Ok(order.into_iter().map(|place| place as u32).collect())
     }
 
+    /// Decides about a checkpoint whose header this is; `feed` then takes the data of its tensors.
+    #[wasm_bindgen(js_name = beginCheckpoint)]
+    pub fn begin_checkpoint(&mut self, header: &[u8]) -> JsResult<()> {
+        self.loading()?.begin_checkpoint(header).map_err(|error| self.fail(error))
+    }
+
     /// Ends one of several files.
     #[wasm_bindgen(js_name = endFile)]
     pub fn end_file(&mut self) -> JsResult<()> {

@@ -2,6 +2,7 @@
 //! (`./build.sh fuzz`) and, on the corpus and on seeded random bytes, by `tests/fuzz_bodies.rs`.
 #![allow(dead_code, unreachable_pub, reason = "a library for the fuzz targets, a module for the test")]
 
+pub mod checkpoint;
 pub mod dequantize;
 pub mod detokenize;
 pub mod gguf;
@@ -21,9 +22,10 @@ pub struct Target {
 }
 
 /// All targets, as their binaries and folders of the corpus are named.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "gguf", run: gguf::run, max_bytes: 4096 },
     Target { name: "gguf_struct", run: gguf_struct::run, max_bytes: 48 },
+    Target { name: "checkpoint", run: checkpoint::run, max_bytes: 96 },
     Target { name: "dequantize", run: dequantize::run, max_bytes: 1024 },
     Target { name: "tokenizer", run: tokenizer::run, max_bytes: 400 },
     Target { name: "detokenize", run: detokenize::run, max_bytes: 200 },

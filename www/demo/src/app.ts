@@ -3,6 +3,7 @@
 import { Chat } from './chat.js';
 import { DeviceChoice } from './device.js';
 import { byId, el } from './dom.js';
+import { filesIn } from './dropped.js';
 import { machineLine, noticeOf, showFacts, showNotes } from './facts.js';
 import { DEFAULT_MODEL, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
@@ -78,11 +79,19 @@ async function load(offer: Omit<Offer, 'device'>): Promise<boolean> {
 const loadDefault = (): Promise<boolean> =>
   load({ name: DEFAULT_MODEL.name, source: DEFAULT_MODEL.url, sha256: DEFAULT_MODEL.sha256 });
 
-/** One file, all parts of a model, or a model and its tokenizer.json. */
+/** One file, all parts of a model, a model and its tokenizer.json, or a checkpoint. */
 async function loadFiles(list: FileList | null | undefined): Promise<void> {
   const files = [...(list ?? [])];
   const [first] = files;
   if (first) await load({ name: modelName(files.map((file) => file.name)), source: files.length > 1 ? files : first });
+}
+
+/** A whole folder, such as a checkpoint's: its files by their paths. */
+async function loadFolder(folders: FileSystemEntry[]): Promise<void> {
+  const files = Object.fromEntries(
+    (await filesIn(folders)).map(([path, file]) => [path.replace(/^\//, ''), file] as const),
+  );
+  await load({ name: modelName(Object.keys(files)), source: { files } });
 }
 
 /** Sends what is in the field. The first message loads the default model if none is loaded. */
@@ -153,8 +162,10 @@ function wireModels(): void {
   const url = byId('model-url', HTMLInputElement);
   byId('url-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
-    const name = url.value.split(/[?#]/)[0]?.split('/').at(-1);
-    void load({ name: name ? modelName([name]) : url.value, source: url.value });
+    const name = modelName([url.value.split(/[?#]/)[0] ?? ''])
+      .split('/')
+      .at(-1);
+    void load({ name: name || url.value, source: url.value });
   });
   const file = byId('model-file', HTMLInputElement);
   byId('pick-file', HTMLButtonElement).addEventListener('click', () => file.click());
@@ -190,7 +201,10 @@ function wireDrop(): void {
     hint.hidden = true;
     if (!holdsFiles(event)) return;
     event.preventDefault();
-    void loadFiles(event.dataTransfer?.files);
+    const entries = [...(event.dataTransfer?.items ?? [])].map((item) => item.webkitGetAsEntry());
+    const folders = entries.filter((entry) => entry?.isDirectory === true) as FileSystemEntry[];
+    if (folders.length > 0) void loadFolder(folders);
+    else void loadFiles(event.dataTransfer?.files);
   });
 }
 

@@ -18,7 +18,7 @@ export const DEFAULT_MODEL = {
 /** A model as the page offers it; `sha256` only where the file is known beforehand. */
 export interface Offer {
   name: string;
-  source: string | File | File[];
+  source: string | File | File[] | { files: Record<string, File> };
   device: Device;
   sha256?: string;
 }

@@ -38,8 +38,16 @@ export function progress(loaded: number, total: number | undefined, bytesPerSeco
 /** As llama.cpp names the parts of a model. */
 const PART = /-\d{5}-of-(\d{5})\.gguf$/;
 
-/** What to call a model of these files: "bird-00001-of-00003.gguf" → "bird, 3 parts". */
+/** A file by which a checkpoint is known, and the folder it is in: Hugging Face's are <model>/resolve/<revision>/. */
+const CHECKPOINT = /^(?:.*?([^/]+)\/(?:resolve\/[^/]+\/)?)?(?:config\.json|[^/]*\.safetensors|)$/;
+
+/**
+ * What to call a model of these files: "bird-00001-of-00003.gguf" → "bird, 3 parts"; of a checkpoint, or of an address that ends in
+ * "/", the name of its folder.
+ */
 export function modelName(files: string[]): string {
+  const known = files.map((name) => CHECKPOINT.exec(name)).find((found) => found !== null);
+  if (known) return known[1] ?? 'a checkpoint';
   const weights = files.filter((name) => !name.endsWith('.json'));
   const first = weights[0] ?? files[0] ?? '';
   const parts = Number(PART.exec(first)?.[1] ?? weights.length);
@@ -58,7 +66,8 @@ export interface PlainError {
 }
 
 const PLAIN: Record<string, string> = {
-  E_FILE_FORMAT: 'This is not a GGUF file that can be read, or it is damaged. Try downloading it again.',
+  E_FILE_FORMAT:
+    'This is not a GGUF file or a checkpoint that can be read, or it is damaged. Try downloading it again.',
   E_FILE_LIMIT: 'A number in this file is beyond what any sound model needs, so it was refused.',
   E_UNSUPPORTED_ARCH: 'This kind of model is not supported yet. Llama-like models are.',
   E_UNSUPPORTED_QUANT: 'This model’s number format is not supported yet. Try its Q8_0, Q4_0 or Q4_1 file.',

@@ -30,6 +30,14 @@ test('a model in parts has one name', () => {
   assert.equal(modelName(['tokenizer.json']), 'tokenizer.json');
 });
 
+test('a checkpoint has the name of its folder', () => {
+  assert.equal(modelName(['owl/tokenizer.json', 'owl/config.json', 'owl/1_Pooling/config.json']), 'owl');
+  assert.equal(modelName(['README.md', 'model-00001-of-00002.safetensors', 'config.json']), 'a checkpoint');
+  assert.equal(modelName(['/models/owl/']), 'owl');
+  assert.equal(modelName(['/birds/owl/resolve/main/']), 'owl');
+  assert.equal(modelName(['/birds/owl/resolve/main/config.json']), 'owl');
+});
+
 test('a part alone is explained by what is missing', () => {
   const error = Object.assign(new Error('part 1 of 3'), { code: 'E_FILE_FORMAT', details: { parts: 3 } });
   assert.match(plainError(error).text, /comes in 3 files.*all of them together/);

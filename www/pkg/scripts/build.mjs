@@ -1,6 +1,6 @@
 // Builds dist/: type-checks and compiles src/ with tsc, and puts beside it the files that are not TypeScript: wasm-bindgen's glue
 // (src/generated, made by build.sh together with dist/*.wasm). What a page loads is then minified by esbuild, a quarter of the scripts'
-// bytes: file by file, save the template language, which becomes one file.
+// bytes.
 //   node scripts/build.mjs           the package
 //   node scripts/build.mjs test      the tests, with the sources that they read, into test/build
 import { execFileSync } from 'node:child_process';
@@ -32,12 +32,15 @@ function writeMemorySizes() {
   );
 }
 
-function bundleTemplates() {
-  const folder = inRoot('dist/jinja');
-  const entry = path.join(folder, 'index.js');
-  const { outputFiles } = buildSync({ entryPoints: [entry], bundle: true, format: 'esm', write: false, charset: 'utf8' });
-  for (const name of fs.readdirSync(folder)) if (name.endsWith('.js')) fs.rmSync(path.join(folder, name));
-  fs.writeFileSync(entry, outputFiles[0].contents);
+// The modules of the page and of each worker become one file, which is smaller and comes at once. The glue stays beside them, because
+// the worker and the threads of its pool share it.
+function bundleModules() {
+  const entries = ['index.js', 'worker.js', 'pool-worker.js', 'template-worker.js'];
+  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', external: ['./generated/*'] };
+  const bundles = entries.map((name) => buildSync({ entryPoints: [inRoot('dist', name)], ...options }));
+  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
+    if (name.endsWith('.js') && !name.startsWith('generated')) fs.rmSync(inRoot('dist', name));
+  for (const [i, name] of entries.entries()) fs.writeFileSync(inRoot('dist', name), bundles[i].outputFiles[0].contents);
 }
 
 function minify() {
@@ -69,6 +72,6 @@ if (process.argv[2] === 'test') {
   }
   tsc('-p', 'tsconfig.json');
   for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
-  bundleTemplates();
+  bundleModules();
   minify();
 }

@@ -86,6 +86,8 @@ export interface GenerateRequest {
   cachePrompt: boolean;
   /** Tokens already given out, per choice, to go on from. */
   generated?: number[][];
+  /** Look for the most probable answers; only with temperature 0. */
+  beams?: { width: number; lengthPenalty: number; earlyStopping: 'yes' | 'no' | 'never' };
 }
 
 /** Texts for an encoder. All values have been validated on the page; the engine validates them again. */
@@ -158,6 +160,8 @@ export interface Engine {
   /** Decides, when all headers are there, and gives the order in which the files are then fed, each ended by `endFile`. */
   join(): Uint32Array;
   endFile(): void;
+  /** Decides about a checkpoint, whose header this is (checkpoint/header.ts); then the data of its tensors is fed. */
+  beginCheckpoint(header: Uint8Array): void;
   /** The device's self-check, once, after `feed` has given the header or after `join`. Rejects with E_GPU_WRONG, E_MEMORY, E_GPU_LOST. */
   check(): Promise<void>;
   finish(): void;

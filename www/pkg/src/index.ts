@@ -62,7 +62,7 @@ export class Kinglet {
   }
 
   /**
-   * Loads a GGUF model. What cannot work is said before the weights are fetched.
+   * Loads a model: a GGUF file, or a checkpoint as published. What cannot work is said before the weights are fetched.
    *
    * @throws KingletError with a code; TypeError or RangeError for wrong options; the signal's reason after an abort.
    */
@@ -71,6 +71,10 @@ export class Kinglet {
     options.signal?.throwIfAborted();
     const choice = choose(detect(), options.threads);
     const described = describeModel(source, plainHeaders(options.headers), options.sha256, BASE);
+    if (options.quantize !== undefined && described.descriptor.kind !== 'checkpoint') {
+      described.dispose();
+      throw new TypeError('quantize is for checkpoints: the weights of a GGUF file stay as they are');
+    }
     const watch = watchStart('worker.js', options.workerUrl);
     const faults = new BroadcastChannel(`kinglet-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`);
     let client: Client<EngineRequests> | undefined;
@@ -227,6 +231,7 @@ function loadInput(described: DescribedModel, choice: Choice, options: LoadOptio
     kvType: options.kvType === 'f32' ? 'f32' : 'f16',
     faultChannel,
   };
+  if (options.quantize !== undefined) input.quantize = options.quantize;
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
   if (described.sha256 !== undefined) input.sha256 = described.sha256;
   if (options.wasmUrl !== undefined) input.wasmUrl = new URL(options.wasmUrl, BASE).href;

@@ -2,6 +2,8 @@
 // it take over from a GPU that has failed. Reports progress. Called by engine-host.ts.
 
 import type { Engine, EngineOptions } from './abi.js';
+import { CheckpointFiles } from './checkpoint/files.js';
+import { malformed } from './checkpoint/json.js';
 import { isTyped, type TypedError } from './errors.js';
 import { decide, type Decision, type GpuState } from './gpu.js';
 import { Parts } from './parts.js';
@@ -50,11 +52,8 @@ export async function loadEngine(
 ): Promise<Loaded> {
   const progress = new Progress(emit);
   progress.report('start', true);
-  const { source, sha256 } = input;
-  const model =
-    source.kind === 'files'
-      ? new Parts(source.files, source.siblings)
-      : new SourceFile({ name: '', sha256 }, () => openSource(source), opensAgain(source));
+  const { source } = input;
+  const model = modelOf(source, input);
   const opening = model.open();
   opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
   const looking = input.device === 'cpu' ? undefined : findGpu();
@@ -63,7 +62,7 @@ export async function loadEngine(
   // The binary and the model come side by side.
   const runtime = runtimes(decision.kind);
   runtime.catch(() => {}); // awaited below
-  progress.totalBytes = await opening;
+  progress.totalBytes = (await opening) ?? undefined;
   const loading = new Loading(input, progress, model);
   if (decision.kind === 'webgpu') {
     try {
@@ -78,15 +77,25 @@ export async function loadEngine(
   return loading.on(decision, await runtime);
 }
 
+type Model = SourceFile | Parts | CheckpointFiles;
+
+function modelOf(source: LoadInput['source'], { sha256, quantize }: LoadInput): Model {
+  if (source.kind === 'files') return new Parts(source.files, source.siblings);
+  if (source.kind === 'checkpoint') return new CheckpointFiles(source, quantize);
+  return new SourceFile({ name: '', sha256 }, () => openSource(source), opensAgain(source));
+}
+
 class Loading {
   readonly #input: LoadInput;
   readonly #progress: Progress;
   /** What has been read of it is kept until the GPU has passed its check: if it does not, the CPU begins with that. */
-  readonly #model: SourceFile | Parts;
+  readonly #model: Model;
   /** Of a tokenizer.json, once it has been read. */
   #vocabulary: Uint8Array | undefined;
+  /** What was found out about a checkpoint. */
+  #notices: string[] = [];
 
-  constructor(input: LoadInput, progress: Progress, model: SourceFile | Parts) {
+  constructor(input: LoadInput, progress: Progress, model: Model) {
     this.#input = input;
     this.#progress = progress;
     this.#model = model;
@@ -104,6 +113,7 @@ class Loading {
       this.#progress.loadedBytes = 0;
       const target: Target = { engine, runtime, device: decision.kind };
       if (this.#model instanceof Parts) await this.#fillParts(this.#model, target);
+      else if (this.#model instanceof CheckpointFiles) await this.#fillCheckpoint(this.#model, target);
       else await this.#feed(this.#model, target);
       this.#progress.report('finish', true);
       engine.finish();
@@ -140,11 +150,40 @@ class Loading {
     const { source } = this.#input;
     if (source.kind !== 'files' || !source.tokenizer || this.#vocabulary) return;
     const { tokenizer, tokenizerConfig } = source;
-    this.#vocabulary = await readVocabulary(tokenizer, tokenizerConfig, (bytes) => {
-      const hash = runtime.createSha256();
-      hash.update(bytes);
-      return hash.hex();
-    });
+    this.#vocabulary = await readVocabulary(tokenizer, tokenizerConfig, hashWith(runtime));
+  }
+
+  /** The JSON and all headers, the decision, and then the weights, file by file. */
+  async #fillCheckpoint(checkpoint: CheckpointFiles, { engine, runtime, device }: Target): Promise<void> {
+    const progress = this.#progress;
+    const onFile = (name: string, number: number, count: number): void => {
+      progress.file = { name, number, count };
+      progress.report('download', true);
+    };
+    const { header, notices } = await checkpoint.header(hashWith(runtime), onFile);
+    this.#notices = notices;
+    engine.beginCheckpoint(header);
+    progress.totalBytes = checkpoint.totalBytes;
+    if (device === 'webgpu') await this.#check(engine);
+    for (const [i, { file, headerBytes, dataBytes }] of checkpoint.weights.entries()) {
+      onFile(file.name, i + 1, checkpoint.weights.length);
+      const hash = file.sha256 === undefined ? undefined : runtime.createSha256();
+      let at = 0;
+      for await (const chunk of file.read()) {
+        hash?.update(chunk);
+        const data = chunk.subarray(Math.min(chunk.length, Math.max(0, headerBytes - at)));
+        at += chunk.length;
+        if (at > headerBytes + dataBytes)
+          throw malformed(file.name, `the file goes on behind its ${headerBytes + dataBytes} bytes`);
+        engine.feed(data);
+        file.forget();
+        progress.loadedBytes += chunk.length;
+        progress.report('download');
+      }
+      if (at < headerBytes + dataBytes)
+        throw malformed(file.name, `the file ends too early: ${at} of ${headerBytes + dataBytes} bytes`);
+      checkSum(file, hash?.hex());
+    }
   }
 
   /** All headers, the decision, and then the weights, file by file. */
@@ -190,7 +229,8 @@ class Loading {
   }
 
   #output(engine: Engine, decision: Decision, runtime: Runtime): LoadOutput {
-    const info = withoutNulls(engine.info());
+    const found = withoutNulls(engine.info());
+    const info = { ...found, notices: [...(found.notices ?? []), ...this.#notices] };
     const device: LoadOutput['device'] = { kind: decision.kind, reason: decision.reason };
     if (decision.kind === 'webgpu') {
       device.adapter = decision.adapter.name;
@@ -204,12 +244,17 @@ class Loading {
   }
 }
 
-function hashesOf(text: string, runtime: Runtime): { whole: string; trimmed: string } {
-  const hash = runtime.createSha256();
-  const of = (part: string): string => {
-    hash.update(new TextEncoder().encode(part));
+function hashWith(runtime: Runtime): (bytes: Uint8Array) => string {
+  return (bytes) => {
+    const hash = runtime.createSha256();
+    hash.update(bytes);
     return hash.hex();
   };
+}
+
+function hashesOf(text: string, runtime: Runtime): { whole: string; trimmed: string } {
+  const hash = hashWith(runtime);
+  const of = (part: string): string => hash(new TextEncoder().encode(part));
   return { whole: of(text), trimmed: of(text.replace(/\r?\n$/, '')) };
 }
 

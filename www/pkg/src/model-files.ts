@@ -1,8 +1,9 @@
 // Finds out of which files a model is made, on the page: one source, the siblings of a URL that names one of several parts, a
-// list of files, or `{ files }`; which of them is the tokenizer's; and which checksum is whose. How one source is made postable is
+// folder, a list of files, or `{ files }`; which of them is the tokenizer's, or whether they are a checkpoint; and which checksum is
+// whose. How one source is made postable is
 // source.ts's business; what the files hold is the engine's.
 
-import { unsupported } from './errors.js';
+import { KingletError } from './errors.js';
 import type { NamedSource, SourceDescriptor } from './protocol.js';
 import { type Described, describeSource, resolveUrl } from './source.js';
 import type { LoadOptions } from './types.js';
@@ -29,8 +30,11 @@ export function describeModel(
   sha256: LoadOptions['sha256'],
   base: string,
 ): DescribedModel {
+  const folder = folderOf(source, base);
+  if (folder !== undefined) return describeFolder(folder, headers, sha256);
   const siblings = siblingsOf(source, base);
   const files = siblings ?? listOf(source);
+  if (files?.some(({ name }) => CHECKPOINT.test(name))) return describeCheckpoint(files, headers, sha256, base);
   if (files && !isPlain(files)) return describeFiles(files, headers, sha256, base, siblings !== undefined);
   const single = files?.[0] ?? { name: nameOf(source, base), source };
   const hash = typeof sha256 === 'object' ? checksums(sha256, [single.name])[0] : sha256?.toLowerCase();
@@ -51,32 +55,14 @@ function describeFiles(
 ): DescribedModel {
   if (typeof sha256 === 'string' && files.length > 1)
     throw new TypeError('this model is several files: sha256 must be an object with a checksum for each, by name');
-  const hashes =
-    typeof sha256 === 'string'
-      ? [sha256.toLowerCase()]
-      : checksums(
-          sha256,
-          files.map(({ name }) => name),
-        );
-  const isUrl = (value: unknown): boolean => typeof value === 'string' || value instanceof URL;
-  if (Object.keys(headers).length > 0 && !files.some((file) => isUrl(file.source)))
-    throw new TypeError('headers only make sense for a source that is a URL');
-  const parts: Described[] = [];
-  const dispose = (): void => parts.forEach((part) => part.dispose());
+  const names = files.map(({ name }) => name);
+  const hashes = typeof sha256 === 'string' ? [sha256.toLowerCase()] : checksums(sha256, names);
+  const { named, transfer, dispose } = describeEach(files, hashes, headers, base);
   const descriptor: SourceDescriptor = { kind: 'files', files: [], siblings };
-  try {
-    for (const [i, { name, source }] of files.entries()) {
-      const part = describeSource(source, isUrl(source) ? headers : {}, base);
-      parts.push(part);
-      const hash = hashes[i];
-      const named: NamedSource = { name, source: part.descriptor, ...(hash !== undefined && { sha256: hash }) };
-      const role = roleOf(name);
-      if (role === 'weights') descriptor.files.push(named);
-      else descriptor[role] = named;
-    }
-  } catch (thrown) {
-    dispose();
-    throw thrown;
+  for (const file of named) {
+    const role = roleOf(file.name);
+    if (role === 'weights') descriptor.files.push(file);
+    else descriptor[role] = file;
   }
   if (descriptor.files.length === 0 || (descriptor.tokenizerConfig && !descriptor.tokenizer)) {
     dispose();
@@ -84,12 +70,95 @@ function describeFiles(
       `source holds no ${descriptor.files.length === 0 ? 'GGUF file' : 'tokenizer.json beside the tokenizer_config.json'}`,
     );
   }
-  return { descriptor, transfer: parts.flatMap((part) => part.transfer), dispose };
+  return { descriptor, transfer, dispose };
+}
+
+const isUrl = (value: unknown): value is string | URL => typeof value === 'string' || value instanceof URL;
+
+/** Each file, postable. */
+function describeEach(
+  files: ModelFile[],
+  hashes: (string | undefined)[],
+  headers: Record<string, string>,
+  base: string,
+): { named: NamedSource[]; transfer: Transferable[]; dispose(): void } {
+  if (Object.keys(headers).length > 0 && !files.some((file) => isUrl(file.source)))
+    throw new TypeError('headers only make sense for a source that is a URL');
+  const parts: Described[] = [];
+  const dispose = (): void => parts.forEach((part) => part.dispose());
+  try {
+    const named = files.map(({ name, source }, i): NamedSource => {
+      const part = describeSource(source, isUrl(source) ? headers : {}, base);
+      parts.push(part);
+      const hash = hashes[i];
+      return { name, source: part.descriptor, ...(hash !== undefined && { sha256: hash }) };
+    });
+    return { named, transfer: parts.flatMap((part) => part.transfer), dispose };
+  } catch (thrown) {
+    dispose();
+    throw thrown;
+  }
+}
+
+// Checkpoints.
+
+/** A file by which a checkpoint is known. */
+const CHECKPOINT = /(^|\/)(config\.json|[^/]+\.safetensors(\.index\.json)?)$/;
+/** What is read of one; a repository has more. */
+const READ =
+  /(^|\/)(config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|chat_template\.jinja|[^/]+\.safetensors(\.index\.json)?)$/;
+/** A URL of one of these stands for its folder. */
+const IN_FOLDER =
+  /(^|\/)(config\.json|model\.safetensors|model\.safetensors\.index\.json|model-\d{5}-of-\d{5}\.safetensors)$/;
+
+/** The URL of a checkpoint's folder, where a URL names one or a file in one. */
+function folderOf(source: unknown, base: string): string | undefined {
+  if (!isUrl(source)) return undefined;
+  const url = new URL(resolveUrl(source, base));
+  if (!/^https?:$/.test(url.protocol)) return undefined;
+  if (IN_FOLDER.test(url.pathname)) url.pathname = url.pathname.slice(0, url.pathname.lastIndexOf('/') + 1);
+  return url.pathname.endsWith('/') ? url.href : undefined;
+}
+
+function describeFolder(url: string, headers: Record<string, string>, sha256: LoadOptions['sha256']): DescribedModel {
+  if (typeof sha256 === 'string')
+    throw new TypeError('a checkpoint is several files: sha256 must be an object with checksums by name');
+  const sums = Object.entries(sha256 ?? {}).map(([name, sum]) => [name, sum.toLowerCase()]);
+  const other = sums.find(([name = '']) => !READ.test(name));
+  if (other) throw new RangeError(`sha256 names ${JSON.stringify(other[0])}, which is not read of a checkpoint`);
+  const folder = { url, headers, sha256: Object.fromEntries(sums) as Record<string, string> };
+  return { descriptor: { kind: 'checkpoint', files: [], folder }, transfer: [], dispose() {} };
+}
+
+function describeCheckpoint(
+  files: ModelFile[],
+  headers: Record<string, string>,
+  sha256: LoadOptions['sha256'],
+  base: string,
+): DescribedModel {
+  if (typeof sha256 === 'string')
+    throw new TypeError('a checkpoint is several files: sha256 must be an object with checksums by name');
+  if (files.some(({ name }) => name.endsWith('.gguf')))
+    throw new TypeError('source holds both a GGUF file and a checkpoint: which of the two is meant?');
+  const read = files.filter(({ name }) => READ.test(name));
+  const names = read.map(({ name }) => name);
+  const hashes = checksums(sha256, names);
+  const { named, transfer, dispose } = describeEach(read, hashes, headers, base);
+  const other = files.find(({ name }) => /\.(bin|pth?|ckpt|h5|msgpack|onnx)$/.test(name));
+  if (other && !names.some((name) => name.endsWith('.safetensors'))) {
+    dispose();
+    throw new KingletError(
+      'E_FILE_FORMAT',
+      `${other.name}: weights are read from safetensors files; this is another kind of file, which may be a program`,
+      { details: { file: other.name } },
+    );
+  }
+  return { descriptor: { kind: 'checkpoint', files: named }, transfer, dispose };
 }
 
 /** The URLs of all parts, where a URL names one of several. The query stays: servers keep keys in it. */
 function siblingsOf(source: unknown, base: string): ModelFile[] | undefined {
-  if (typeof source !== 'string' && !(source instanceof URL)) return undefined;
+  if (!isUrl(source)) return undefined;
   const url = new URL(resolveUrl(source, base));
   const [, stem, no, n] = PART.exec(url.pathname) ?? [];
   const count = Number(n);
@@ -107,7 +176,10 @@ function listOf(source: unknown): ModelFile[] | undefined {
     const list = Array.from(source as Iterable<unknown>);
     if (list.length === 0 || !list.every((item) => item instanceof Blob))
       throw new TypeError('a list as source must hold one or more Files or Blobs; other kinds go into { files }');
-    return list.map((blob, i) => ({ name: blob instanceof File ? blob.name : `file ${i + 1}`, source: blob }));
+    // Of a whole folder that was picked the path counts: a checkpoint may have several files of one name.
+    const nameOfBlob = (blob: unknown): string | undefined =>
+      blob instanceof File ? blob.webkitRelativePath || blob.name : undefined;
+    return list.map((blob, i) => ({ name: nameOfBlob(blob) ?? `file ${i + 1}`, source: blob }));
   }
   if (typeof File !== 'undefined' && source instanceof File) return [{ name: source.name, source }];
   if (typeof source !== 'object' || source === null || !('files' in source)) return undefined;
@@ -124,16 +196,12 @@ function roleOf(path: string): 'weights' | 'tokenizer' | 'tokenizerConfig' {
   const name = path.split('/').at(-1) ?? '';
   if (name === 'tokenizer.json') return 'tokenizer';
   if (name === 'tokenizer_config.json') return 'tokenizerConfig';
-  if (name === 'config.json' || /\.safetensors(\.index\.json)?$/.test(name))
-    throw unsupported(`${path}: checkpoints (config.json with .safetensors) are not built yet; GGUF files are read`, {
-      file: path,
-    });
   return 'weights';
 }
 
 /** The last part of a URL's path; empty for what has no name. */
 function nameOf(source: unknown, base: string): string {
-  if (typeof source !== 'string' && !(source instanceof URL)) return '';
+  if (!isUrl(source)) return '';
   const last = new URL(source, base).pathname.split('/').at(-1) ?? '';
   try {
     return decodeURIComponent(last);

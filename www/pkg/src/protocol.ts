@@ -42,6 +42,8 @@ export interface LoadInput {
   threads: number;
   contextLength?: number;
   kvType: 'f16' | 'f32';
+  /** Of a checkpoint: what its matrices become. */
+  quantize?: 'f16' | 'q8_0' | 'q4_0';
   /** Of a source that is one file. */
   sha256?: string;
   /** Name of a BroadcastChannel on which a pool thread tells the page that it crashed: the engine's worker then waits for it in vain. */
@@ -114,6 +116,7 @@ export interface NamedSource {
  */
 export type SourceDescriptor =
   | FileSource
+  | CheckpointSource
   | {
       kind: 'files';
       files: NamedSource[];
@@ -121,6 +124,13 @@ export type SourceDescriptor =
       tokenizer?: NamedSource;
       tokenizerConfig?: NamedSource;
     };
+
+/** A checkpoint as published: its files, or the folder in which they are, with the checksums of some of them. */
+export interface CheckpointSource {
+  kind: 'checkpoint';
+  files: NamedSource[];
+  folder?: { url: string; headers: Record<string, string>; sha256: Record<string, string> };
+}
 
 /** On a source's port, worker to page. */
 export type SourcePull = { kind: 'pull' } | { kind: 'again' } | { kind: 'cancel' };

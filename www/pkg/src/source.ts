@@ -3,7 +3,7 @@
 // consumer holds the producer back). In the worker `openSource` reads it. Servers lie: statuses are checked, bytes are counted,
 // a short body is an error; what the bytes mean is the parser's business.
 
-import { describe, KingletError, toPlain, unsupported } from './errors.js';
+import { describe, KingletError, toPlain } from './errors.js';
 import type { FileSource, SourcePull, SourcePush } from './protocol.js';
 
 /** How many bytes of a buffer go over in one message: small enough to never block the page. */
@@ -14,6 +14,8 @@ const HEAD_BYTES = 1 << 20;
 /** A source being read. `totalBytes` is a hint from the transport, not a promise. */
 export interface OpenSource {
   totalBytes?: number;
+  /** The server calls it a web page. */
+  isPage?: boolean;
   chunks: AsyncIterable<Uint8Array>;
 }
 
@@ -55,8 +57,6 @@ export function resolveUrl(source: string | URL, base: string): string {
   }
   if (!/^(https?|blob|data|file):$/.test(url.protocol))
     throw new TypeError(`source ${url.href}: ${url.protocol} URLs cannot be fetched`);
-  if (url.pathname.endsWith('/') && /^https?:$/.test(url.protocol))
-    throw unsupported(`source ${url.href} is a folder: checkpoints are not built yet`);
   return url.href;
 }
 
@@ -180,6 +180,7 @@ async function openUrl(url: string, headers: Record<string, string>): Promise<Op
   const totalBytes = Number.isSafeInteger(length) && length > 0 ? length : undefined;
   return {
     ...(totalBytes === undefined ? {} : { totalBytes }),
+    isPage: /^text\/html\b/i.test(response.headers.get('content-type') ?? ''),
     chunks: readAll(response.body, { what: url, ...(totalBytes === undefined ? {} : { totalBytes }) }),
   };
 }

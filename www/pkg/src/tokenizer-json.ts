@@ -37,6 +37,11 @@ const PUNCTUATION = { Contiguous: '[\\p{P}\\$\\+<=>\\^~\\|`]+', Isolated: '[\\p{
  * asks for that is not built.
  */
 export function vocabularyFromTokenizerJson(json: unknown, config?: unknown): Uint8Array<ArrayBuffer> {
+  return ggufHeader(vocabularyKeys(json, config));
+}
+
+/** The same as keys, for a header that has more. */
+export function vocabularyKeys(json: unknown, config?: unknown): Map<string, HeaderValue> {
   const root = part('$', json);
   const model = child(root, 'model');
   if (!model) throw malformed('$.model', 'is missing');
@@ -49,7 +54,7 @@ export function vocabularyFromTokenizerJson(json: unknown, config?: unknown): Ui
   else throw unsupported(`tokenizer.json: the model ${show(type)} at $.model.type is not supported`);
   strips(header, added);
   ends(header, root, type, config, added);
-  return ggufHeader(header);
+  return header;
 }
 
 // The models.

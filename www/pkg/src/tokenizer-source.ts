@@ -3,22 +3,17 @@
 
 import { KingletError } from './errors.js';
 import type { NamedSource } from './protocol.js';
-import { openSource } from './source.js';
-import { checkSum } from './source-file.js';
+import { type Hash, readWhole } from './small-file.js';
 import { vocabularyFromTokenizerJson } from './tokenizer-json.js';
-
-/** The largest tokenizer.json there is (262,144 pieces, with merges) has 33 MB. */
-const MAX_JSON_BYTES = 128 << 20;
 
 /** The header of a GGUF file that holds the vocabulary alone. */
 export async function readVocabulary(
   tokenizer: NamedSource,
   config: NamedSource | undefined,
-  sha256: (bytes: Uint8Array) => string,
+  sha256: Hash,
 ): Promise<Uint8Array> {
   const read = async (file: NamedSource): Promise<unknown> => {
-    const bytes = await readAll(file);
-    if (file.sha256 !== undefined) checkSum(file, sha256(bytes));
+    const bytes = await readWhole(file, sha256);
     try {
       return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     } catch (cause) {
@@ -27,24 +22,4 @@ export async function readVocabulary(
   };
   const [json, more] = [await read(tokenizer), config && (await read(config))];
   return vocabularyFromTokenizerJson(json, more);
-}
-
-async function readAll({ name, source }: NamedSource): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  let n_bytes = 0;
-  for await (const chunk of (await openSource(source)).chunks) {
-    n_bytes += chunk.byteLength;
-    if (n_bytes > MAX_JSON_BYTES)
-      throw new KingletError('E_FILE_LIMIT', `${name}: over ${MAX_JSON_BYTES} bytes`, {
-        details: { limit: MAX_JSON_BYTES },
-      });
-    parts.push(chunk);
-  }
-  const bytes = new Uint8Array(n_bytes);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.byteLength;
-  }
-  return bytes;
 }

@@ -21,6 +21,8 @@ export const PART_HEADER_BYTES = 100;
 export interface Faults {
   startThrows?: unknown;
   trapAtToken?: number;
+  /** The file has no chat template. */
+  noTemplate?: boolean;
   /** The template's worker never answers. */
   deafTemplates?: boolean;
   /** What the device's self-check rejects with. */
@@ -44,6 +46,8 @@ export class FakeEngine implements Engine {
   /** Of a model in parts: the headers in the order of reading, and how much had been fed when each file ended. */
   readonly headers: { name: string; bytes: number[] }[] = [];
   readonly ends: number[] = [];
+  /** The header of a checkpoint; what is fed then is its data. */
+  checkpoint: Uint8Array | undefined;
   readonly requests: GenerateRequest[] = [];
   readonly faults: Faults;
   readonly options: EngineOptions;
@@ -92,6 +96,9 @@ export class FakeEngine implements Engine {
   endFile(): void {
     this.ends.push(this.fed.length);
   }
+  beginCheckpoint(header: Uint8Array): void {
+    this.checkpoint = header;
+  }
   #isComplete(header: { bytes: number[] } | undefined): boolean {
     return (header?.bytes.length ?? 0) >= PART_HEADER_BYTES;
   }
@@ -120,6 +127,7 @@ export class FakeEngine implements Engine {
     };
   }
   template() {
+    if (this.faults.noTemplate) return { specialStrings: [] };
     return {
       chatTemplate:
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ suffix }}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",

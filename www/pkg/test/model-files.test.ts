@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { KingletError } from '../src/errors.js';
 import { describeModel, type DescribedModel } from '../src/model-files.js';
 import { checkLoad } from '../src/params.js';
 
@@ -95,20 +94,6 @@ describe('several files', () => {
     assert.equal(described.files.length, 1);
     assert.equal(described.tokenizer?.name, 'x/tokenizer.json');
     assert.equal(described.tokenizerConfig?.name, 'x/tokenizer_config.json');
-  });
-
-  test('checkpoints are not built, and said so', () => {
-    for (const name of [
-      'config.json',
-      'model.safetensors',
-      'a/model-00001-of-00002.safetensors',
-      'model.safetensors.index.json',
-    ])
-      assert.throws(
-        () => model({ files: { [name]: blob, 'model.gguf': blob } }),
-        (error: unknown) =>
-          error instanceof KingletError && error.code === 'E_UNSUPPORTED_FEATURE' && error.message.includes(name),
-      );
   });
 
   test('what is no model is said so, and a locked stream ends those before it', () => {
