@@ -281,6 +281,33 @@ fn what_does_not_go_is_said_before_any_work() -> Result<()> {
     Ok(())
 }
 
+/// The file with a name in it changed to another of the same length.
+fn renamed(golden: &T5Golden, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut file = golden.file.to_vec();
+    let places: Vec<usize> = (0..file.len()).filter(|at| file[*at..].starts_with(from.as_bytes())).collect();
+    assert!(!places.is_empty(), "{from} is in the file");
+    places.into_iter().for_each(|at| file[at..at + to.len()].copy_from_slice(to.as_bytes()));
+    file
+}
+
+#[test]
+fn a_file_that_lacks_something_is_refused_by_its_name() {
+    let golden = &t5_goldens()[1];
+    for (from, to, code) in [
+        ("t5.decoder_start_token_id", "t5.decoder_start_token_ix", "E_FILE_FORMAT"),
+        ("t5.attention.relative_buckets_count", "t5.attention.relative_buckets_counx", "E_FILE_FORMAT"),
+        ("dec.blk.0.cross_attn_k.weight", "dec.blk.0.cross_attn_j.weight", "E_FILE_FORMAT"),
+        ("enc.blk.0.attn_rel_b.weight", "enc.blk.0.attn_rel_x.weight", "E_FILE_FORMAT"),
+        ("enc.blk.1.ffn_gate.weight", "enc.blk.1.ffn_gats.weight", "E_UNSUPPORTED_ARCH"),
+    ] {
+        let error = load(&renamed(golden, from, to), options(Device::Reference), 1 << 20).map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        let named = if code == "E_FILE_FORMAT" { from } else { to };
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
+
 #[test]
 fn a_context_is_for_the_prompt_and_for_the_answer_each_and_may_be_longer_than_trained() -> Result<()> {
     let golden = &t5_goldens()[0];

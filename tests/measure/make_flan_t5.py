@@ -74,7 +74,7 @@ Premise: All birds can fly. Penguins are birds. Can penguins fly?""".splitlines(
 PARAGRAPH = (
     "The goldcrest is a very small passerine bird in the kinglet family. Its colourful golden crest feathers, as well as being called "
     "the king of the birds in European folklore, gives rise to its scientific name. Several subspecies are recognised across the very "
-    "large distribution range that includes much of the Palearctic and the islands of Macaronesia and Iceland. "
+    "large distribution range that includes much of the Palearctic and the islands of Macaronesia and Iceland."
 )
 
 
@@ -84,7 +84,7 @@ def inputs():
     yield from (f"summarize: {s}" for s in ACTIVITIES)
     yield from ACTIVITIES[:4]
     yield from QUESTIONS
-    yield from ("summarize: " + PARAGRAPH, "summarize: " + PARAGRAPH * 4, "Grüße  aus\tMünchen – 🐦 ¿qué? ﬁn", "x", "</s> <extra_id_0> is text", "a" * 300)
+    yield from ("summarize: " + PARAGRAPH, "summarize: " + " ".join([PARAGRAPH] * 4), "Grüße  aus\tMünchen – 🐦 ¿qué? ﬁn", "x", "a price of 5 € or £4", "a" * 300)
 
 
 def dequantized(model, name, transpose):
