@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use super::{
     Head, Hyper, Keys, bert, blocks, gemma, gpt2, gptneox, granite, lfm2, llama, modern_bert, olmo2, phi2, phi3, qwen,
-    smollm3, stablelm, starcoder2,
+    smollm3, stablelm, starcoder2, t5,
 };
 use crate::{
     error::{Error, Result},
@@ -70,12 +70,22 @@ pub(super) trait Family: Debug + Send + Sync {
     fn kv_geometry(&self, h: &Hyper, format: KvFormat) -> KvGeometry {
         KvGeometry { layers: h.n_layer, kv_heads: h.n_head_kv, head_size: h.head_size, format }
     }
+
+    /// The token with which the decoder of an encoder-decoder begins.
+    fn decoder_start(&self) -> Option<u32> {
+        None
+    }
+
+    /// The longest context that the positions of this family allow.
+    fn longest_context(&self, h: &Hyper) -> usize {
+        h.n_ctx_train
+    }
 }
 
 type Read = fn(&Keys<'_>, &Hyper) -> Result<Box<dyn Family>>;
 
 /// By `general.architecture`.
-const FAMILIES: [(&str, Read); 19] = [
+const FAMILIES: [(&str, Read); 20] = [
     ("llama", llama::read),
     ("gemma", gemma::read_1),
     ("gemma2", gemma::read_2),
@@ -95,6 +105,7 @@ const FAMILIES: [(&str, Read); 19] = [
     ("bert", bert::read),
     ("nomic-bert", bert::read),
     ("modern-bert", modern_bert::read),
+    ("t5", t5::read),
 ];
 
 /// The family that reads this architecture.

@@ -153,6 +153,11 @@ impl<'a> Keys<'a> {
         Error::file(format!("metadata key {}: {what}", self.key(key)))
     }
 
+    /// A number of layers.
+    pub(super) fn layers(&self, key: &str, default: Option<usize>) -> Result<usize> {
+        self.count(key, 1, MAX_LAYERS, default)
+    }
+
     /// A whole number in `min..=max`. A per-layer array of equal numbers counts as that number.
     pub(super) fn count(&self, key: &str, min: u64, max: u64, default: Option<usize>) -> Result<usize> {
         let name = self.key(key);

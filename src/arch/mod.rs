@@ -20,6 +20,7 @@ mod qwen;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod t5;
 mod vocabulary;
 
 pub use family::Task;
@@ -138,13 +139,24 @@ impl Model {
         Ok(ids)
     }
 
+    /// Of an encoder-decoder the token with which its decoder begins.
+    pub fn decoder_start(&self) -> Option<u32> {
+        self.family.decoder_start()
+    }
+
+    /// The longest context that its positions allow, tokens: as trained, but for families with relative ones.
+    pub fn longest_context(&self) -> usize {
+        self.family.longest_context(&self.hyper)
+    }
+
     /// Shape of the key-value cache.
     pub fn kv_geometry(&self, format: KvFormat) -> KvGeometry {
         self.family.kv_geometry(&self.hyper, format)
     }
 }
 
-/// Tensors that carry nothing to compute: old files store in each block the rotary frequencies that follow from the metadata.
+/// Tensors that carry nothing to compute: old files store in each block the rotary frequencies that follow from the metadata, and
+/// T5's first checkpoints a bias of the cross-attention that no implementation reads.
 fn is_ignorable(name: &str) -> bool {
-    name.ends_with(".attn_rot_embd.weight")
+    name.ends_with(".attn_rot_embd.weight") || name.ends_with(".cross_attn_rel_b.weight")
 }

@@ -33,7 +33,7 @@ pub struct Info {
     pub labels: Vec<String>,
     /// D: elements of an embedding.
     pub embedding_length: usize,
-    /// Longest prompt and answer together, tokens.
+    /// Longest prompt and answer together, tokens; of an encoder-decoder each by itself.
     pub context_length: usize,
     /// The same as the model was trained, tokens.
     pub trained_context_length: usize,
@@ -56,7 +56,8 @@ impl Info {
     ) -> Result<Self> {
         let hyper = &model.hyper;
         let mut notices = vec![];
-        if model.head().is_none() && header.metadata.str(CHAT_TEMPLATE)?.is_none() {
+        let completes = model.head().is_some() || model.decoder_start().is_some();
+        if !completes && header.metadata.str(CHAT_TEMPLATE)?.is_none() {
             notices.push("the file has no chat template".to_owned());
         }
         notices.extend(model.head().and_then(|head| head.notice).map(str::to_owned));

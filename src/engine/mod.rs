@@ -44,8 +44,8 @@ const DEFAULT_CONTEXT_TOKENS: usize = 4096;
 /// How to load a model.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Longest prompt and answer together, tokens; up to what the model was trained for. `None`: the smaller of that and
-    /// 4,096.
+    /// Longest prompt and answer together, tokens, or of an encoder-decoder each by itself; up to what the model was trained
+    /// for, and beyond where its positions are relative. `None`: the smaller of that and 4,096.
     pub context_length: Option<usize>,
     /// Format of keys and values.
     pub kv_format: KvFormat,
@@ -251,8 +251,12 @@ impl Loading {
         };
         let tokenizer = Arc::new(Tokenizer::from_metadata(&metadata)?);
         let is_encoder = model.head().is_some();
-        let plans = if is_encoder { None } else { Some(Plans::of(&model)?) };
+        let plans = if is_encoder { None } else { Some(Plans::of(&model, context_tokens)?) };
         let (all_plans, n_positions) = match &plans {
+            // What an encoder-decoder reads and what it says have a context each.
+            Some(plans) if plans.remember.is_some() => {
+                (plans.iter().cloned().collect(), context_tokens.saturating_mul(2))
+            }
             Some(plans) => (plans.iter().cloned().collect(), context_tokens),
             None => (encoder_plans(&model, context_tokens)?, encoder_positions(context_tokens)),
         };
@@ -309,12 +313,12 @@ fn refuse_others(header: &Header) -> Result<()> {
 }
 
 fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
-    let trained = model.hyper.n_ctx_train;
+    let longest = model.longest_context();
     match options.context_length {
-        None => Ok(trained.min(DEFAULT_CONTEXT_TOKENS)),
-        Some(n) if (1..=trained).contains(&n) => Ok(n),
+        None => Ok(model.hyper.n_ctx_train.min(DEFAULT_CONTEXT_TOKENS)),
+        Some(n) if (1..=longest).contains(&n) => Ok(n),
         Some(n) => Err(Error::InvalidArgument {
-            what: format!("contextLength is {n}, not in 1..={trained}, for which this model was trained"),
+            what: format!("contextLength is {n}, not in 1..={longest}, for which this model was trained"),
         }),
     }
 }

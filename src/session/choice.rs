@@ -47,15 +47,22 @@ struct Taken {
 }
 
 impl Choice {
-    /// A choice that has nothing, not even tokens that the request brings along: [`Self::replay`] adds those.
-    pub(super) fn new(index: usize, request: &Request, limits: Limits, tokenizer: &Arc<Tokenizer>) -> Result<Self> {
+    /// A choice that has nothing, not even tokens that the request brings along: [`Self::replay`] adds those. Its text goes on
+    /// behind the prompt, or `begins` one.
+    pub(super) fn new(
+        index: usize,
+        request: &Request,
+        limits: Limits,
+        tokenizer: &Arc<Tokenizer>,
+        begins: bool,
+    ) -> Result<Self> {
         let n_vocab = tokenizer.n_vocab();
         let sampler = Sampler::new(request.sampling.clone(), index as u32, n_vocab, &request.prompt)?;
         Ok(Self {
             index,
             tokenizer: tokenizer.clone(),
             sampler,
-            decoder: StreamDecoder::continuing(true),
+            decoder: if begins { StreamDecoder::new(true) } else { StreamDecoder::continuing(true) },
             stops: StopMatcher::new(&request.stop)?,
             limits,
             generated: vec![],
@@ -77,6 +84,17 @@ impl Choice {
             if let Some((reason, text)) = self.take(token)?.done {
                 events.push(Event::Done { choice: self.index, reason, text });
             }
+        }
+        Ok(())
+    }
+
+    /// Takes a whole answer that a search has found; a stop string ends it early.
+    pub(super) fn deliver(&mut self, tokens: &[u32], events: &mut Vec<Event>) -> Result<()> {
+        for &id in tokens {
+            if self.finished.is_some() {
+                break;
+            }
+            self.give_out(id, None, events)?;
         }
         Ok(())
     }
@@ -112,6 +130,10 @@ impl Choice {
                 Some(TokenLogprobs { bytes, logprob: all.get(id)?, top: alternatives(&all, n, &self.tokenizer) })
             }
         };
+        self.give_out(id, logprobs, events)
+    }
+
+    fn give_out(&mut self, id: u32, logprobs: Option<TokenLogprobs>, events: &mut Vec<Event>) -> Result<()> {
         let Taken { text, done } = self.take(id)?;
         events.push(Event::Token { choice: self.index, id, text, logprobs });
         if let Some((reason, text)) = done {

@@ -4,10 +4,14 @@
 //! prompt ──► (chunks on the sequence of choice 0) ──► fork for choices 1…
 //!        ──► tokens that the request brings along, choice by choice ──► decode: one row per choice that goes on
 //! ```
+//! With a beam search every beam forks the prompt, and the choices get the best hypotheses at the end. With an encoder-decoder the
+//! prompt is encoded first, in one step, into a memory that all choices look at; what the decoder calls its prompt is the token
+//! that it begins with.
 
 use std::sync::Arc;
 
 use super::{
+    branches::Branches,
     choice::{Choice, Limits, alternatives},
     event::{Echo, Event, Usage},
     request::Request,
@@ -23,12 +27,24 @@ use crate::{
 /// What the step in flight is for. Ranges are positions of prompt and answer together.
 #[derive(Debug, Clone)]
 enum Work {
+    /// The whole source of an encoder-decoder.
+    Remember,
     /// Tokens `from..to` of the prompt.
     Prompt { from: usize, to: usize },
     /// Tokens `from..to` of one choice, which the request brought along.
     Replay { choice: usize, to: usize },
     /// The newest token of each of these choices.
     Decode { choices: Vec<usize> },
+    /// The newest token of every beam.
+    Beams,
+}
+
+/// What an encoder-decoder answers to.
+struct Source {
+    tokens: Vec<u32>,
+    /// Where it is encoded, from the moment at which the generation has its place.
+    memory: Option<SequenceId>,
+    is_encoded: bool,
 }
 
 /// A generation in progress.
@@ -36,6 +52,8 @@ pub(super) struct Generation {
     request: Request,
     tokenizer: Arc<Tokenizer>,
     choices: Vec<Choice>,
+    source: Option<Source>,
+    branches: Option<Branches>,
     /// Tokens of the prompt that the cache had at the start.
     n_reused: usize,
     /// Scores of the prompt so far, where the request wants them.
@@ -46,11 +64,18 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Takes a validated request, and the tokens that it brings along; chooses no sequence yet ([`Self::occupy`]).
-    pub(super) fn new(request: Request, limits: Limits, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+    /// Takes a validated request, and the tokens that it brings along; chooses no sequence yet ([`Self::occupy`]). With a
+    /// `source` the request's prompt is what the decoder begins with.
+    pub(super) fn new(
+        request: Request,
+        limits: Limits,
+        tokenizer: Arc<Tokenizer>,
+        source: Option<Vec<u32>>,
+    ) -> Result<Self> {
         let (mut choices, mut opening) = (vec![], vec![]);
         for index in 0..request.n {
-            let mut choice = Choice::new(index, &request, limits, &tokenizer)?;
+            // What an encoder-decoder says goes on after nothing.
+            let mut choice = Choice::new(index, &request, limits, &tokenizer, source.is_some())?;
             if let Some(given) = request.generated.as_ref().and_then(|g| g.get(index)) {
                 choice.replay(given, &mut opening)?;
             }
@@ -58,15 +83,26 @@ impl Generation {
             choices.push(choice);
         }
         let echo = request.echo.then(|| Echo { logprobs: vec![None], top: vec![vec![]], ..Echo::default() });
-        Ok(Self { request, tokenizer, choices, n_reused: 0, echo, opening, work: None })
+        let ends = if request.ignore_eos { &[] } else { tokenizer.end_of_generation() };
+        let branches = request.beams.map(|params| Branches::new(params, ends, limits.max_tokens));
+        let source = source.map(|tokens| Source { tokens, memory: None, is_encoded: false });
+        Ok(Self { request, tokenizer, choices, source, branches, n_reused: 0, echo, opening, work: None })
     }
 
-    /// The prompt goes to this sequence, which holds its first `n_reused` tokens.
-    pub(super) fn occupy(&mut self, sequence: SequenceId, n_reused: usize) {
+    /// The prompt, or the source, goes to this sequence, which holds its first `n_reused` tokens.
+    pub(super) fn occupy(&mut self, sequence: SequenceId, n_reused: usize, runner: &mut Runner) {
         self.n_reused = n_reused;
-        if let Some(first) = self.choices.first_mut() {
-            first.sequence = Some(sequence);
-            first.n_cached = n_reused;
+        let Some(first) = self.choices.first_mut() else { return };
+        match &mut self.source {
+            Some(source) => {
+                source.memory = Some(sequence);
+                source.is_encoded = n_reused > 0;
+                first.sequence = Some(runner.kv.create());
+            }
+            None => {
+                first.sequence = Some(sequence);
+                first.n_cached = n_reused;
+            }
         }
     }
 
@@ -86,7 +122,17 @@ impl Generation {
             self.end(runner, events)?;
             return Ok(false);
         };
+        let memory = self.source.as_ref().and_then(|source| source.memory);
         match &work {
+            Work::Remember => {
+                let tokens = self.source.as_ref().map(|source| source.tokens.as_slice()).unwrap_or_default();
+                let memory = memory.ok_or_else(|| Error::internal("an encoder without a memory"))?;
+                runner.begin_remembering(memory, tokens)?;
+            }
+            Work::Beams => {
+                let branches = self.branches.as_ref().ok_or_else(|| Error::internal("beams without a search"))?;
+                branches.begin(runner, memory)?;
+            }
             Work::Prompt { from, to } => {
                 let logits = match Self::scores_prompt(&self.request) {
                     true => Logits::All,
@@ -94,8 +140,12 @@ impl Generation {
                     false => Logits::None,
                 };
                 let tokens = self.request.prompt.get(*from..*to).unwrap_or_default();
-                let n_best = if logits == Logits::All { None } else { self.wants(self.unstarted()) };
-                runner.begin(&[Run { sequence: sequence(self.choices.first())?, tokens, logits }], n_best)?;
+                let n_best = match &self.branches {
+                    _ if logits == Logits::All => None,
+                    Some(branches) => branches.wants(),
+                    None => self.wants(self.unstarted()),
+                };
+                runner.begin(&[Run { sequence: sequence(self.choices.first())?, tokens, logits, memory }], n_best)?;
             }
             Work::Replay { choice, to } => {
                 let choice = self.choices.get(*choice);
@@ -103,14 +153,14 @@ impl Generation {
                 let given = choice.map(|c| c.generated.as_slice()).unwrap_or_default();
                 let tokens = given.get(from - n_prompt..*to - n_prompt).unwrap_or_default();
                 let logits = if *to == all { Logits::Last } else { Logits::None };
-                runner.begin(&[Run { sequence: sequence(choice)?, tokens, logits }], self.wants(choice))?;
+                runner.begin(&[Run { sequence: sequence(choice)?, tokens, logits, memory }], self.wants(choice))?;
             }
             Work::Decode { choices } => {
                 let run = |i: &usize| -> Result<Run<'_>> {
                     let choice = self.choices.get(*i);
                     let newest = choice.and_then(|c| c.generated.last_chunk::<1>());
                     let tokens = newest.ok_or_else(|| Error::internal("a choice without tokens decodes"))?;
-                    Ok(Run { sequence: sequence(choice)?, tokens, logits: Logits::Last })
+                    Ok(Run { sequence: sequence(choice)?, tokens, logits: Logits::Last, memory })
                 };
                 let n_best = self.wants(choices.iter().filter_map(|i| self.choices.get(*i)));
                 runner.begin(&choices.iter().map(run).collect::<Result<Vec<_>>>()?, n_best)?;
@@ -130,6 +180,12 @@ impl Generation {
         let work = self.work.take().ok_or_else(|| Error::internal("a step without a purpose"))?;
         let top = self.request.logprobs;
         match work {
+            Work::Remember => {
+                if let Some(source) = &mut self.source {
+                    source.is_encoded = true;
+                }
+            }
+            Work::Beams => self.beams_done(runner, events)?,
             Work::Prompt { from, to } => self.prompt_done(from, to, runner, scratch, events)?,
             Work::Replay { choice, to } => {
                 if let Some(choice) = self.choices.get_mut(choice) {
@@ -151,8 +207,18 @@ impl Generation {
         self.release_finished(runner)
     }
 
-    /// Gives the sequences back, save the first choice's: that one is returned with the tokens that it holds and that count.
+    /// Gives the sequences back, save the first choice's, or the memory: that one is returned with the tokens that it holds and
+    /// that count.
     pub(super) fn close(mut self, runner: &mut Runner) -> Result<(SequenceId, Vec<u32>)> {
+        if let Some(branches) = &mut self.branches {
+            branches.release(&mut runner.kv)?;
+        }
+        if let Some(Source { tokens, memory: Some(memory), is_encoded }) = self.source {
+            let kept = if is_encoded { tokens } else { vec![] };
+            runner.kv.truncate(memory, kept.len())?;
+            self.choices.iter().filter_map(|c| c.sequence).try_for_each(|id| runner.kv.release(id))?;
+            return Ok((memory, kept));
+        }
         let first = self.choices.first().ok_or_else(|| Error::internal("a generation without choices"))?;
         let kept = sequence(Some(first))?;
         let mut tokens = std::mem::take(&mut self.request.prompt);
@@ -186,8 +252,14 @@ impl Generation {
             if !scores && !self.choices.iter().any(goes_on) {
                 return None;
             }
+            if self.source.as_ref().is_some_and(|source| !source.is_encoded) {
+                return Some(Work::Remember);
+            }
             let rows = if scores { FEW_ROWS } else { CHUNK_ROWS };
             return Some(Work::Prompt { from, to: n_prompt.min(from + rows) });
+        }
+        if let Some(branches) = &self.branches {
+            return (!branches.search.is_done() && self.choices.iter().any(goes_on)).then_some(Work::Beams);
         }
         let pending = |c: &Choice| n_prompt + c.generated.len() - c.n_cached;
         let open = || self.choices.iter().enumerate().filter(|(_, c)| goes_on(c));
@@ -211,11 +283,15 @@ impl Generation {
         if let Some(first) = self.choices.first_mut() {
             first.n_cached = to;
         }
-        events.push(Event::Prefill { processed: to, total, cached: self.n_reused });
+        let (processed, all) = self.source.as_ref().map_or((to, total), |s| (s.tokens.len(), s.tokens.len()));
+        events.push(Event::Prefill { processed, total: all, cached: self.n_reused });
         if to < total {
             return Ok(());
         }
         self.say_opening(events);
+        if self.branches.is_some() {
+            return self.beams_done(runner, events);
+        }
         let trunk = sequence(self.choices.first())?;
         let output = if Self::scores_prompt(&self.request) { to - from - 1 } else { 0 };
         for choice in &mut self.choices {
@@ -231,6 +307,28 @@ impl Generation {
             }
         }
         Ok(())
+    }
+
+    /// The beams have new logits; where the search is done, the choices get the best hypotheses.
+    fn beams_done(&mut self, runner: &mut Runner, events: &mut Vec<Event>) -> Result<()> {
+        let Self { branches: Some(branches), choices, .. } = self else {
+            return Err(Error::internal("beams without a search"));
+        };
+        // Nothing is wanted where every choice had ended before it began.
+        if choices.iter().all(|c| c.finished.is_some()) {
+            return Ok(());
+        }
+        branches.complete(runner, sequence(choices.first())?)?;
+        if !branches.search.is_done() {
+            return Ok(());
+        }
+        for (choice, hypothesis) in choices.iter_mut().zip(branches.search.finished()) {
+            choice.deliver(&hypothesis.tokens, events)?;
+        }
+        match choices.iter().find(|c| c.finished.is_none()) {
+            Some(_) => Err(Error::internal(format!("a search gave {} hypotheses", branches.search.finished().len()))),
+            None => Ok(()),
+        }
     }
 
     /// Scores the tokens behind `from..to` by the logits of the step.
@@ -283,7 +381,7 @@ impl Generation {
         self.say_opening(events);
         self.release_finished(runner)?;
         events.push(Event::End(Usage {
-            prompt_tokens: self.request.prompt.len(),
+            prompt_tokens: self.source.as_ref().map_or(self.request.prompt.len(), |source| source.tokens.len()),
             completion_tokens: self.choices.iter().map(|c| c.generated.len()).sum(),
             cached_tokens: self.n_reused,
         }));

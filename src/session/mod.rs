@@ -5,6 +5,8 @@
 //! what happened, [`Session::cancel`] gives up at any time. The request is the whole truth of a generation; what the session
 //! keeps from call to call (the longest common prefix of keys and values) only saves work, and never changes a bit.
 
+mod beams;
+mod branches;
 mod choice;
 mod encoding;
 mod event;
@@ -13,10 +15,11 @@ mod request;
 mod runner;
 mod stop;
 
+pub use beams::{BeamParams, EarlyStopping, MAX_BEAMS};
 pub use encoding::{EncodeRequest, Input, MAX_CANDIDATES, MAX_INPUTS, Output, Token, encoder_plans, encoder_positions};
 pub use event::{Echo, Event, FinishReason, TokenLogprobs, TopLogprob, Usage};
 pub use request::{MAX_CHOICES, MAX_TOP_LOGPROBS, Request};
-pub use runner::{CHUNK_ROWS, FEW_ROWS, Plans};
+pub use runner::{CHUNK_ROWS, FEW_ROWS, Plans, RememberPlans};
 
 use std::sync::Arc;
 
@@ -34,6 +37,9 @@ use crate::{
     tokenizer::Tokenizer,
 };
 
+/// Most sequences at a time: the choices, and a memory or the beams of a search.
+const MAX_SEQUENCES: usize = MAX_CHOICES + MAX_BEAMS;
+
 /// A model that is ready, and what it is doing.
 pub struct Session {
     runner: Runner,
@@ -44,9 +50,11 @@ pub struct Session {
     encoding: Option<Encoding>,
     cached: Option<Cached>,
     scratch: Scratch,
+    /// Of an encoder-decoder the token with which its decoder begins.
+    decoder_start: Option<u32>,
 }
 
-/// What the last call left in the cache.
+/// What the last call left in the cache: its prompt and the first answer, or of an encoder-decoder its prompt as encoded.
 struct Cached {
     sequence: SequenceId,
     tokens: Vec<u32>,
@@ -60,8 +68,9 @@ impl Session {
         tokenizer: Arc<Tokenizer>,
         context_tokens: usize,
     ) -> Result<Self> {
-        let runner = Runner::new(executor, plans, context_tokens, MAX_CHOICES)?;
-        Ok(Self::idle(runner, tokenizer, None))
+        let runner = Runner::new(executor, plans, context_tokens, MAX_SEQUENCES)?;
+        let decoder_start = plans.remember.as_ref().map(|remember| remember.decoder_start);
+        Ok(Self { decoder_start, ..Self::idle(runner, tokenizer, None) })
     }
 
     /// The same for an encoder: it makes its plans as it needs them ([`encoder_plans`]).
@@ -78,8 +87,9 @@ impl Session {
     }
 
     fn idle(runner: Runner, tokenizer: Arc<Tokenizer>, encoder: Option<Encoder>) -> Self {
-        let (generation, encoding, cached) = (None, None, None);
-        Self { runner, tokenizer, generation, encoder, encoding, cached, scratch: Scratch::default() }
+        let (generation, encoding, cached, decoder_start) = (None, None, None, None);
+        let scratch = Scratch::default();
+        Self { runner, tokenizer, generation, encoder, encoding, cached, scratch, decoder_start }
     }
 
     /// The executor, for writing weights.
@@ -124,10 +134,16 @@ impl Session {
         if let Some(encoder) = &self.encoder {
             encoder.model().supports(Task::Generate)?;
         }
-        let (request, limits) = request.validated(&self.tokenizer, self.context_tokens())?;
-        let mut generation = Generation::new(request, limits, self.tokenizer.clone())?;
-        let (sequence, n_reused) = self.common_prefix(generation.request())?;
-        generation.occupy(sequence, n_reused);
+        let encodes = self.decoder_start.is_some();
+        let (mut request, limits) = request.validated(&self.tokenizer, self.context_tokens(), encodes)?;
+        let source = self.decoder_start.map(|start| std::mem::replace(&mut request.prompt, vec![start]));
+        let place = source.clone();
+        let mut generation = Generation::new(request, limits, self.tokenizer.clone(), source)?;
+        let (sequence, n_reused) = match place {
+            Some(source) => self.memory_of(&source, generation.request().cache_prompt)?,
+            None => self.common_prefix(generation.request())?,
+        };
+        generation.occupy(sequence, n_reused, &mut self.runner);
         self.generation = Some(generation);
         Ok(())
     }
@@ -218,6 +234,14 @@ impl Session {
         let common = tokens.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count();
         let useful = if request.cache_prompt && !Generation::scores_prompt(request) { common } else { 0 };
         let n_reused = useful.min(request.prompt.len().saturating_sub(1));
+        self.runner.kv.truncate(sequence, n_reused)?;
+        Ok((sequence, n_reused))
+    }
+
+    /// A sequence in which the whole source is encoded, or nothing.
+    fn memory_of(&mut self, source: &[u32], cache_prompt: bool) -> Result<(SequenceId, usize)> {
+        let Some(Cached { sequence, tokens }) = self.cached.take() else { return Ok((self.runner.kv.create(), 0)) };
+        let n_reused = if cache_prompt && tokens == source { source.len() } else { 0 };
         self.runner.kv.truncate(sequence, n_reused)?;
         Ok((sequence, n_reused))
     }

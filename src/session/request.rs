@@ -1,6 +1,6 @@
 //! What a generation is asked for, and the checks that come before any work.
 
-use super::choice::Limits;
+use super::{beams::BeamParams, choice::Limits};
 use crate::{
     error::{Error, Result},
     sample::SamplingParams,
@@ -16,9 +16,10 @@ pub const MAX_TOP_LOGPROBS: usize = 20;
 /// before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// Token ids. Empty stands for the model's BOS token, where it has one.
+    /// Token ids: what is gone on from, or what an encoder-decoder reads. Empty stands for the model's BOS token, where it has one.
     pub prompt: Vec<u32>,
-    /// Most tokens to generate per choice; `None`: until the context is full. 0 only with `echo`.
+    /// Most tokens to generate per choice; `None`: until the context is full, which the answers of an encoder-decoder have for
+    /// themselves. 0 only with `echo`.
     pub max_tokens: Option<usize>,
     /// Strings that end the text, and are not part of it.
     pub stop: Vec<String>,
@@ -26,6 +27,9 @@ pub struct Request {
     pub n: usize,
     /// How tokens are chosen.
     pub sampling: SamplingParams,
+    /// Look for the most probable answers instead of choosing token by token: the choices are the `n` best, at most as many as there
+    /// are beams, and come at the end. Only with greedy sampling without penalties and bias.
+    pub beams: Option<BeamParams>,
     /// Report ln P of each token, and of this many alternatives (0 to [`MAX_TOP_LOGPROBS`]).
     pub logprobs: Option<usize>,
     /// Give the prompt back first; with `logprobs`, each of its tokens scored.
@@ -47,6 +51,7 @@ impl Default for Request {
             stop: vec![],
             n: 1,
             sampling: SamplingParams::default(),
+            beams: None,
             logprobs: None,
             echo: false,
             ignore_eos: false,
@@ -57,8 +62,14 @@ impl Default for Request {
 }
 
 impl Request {
-    /// Checks everything that can be known before any work, and puts BOS in the place of an empty prompt.
-    pub(super) fn validated(mut self, tokenizer: &Tokenizer, context_tokens: usize) -> Result<(Self, Limits)> {
+    /// Checks everything that can be known before any work, and puts BOS in the place of an empty prompt. `encodes`: the prompt
+    /// goes to an encoder, and the decoder begins with one token.
+    pub(super) fn validated(
+        mut self,
+        tokenizer: &Tokenizer,
+        context_tokens: usize,
+        encodes: bool,
+    ) -> Result<(Self, Limits)> {
         let refuse = |what: String| Err(Error::InvalidArgument { what });
         let n_vocab = tokenizer.n_vocab();
         self.sampling.validate(n_vocab)?;
@@ -86,8 +97,12 @@ impl Request {
                 available_tokens: context_tokens,
             });
         }
+        if encodes && self.echo {
+            return Err(Error::UnsupportedTask { what: "echo with an encoder-decoder, which scores no prompt".into() });
+        }
+        self.check_beams(tokenizer)?;
         // Prompt and output share the context; an output that reaches its end finishes with "length".
-        let room = context_tokens - self.prompt.len();
+        let room = context_tokens - if encodes { 1 } else { self.prompt.len() };
         let max_tokens = self.max_tokens.map_or(room, |max| max.min(room));
         if let Some(generated) = &self.generated {
             if generated.len() != self.n {
@@ -102,5 +117,37 @@ impl Request {
         }
         let limits = Limits { max_tokens, ignore_eos: self.ignore_eos };
         Ok((self, limits))
+    }
+
+    /// What a beam search can be combined with.
+    fn check_beams(&self, tokenizer: &Tokenizer) -> Result<()> {
+        let Some(beams) = &self.beams else { return Ok(()) };
+        beams.validate()?;
+        let refuse = |what: String| Err(Error::InvalidArgument { what });
+        if self.n > beams.width {
+            return refuse(format!("n is {}, but num_beams is {}", self.n, beams.width));
+        }
+        let n_ends = if self.ignore_eos { 0 } else { tokenizer.end_of_generation().len() };
+        if beams.n_candidates(n_ends) > tokenizer.n_vocab() {
+            return refuse(format!("{} beams in a vocabulary of {}", beams.width, tokenizer.n_vocab()));
+        }
+        let SamplingParams { temperature, repeat_penalty, frequency_penalty, presence_penalty, ref logit_bias, .. } =
+            self.sampling;
+        if temperature != 0.0 {
+            return refuse(format!("a beam search does not draw: temperature is {temperature}, not 0"));
+        }
+        let is_plain = repeat_penalty == 1.0 && frequency_penalty == 0.0 && presence_penalty == 0.0;
+        let has_given = self.generated.iter().flatten().any(|given| !given.is_empty());
+        for (is_there, what) in [
+            (!is_plain, "penalties"),
+            (!logit_bias.is_empty(), "logit_bias"),
+            (self.logprobs.is_some(), "logprobs"),
+            (has_given, "tokens that were given out before"),
+        ] {
+            if is_there {
+                return Err(Error::UnsupportedFeature { what: format!("{what} with a beam search") });
+            }
+        }
+        Ok(())
     }
 }

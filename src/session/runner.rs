@@ -6,7 +6,7 @@ use crate::{
     arch::{Model, Task},
     error::{Error, Result},
     kv::{Kv, KvGeometry, PageId, SequenceId},
-    plan::{Executor, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
+    plan::{Executor, Memory, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
     sample::Scores,
 };
 
@@ -18,6 +18,8 @@ pub const FEW_ROWS: usize = 8;
 /// The plans that a session runs.
 #[derive(Debug, Clone)]
 pub struct Plans {
+    /// Of an encoder-decoder what reads the prompt; the others are its decoder then.
+    pub remember: Option<RememberPlans>,
     /// One row, its logits.
     pub one: Arc<Plan>,
     /// Up to [`FEW_ROWS`] rows, all their logits.
@@ -26,10 +28,22 @@ pub struct Plans {
     pub chunk: Arc<Plan>,
 }
 
+/// How an encoder-decoder reads a prompt.
+#[derive(Debug, Clone)]
+pub struct RememberPlans {
+    /// The token with which the decoder begins.
+    pub decoder_start: u32,
+    /// Ascending by rows, the last for the whole context: a prompt is one step. Each is prepared when a prompt needs it.
+    pub plans: Vec<Arc<Plan>>,
+}
+
 impl Plans {
-    /// Records the plans of a model.
-    pub fn of(model: &Model) -> Result<Self> {
+    /// Records the plans of a model for a context of so many tokens.
+    pub fn of(model: &Model, context_tokens: usize) -> Result<Self> {
+        let remember =
+            model.decoder_start().map(|start| RememberPlans::of(model, start, context_tokens)).transpose()?;
         Ok(Self {
+            remember,
             one: Arc::new(model.plan(Task::Generate, RowBound::One, 1)?),
             few: Arc::new(model.plan(Task::Generate, RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
             chunk: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), 1)?),
@@ -38,7 +52,22 @@ impl Plans {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Plan>> {
+        self.decoder().chain(self.remember.iter().flat_map(|remember| &remember.plans))
+    }
+
+    /// Those that give logits, ascending by rows.
+    fn decoder(&self) -> impl Iterator<Item = &Arc<Plan>> {
         [&self.one, &self.few, &self.chunk].into_iter()
+    }
+}
+
+impl RememberPlans {
+    /// Each plan has twice the rows of the one before: what is prepared is at most twice what the longest prompt needed.
+    fn of(model: &Model, decoder_start: u32, context_tokens: usize) -> Result<Self> {
+        let doubled = std::iter::successors(Some(CHUNK_ROWS), |rows| rows.checked_mul(2));
+        let sizes = doubled.take_while(|rows| *rows < context_tokens).chain([context_tokens]);
+        let plan = |rows| Ok(Arc::new(model.plan(Task::Remember, RowBound::UpTo(rows), 1)?));
+        Ok(Self { decoder_start, plans: sizes.map(plan).collect::<Result<_>>()? })
     }
 }
 
@@ -57,6 +86,19 @@ pub(super) struct Run<'a> {
     pub(super) sequence: SequenceId,
     pub(super) tokens: &'a [u32],
     pub(super) logits: Logits,
+    /// What the sequence looks at besides itself: a sequence that [`Runner::begin_remembering`] has filled. All runs of a step have
+    /// one, or none has.
+    pub(super) memory: Option<SequenceId>,
+}
+
+impl Run<'_> {
+    fn n_outputs(&self) -> usize {
+        match self.logits {
+            Logits::None => 0,
+            Logits::Last => self.tokens.len().min(1),
+            Logits::All => self.tokens.len(),
+        }
+    }
 }
 
 /// Which rows of a run give logits.
@@ -72,10 +114,17 @@ pub(super) struct Runner {
     executor: Box<dyn Executor>,
     /// Ascending by rows.
     plans: Vec<Prepared>,
+    remember: Vec<RememberPlan>,
     pub(super) kv: Kv,
     flight: Option<Flight>,
     /// Of the newest step.
     want: Want,
+}
+
+/// One of [`RememberPlans::plans`].
+struct RememberPlan {
+    plan: Arc<Plan>,
+    prepared: Option<Prepared>,
 }
 
 /// A step that has begun.
@@ -98,13 +147,19 @@ impl Runner {
     ) -> Result<Self> {
         let max_pages = KvGeometry::pages_for(context_tokens).saturating_mul(n_sequences);
         let mut runner = Self::without_plans(executor, Kv::new(context_tokens, max_pages));
-        runner.plans = plans.iter().map(|plan| runner.prepare(plan.clone())).collect::<Result<_>>()?;
+        runner.plans = plans.decoder().map(|plan| runner.prepare(plan.clone())).collect::<Result<_>>()?;
+        for plan in plans.remember.iter().flat_map(|remember| &remember.plans) {
+            // The first one now, so that weights are laid out for it and a device is checked with it.
+            let is_first = runner.remember.is_empty();
+            let prepared = is_first.then(|| runner.prepare(plan.clone())).transpose()?;
+            runner.remember.push(RememberPlan { plan: plan.clone(), prepared });
+        }
         Ok(runner)
     }
 
     /// For steps that bring their plan along ([`Self::begin_whole`]).
     pub(super) fn without_plans(executor: Box<dyn Executor>, kv: Kv) -> Self {
-        Self { executor, plans: vec![], kv, flight: None, want: Want::All }
+        Self { executor, plans: vec![], remember: vec![], kv, flight: None, want: Want::All }
     }
 
     /// Gets a plan ready.
@@ -133,6 +188,29 @@ impl Runner {
     /// where that is `None`. The new positions belong to the sequence at once, but count
     /// only when [`Self::advance`] has said `true`; until then the caller truncates to give up.
     pub(super) fn begin(&mut self, runs: &[Run<'_>], n_best: Option<usize>) -> Result<()> {
+        let n_rows: usize = runs.iter().map(|run| run.tokens.len()).sum();
+        let n_outputs: usize = runs.iter().map(Run::n_outputs).sum();
+        let fits = |p: &&Prepared| n_rows <= p.rows && n_outputs <= p.outputs;
+        let plan = self.plans.iter().find(fits).copied();
+        let plan =
+            plan.ok_or_else(|| Error::internal(format!("no plan for {n_rows} rows with {n_outputs} outputs")))?;
+        self.begin_on(plan, runs, n_best.map_or(Want::All, Want::Best))
+    }
+
+    /// Begins the step that makes a memory of an empty sequence: the whole prompt of an encoder-decoder.
+    pub(super) fn begin_remembering(&mut self, sequence: SequenceId, tokens: &[u32]) -> Result<()> {
+        let place = self.remember.iter().position(|remember| tokens.len() <= remember.plan.rows.max());
+        let remember = place.and_then(|place| self.remember.get(place));
+        let remember = remember.ok_or_else(|| Error::internal(format!("no encoder for {} rows", tokens.len())))?;
+        let (plan, prepared) = (remember.plan.clone(), remember.prepared);
+        let prepared = prepared.map_or_else(|| self.prepare(plan), Ok)?;
+        if let Some(remember) = place.and_then(|place| self.remember.get_mut(place)) {
+            remember.prepared = Some(prepared);
+        }
+        self.begin_on(prepared, &[Run { sequence, tokens, logits: Logits::None, memory: None }], Want::All)
+    }
+
+    fn begin_on(&mut self, plan: Prepared, runs: &[Run<'_>], want: Want) -> Result<()> {
         let mut rows = vec![];
         let mut outputs = vec![];
         for (index, run) in runs.iter().enumerate() {
@@ -152,13 +230,10 @@ impl Runner {
         }
         self.executor.kv_reserve(self.kv.n_pages())?;
         let sequences = runs.iter().map(|run| self.kv.pages(run.sequence)).collect::<Result<Vec<&[PageId]>>>()?;
-        let want = n_best.map_or(Want::All, Want::Best);
-        let step = Step { rows: &rows, outputs: &outputs, sequences: &sequences, memories: &[], embeddings: &[], want };
-        let fits = |p: &&Prepared| rows.len() <= p.rows && outputs.len() <= p.outputs;
-        let plan = self.plans.iter().find(fits).copied();
-        let plan = plan.ok_or_else(|| {
-            Error::internal(format!("no plan for {} rows with {} outputs", rows.len(), outputs.len()))
-        })?;
+        let memory = |id| Ok(Memory { pages: self.kv.pages(id)?, n_positions: self.kv.len(id)? });
+        let memories = runs.iter().filter_map(|run| run.memory).map(memory).collect::<Result<Vec<_>>>()?;
+        let step =
+            Step { rows: &rows, outputs: &outputs, sequences: &sequences, memories: &memories, embeddings: &[], want };
         self.executor.begin(plan.slot, &step)?;
         self.flight = Some(Flight { rows: rows.len(), ops_left: plan.n_ops, pending: false });
         self.want = want;

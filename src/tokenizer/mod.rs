@@ -7,8 +7,8 @@
 //! ids → bytes of each token → whole characters (stream) → text
 //! ```
 //!
-//! Four kinds, by `tokenizer.ggml.model`: BPE with merges ("gpt2", "gemma4"), SentencePiece BPE ("llama"), Unigram ("t5") and
-//! WordPiece ("bert"). llama.cpp knows four more, which are refused by name: "rwkv" and "plamo2", whose architectures have
+//! Five kinds, by `tokenizer.ggml.model`: BPE with merges ("gpt2", "gemma4"), SentencePiece BPE ("llama"), Unigram ("t5"),
+//! WordPiece ("bert") and plain bytes ("byt5", which llama.cpp does not have: see [`byt5`]). llama.cpp knows four more, which are refused by name: "rwkv" and "plamo2", whose architectures have
 //! recurrent state, and "hybriddna" and "whitespace", each of one model. The rules are llama.cpp's (`llama-vocab.cpp`) and those
 //! of Hugging Face's `tokenizers`, with which the tests compare; where these two differ, the module concerned says which one is
 //! followed and why. There is no clean-up of spaces when decoding. For BPE `decode(encode(x)) == x` for every text whose
@@ -19,6 +19,7 @@
 //! `tokenizer.kinglet.…`.
 
 mod bpe;
+mod byt5;
 mod charsmap;
 mod encoded;
 mod expression;
@@ -49,6 +50,7 @@ pub use encoded::Encoded;
 pub use stream::StreamDecoder;
 
 use bpe::Bpe;
+use byt5::ByT5;
 use merge::Chain;
 use presets::{ADD_BOS, CHARACTERS};
 use pretokenize::PreTokenizer;
@@ -82,6 +84,7 @@ enum Model {
     Spm(Spm),
     Unigram(Unigram),
     WordPiece(WordPiece),
+    ByT5(ByT5),
 }
 
 /// How to encode a text.
@@ -128,6 +131,10 @@ impl Tokenizer {
                 vocab = Vocab::from_metadata(metadata)?;
                 word_piece(metadata, &mut vocab)?
             }
+            "byt5" => {
+                vocab = Vocab::from_metadata(metadata)?;
+                bytes(metadata, &mut vocab)?
+            }
             other => {
                 let what = format!("tokenizer.ggml.model: the tokenizer {other:?} is not supported");
                 return Err(Error::UnsupportedFeature { what });
@@ -171,6 +178,7 @@ impl Tokenizer {
             Model::Spm(spm) => spm.encode(&self.vocab, text, first, chain, ids),
             Model::Unigram(unigram) => unigram.encode(&self.vocab, text, ids),
             Model::WordPiece(word_piece) => word_piece.encode(&self.vocab, text, ids),
+            Model::ByT5(byt5) => byt5.encode(text, ids),
         }
     }
 
@@ -264,6 +272,7 @@ impl Tokenizer {
             Model::Unigram(unigram) => unigram.add_space_prefix,
             Model::WordPiece(_) => true,
             Model::Bpe(bpe) => bpe.adds_space_prefix(),
+            Model::ByT5(_) => false,
         }
     }
 
@@ -273,6 +282,7 @@ impl Tokenizer {
             (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => out.extend_from_slice(piece),
             (Kind::Byte, _) => out.extend(vocab::byte_of(piece)),
             (Kind::Normal, Model::Bpe(bpe)) => bpe.push_bytes_of_piece(piece, out),
+            (Kind::Normal, Model::ByT5(_)) => out.extend_from_slice(piece),
             (Kind::Normal, _) => spm::push_bytes_of_piece(piece, out),
         }
     }
@@ -341,6 +351,11 @@ fn unigram(metadata: &Metadata, vocab: &mut Vocab) -> Result<(Model, Ends)> {
     let unknown = vocab.special_id(metadata, UNKNOWN)?.or(vocab.default_id(2));
     let ends = Ends::read(metadata, vocab, [None, vocab.default_id(1)], [false, true])?;
     Ok((Model::Unigram(Unigram::from_metadata(metadata, vocab, unknown)?), ends))
+}
+
+fn bytes(metadata: &Metadata, vocab: &mut Vocab) -> Result<(Model, Ends)> {
+    let ends = Ends::read(metadata, vocab, [None, vocab.default_id(1)], [false, true])?;
+    Ok((Model::ByT5(ByT5::new(vocab)?), ends))
 }
 
 /// BERT's beginning is `[CLS]`, and at the end it has `[SEP]`, which ends no generation.

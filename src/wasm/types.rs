@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     kv::KvFormat,
     sample::SamplingParams,
-    session::{Echo, Event, FinishReason, Request, TopLogprob, Usage},
+    session::{BeamParams, EarlyStopping, Echo, Event, FinishReason, Request, TopLogprob, Usage},
 };
 
 /// Most threads of a pool.
@@ -160,6 +160,25 @@ pub(super) struct GenerateRequest {
     ignore_eos: bool,
     cache_prompt: bool,
     generated: Option<Vec<Vec<u32>>>,
+    beams: Option<Beams>,
+}
+
+/// A beam search.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Beams {
+    width: f64,
+    length_penalty: f64,
+    early_stopping: EarlyStop,
+}
+
+/// [`EarlyStopping`] as Hugging Face's `generate` names it.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EarlyStop {
+    Yes,
+    No,
+    Never,
 }
 
 impl GenerateRequest {
@@ -187,6 +206,21 @@ impl GenerateRequest {
             ignore_eos: self.ignore_eos,
             cache_prompt: self.cache_prompt,
             generated: self.generated,
+            beams: self.beams.map(Beams::checked).transpose()?,
+        })
+    }
+}
+
+impl Beams {
+    fn checked(self) -> Result<BeamParams> {
+        Ok(BeamParams {
+            width: whole("width", self.width, 0, u64::from(u32::MAX))? as usize,
+            length_penalty: self.length_penalty,
+            early_stopping: match self.early_stopping {
+                EarlyStop::Yes => EarlyStopping::Yes,
+                EarlyStop::No => EarlyStopping::Heuristic,
+                EarlyStop::Never => EarlyStopping::Never,
+            },
         })
     }
 }

@@ -107,7 +107,7 @@ pub fn session_on(
                 executor.create_weight(id, model.weights.spec(id))?;
             }
             let tokenizer = Arc::new(Tokenizer::from_metadata(&header.metadata)?);
-            session = Some(Session::new(executor, &Plans::of(&model)?, tokenizer, context_tokens)?);
+            session = Some(Session::new(executor, &Plans::of(&model, context_tokens)?, tokenizer, context_tokens)?);
             Ok(())
         }
         (Event::Data { tensor, bytes }, Some(session)) => {

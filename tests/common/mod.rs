@@ -29,6 +29,7 @@ pub mod recorder;
 pub mod rng;
 pub mod runner;
 pub mod step_runner;
+pub mod t5;
 pub mod task;
 pub mod teacher_forced;
 pub mod tiny_llama;

@@ -8,7 +8,7 @@ use kinglet::{
     error::{Error, Result},
     gguf::{Event, Header, Parser},
     kv::{KvFormat, KvGeometry, PageId},
-    plan::{Executor, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
+    plan::{Executor, Memory, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
     weights::{Arrivals, WeightId},
 };
 
@@ -24,6 +24,8 @@ pub struct Runner<E> {
     many: PlanSlot,
     pages: Vec<PageId>,
     past: usize,
+    /// Of an encoder-decoder: what the newest [`Runner::remember`] left.
+    memory: Option<(Vec<PageId>, usize)>,
 }
 
 impl<E: Executor> Runner<E> {
@@ -56,7 +58,7 @@ impl<E: Executor> Runner<E> {
                     )?))?;
                     // Not in order: where a page lies must not matter.
                     let pages = (0..KvGeometry::pages_for(context_tokens) as u32).rev().map(PageId).collect();
-                    let runner = Self { header: *header, model, executor, one, many, pages, past: 0 };
+                    let runner = Self { header: *header, model, executor, one, many, pages, past: 0, memory: None };
                     loading = Some((runner, used));
                     Ok(())
                 }
@@ -73,6 +75,43 @@ impl<E: Executor> Runner<E> {
         let (mut runner, _) = loading.ok_or_else(|| Error::file("an empty file"))?;
         runner.executor.kv_reserve(runner.pages.len())?;
         Ok(runner)
+    }
+
+    /// Encodes a text for the decoder, which begins anew: [ids.len(), D].
+    pub fn remember(&mut self, ids: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let n_rows = ids.len();
+        let plan = self.model.plan(Task::Remember, RowBound::UpTo(n_rows), n_rows)?;
+        let slot = self.executor.prepare(Arc::new(plan))?;
+        // Behind the decoder's pages, and in no order either.
+        let (first, n_pages) = (self.pages.len(), KvGeometry::pages_for(n_rows));
+        let pages: Vec<PageId> = (first..first + n_pages).rev().map(|page| PageId(page as u32)).collect();
+        self.executor.kv_reserve(first + n_pages)?;
+        let rows: Vec<Row> = ids.iter().enumerate().map(|(i, id)| Row::token(*id, i as u32, 0)).collect();
+        let outputs: Vec<u32> = (0..n_rows as u32).collect();
+        let step = Step {
+            rows: &rows,
+            outputs: &outputs,
+            sequences: &[&pages],
+            memories: &[],
+            embeddings: &[],
+            want: Want::All,
+        };
+        self.run(slot, &step)?;
+        let encoded = (0..n_rows).map(|o| Ok(self.executor.output(o)?.to_vec())).collect();
+        (self.memory, self.past) = (Some((pages, n_rows)), 0);
+        encoded
+    }
+
+    fn run(&mut self, slot: PlanSlot, step: &Step<'_>) -> Result<()> {
+        self.executor.begin(slot, step)?;
+        loop {
+            match self.executor.advance(7)? {
+                Progress::Complete => return Ok(()),
+                Progress::More => {}
+                // A software GPU needs the processor.
+                Progress::Pending => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
     }
 
     /// Forgets the sequence from this position on.
@@ -100,23 +139,18 @@ impl<E: Executor> Runner<E> {
             let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
             let first = first_output.saturating_sub(self.past).min(ids.len());
             let outputs: Vec<u32> = (first as u32..ids.len() as u32).collect();
+            let pages = self.pages.clone();
+            let memory = self.memory.clone();
+            let memories: Vec<Memory<'_>> = memory.iter().map(|(pages, n)| Memory { pages, n_positions: *n }).collect();
             let step = Step {
                 rows: &rows,
                 outputs: &outputs,
-                sequences: &[&self.pages],
-                memories: &[],
+                sequences: &[&pages],
+                memories: &memories,
                 embeddings: &[],
                 want: Want::All,
             };
-            self.executor.begin(if ids.len() == 1 { self.one } else { self.many }, &step)?;
-            loop {
-                match self.executor.advance(7)? {
-                    Progress::Complete => break,
-                    Progress::More => {}
-                    // A software GPU needs the processor.
-                    Progress::Pending => std::thread::sleep(Duration::from_micros(200)),
-                }
-            }
+            self.run(if ids.len() == 1 { self.one } else { self.many }, &step)?;
             for o in 0..outputs.len() {
                 logits.push(self.executor.output(o)?.to_vec());
             }

@@ -86,6 +86,8 @@ export interface GenerateRequest {
   cachePrompt: boolean;
   /** Tokens already given out, per choice, to go on from. */
   generated?: number[][];
+  /** Look for the most probable answers; only with temperature 0. */
+  beams?: { width: number; lengthPenalty: number; earlyStopping: 'yes' | 'no' | 'never' };
 }
 
 /** Texts for an encoder. All values have been validated on the page; the engine validates them again. */

@@ -28,6 +28,7 @@ export async function createChat(
 ): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
   core.checkOpen();
   core.checkTask('generate', 'chat.completions.create');
+  core.checkChats();
   const { request, stream, includeUsage } = checkChat(params, core.info.vocabularySize);
   if (core.info.chatTemplate === 'plain') request.stop.push(PLAIN_STOP);
   // The caller may change the messages while the call waits: what was asked is what they said at the call.

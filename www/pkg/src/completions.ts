@@ -3,6 +3,7 @@
 import type { Alternative, GenerateEvent } from './abi.js';
 import { ChunkStream, eventsOf, head, pieceOf, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
+import { KingletError } from './errors.js';
 import { checkCompletion } from './params.js';
 import type {
   CallOptions,
@@ -28,6 +29,8 @@ export async function createCompletion(
   core.checkOpen();
   core.checkTask('generate', 'completions.create');
   const { request, stream, includeUsage } = checkCompletion(params, core.info.vocabularySize);
+  if (request.echo && core.isEncoderDecoder)
+    throw new KingletError('E_UNSUPPORTED_TASK', 'echo: an encoder-decoder does not score its prompt');
   const prompt = typeof params.prompt === 'string' ? params.prompt : Uint32Array.from(params.prompt);
   const generation = await core.generate(request, () => core.textPrompt(prompt, signal), { stream, signal });
   return stream

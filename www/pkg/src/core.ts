@@ -37,6 +37,20 @@ export class Core {
     if (this.#closing.signal.aborted) throw new DOMException('the engine was closed', 'InvalidStateError');
   }
 
+  /** Whether the model reads a prompt with one part and writes with another, such as T5. */
+  get isEncoderDecoder(): boolean {
+    return this.info.tasks.includes('remember');
+  }
+
+  /** Throws where the model has no way to chat: a transcript means nothing to an encoder-decoder. */
+  checkChats(): void {
+    if (this.isEncoderDecoder && this.#template.chatTemplate === undefined)
+      throw new KingletError(
+        'E_UNSUPPORTED_TASK',
+        `${this.info.architecture} is an encoder-decoder without a chat template: use completions.create`,
+      );
+  }
+
   /** Throws for a call that the model is not made for. */
   checkTask(task: Task, call: string): void {
     const { architecture, tasks } = this.info;

@@ -17,6 +17,8 @@ const MAX_INT = 2 ** 31 - 1;
 const MAX_STOPS = 16;
 const MAX_CHOICES = 128;
 const MAX_LOGPROBS = 20;
+const MAX_BEAMS = 8;
+const MAX_LENGTH_PENALTY = 100;
 const MAX_THREADS = 64;
 const MAX_INPUTS = 2048;
 const MAX_CANDIDATES = 1000;
@@ -53,6 +55,9 @@ const COMMON = [
   'cache_prompt',
   'speculation',
   'logprobs',
+  'num_beams',
+  'length_penalty',
+  'early_stopping',
 ];
 const CHAT = new Set([
   ...COMMON,
@@ -120,11 +125,12 @@ function common(
 ): Checked {
   const stream = boolean(bag, 'stream') ?? false;
   oneOf(bag, 'speculation', ['auto', 'off']);
+  const beams = beamSearch(bag);
   const request: Checked['request'] = {
     stop: stops(bag['stop']),
     n: integer(bag, 'n', 1, MAX_CHOICES) ?? 1,
     seed: integer(bag, 'seed', 0, Number.MAX_SAFE_INTEGER) ?? randomSeed(),
-    temperature: number(bag, 'temperature', 0, 100) ?? 0.8,
+    temperature: number(bag, 'temperature', 0, 100) ?? (beams ? 0 : 0.8),
     topK: integer(bag, 'top_k', 1, MAX_INT) ?? 40,
     topP: number(bag, 'top_p', 0, 1) ?? 0.95,
     minP: number(bag, 'min_p', 0, 1) ?? 0.05,
@@ -138,7 +144,41 @@ function common(
   };
   if (own.maxTokens !== undefined) request.maxTokens = own.maxTokens;
   if (own.logprobs !== undefined) request.logprobs = own.logprobs;
+  if (beams) {
+    request.beams = beams;
+    checkWithBeams(request, beams.width);
+  }
   return { request, stream, includeUsage: streamOptions(bag['stream_options'], stream) };
+}
+
+/** The parameters of a beam search, as Hugging Face's `generate` names them; undefined where there is but one beam. */
+function beamSearch(bag: Bag): Checked['request']['beams'] {
+  const width = integer(bag, 'num_beams', 1, MAX_BEAMS) ?? 1;
+  const lengthPenalty = number(bag, 'length_penalty', -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY);
+  const early = bag['early_stopping'];
+  if (early != null && typeof early !== 'boolean' && early !== 'never')
+    throw new TypeError("early_stopping must be true, false or 'never'");
+  if (width > 1)
+    return {
+      width,
+      lengthPenalty: lengthPenalty ?? 1,
+      earlyStopping: early === 'never' ? 'never' : early === true ? 'yes' : 'no',
+    };
+  if (lengthPenalty !== undefined || early != null)
+    throw new RangeError('length_penalty and early_stopping need num_beams of at least 2');
+  return undefined;
+}
+
+/** What a beam search cannot be combined with: it does not draw, and it looks at plain probabilities. */
+function checkWithBeams(request: Checked['request'], width: number): void {
+  if (request.temperature !== 0)
+    throw new RangeError(`temperature is ${request.temperature}: with num_beams it must be 0 or left out`);
+  if (request.n > width) throw new RangeError(`n is ${request.n}, more than num_beams, ${width}`);
+  const { repeatPenalty, frequencyPenalty, presencePenalty, logitBias, logprobs } = request;
+  if (repeatPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0)
+    throw unsupported('penalties together with num_beams are not built yet');
+  if (logitBias.length > 0) throw unsupported('logit_bias together with num_beams is not built yet');
+  if (logprobs !== undefined) throw unsupported('logprobs together with num_beams are not built yet');
 }
 
 /** Checks the parameters of `embeddings.create`. */

@@ -2,10 +2,10 @@
 // OpenAI's, with extensions named as such.
 
 /**
- * What a model can do: write text; make an embedding of a text; fill in masks; classify a text or a pair of texts; label each
- * token.
+ * What a model can do: write text; read a prompt as a whole before it writes (encoder-decoders); make an embedding of a text; fill
+ * in masks; classify a text or a pair of texts; label each token.
  */
-export type Task = 'generate' | 'embed' | 'fill-mask' | 'classify' | 'label';
+export type Task = 'generate' | 'remember' | 'embed' | 'fill-mask' | 'classify' | 'label';
 
 /** What computes the model. */
 export type Device = 'webgpu' | 'cpu';
@@ -93,13 +93,17 @@ export interface Info {
   quantization: string;
   /** Of all files of weights together. */
   fileBytes: number;
-  /** What the model can do; the first is what it is for. A call that it is not made for rejects with E_UNSUPPORTED_TASK. */
+  /**
+   * What the model can do; the first is what it is for. A call that it is not made for rejects with E_UNSUPPORTED_TASK.
+   * `['generate', 'remember']` is an encoder-decoder, such as T5: it reads the whole prompt before it writes, answers `completions`,
+   * and has no chat unless its file has a template.
+   */
   tasks: readonly Task[];
   /** Names of a classifier's labels, in the order of its logits; empty where the model is none. */
   labels: readonly string[];
   /** Numbers of an embedding. */
   embeddingLength: number;
-  /** Tokens of prompt and answer together. */
+  /** Tokens of prompt and answer together; of an encoder-decoder, each by itself. */
   contextLength: number;
   vocabularySize: number;
   /**
@@ -182,6 +186,19 @@ export interface GenerationParams {
   ignore_eos?: boolean | null;
   /** Extension. Keep what this prompt has in common with the last one (default true). The answer is the same. */
   cache_prompt?: boolean | null;
+  /**
+   * Extension, with the three names that Hugging Face's `generate` has. 1…8: with 2 or more, a search for the most probable answers
+   * among so many at a time, instead of a draw; `n` (at most `num_beams`) of them are given, the best first, and a stream brings
+   * them at the end. `temperature` is then 0 and may not be another; penalties, `logit_bias` and `logprobs` are not built for it.
+   */
+  num_beams?: number | null;
+  /** Extension, with `num_beams`. Scores are divided by length^this: above 0 (default 1) longer answers gain. -100…100. */
+  length_penalty?: number | null;
+  /**
+   * Extension, with `num_beams`: whether the search ends as soon as it has `num_beams` answers. `false` (default): when a better one
+   * is unlikely; `'never'`: when none is possible.
+   */
+  early_stopping?: boolean | 'never' | null;
   /** Extension. Accepted; there is nothing to speculate with yet. */
   speculation?: 'auto' | 'off' | null;
 }
@@ -238,11 +255,14 @@ export interface ChatParams extends GenerationParams {
 
 /** Parameters of `completions.create`. */
 export interface CompletionParams extends GenerationParams {
-  /** Text, taken literally (it is never read for special tokens), or token ids. */
+  /**
+   * Text, taken literally (it is never read for special tokens), or token ids. An encoder-decoder answers to it; other models go on
+   * from it.
+   */
   prompt: string | number[] | Uint32Array;
   /** 0…20 alternatives per token. */
   logprobs?: number | null;
-  /** Give the prompt back before the answer; with `max_tokens: 0` and `logprobs` this scores the prompt. */
+  /** Give the prompt back before the answer (not with an encoder-decoder); with `max_tokens: 0` and `logprobs` this scores the prompt. */
   echo?: boolean | null;
 }
 

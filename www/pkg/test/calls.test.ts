@@ -360,3 +360,16 @@ test('a lost GPU: the call in flight and every later one reject at once, until c
   await core.close();
   await assert.rejects(createCompletion(core, { prompt: 'a' }), { name: 'InvalidStateError' });
 });
+
+test('an encoder-decoder completes, searches, and does not chat without a template', async () => {
+  const { core, engine } = await loadFake({ tasks: ['generate', 'remember'], noTemplate: true });
+  assert.deepEqual(core.info.tasks, ['generate', 'remember']);
+  await assert.rejects(createChat(core, { messages: user('ab') }), code('E_UNSUPPORTED_TASK', /completions\.create/));
+  await assert.rejects(createCompletion(core, { prompt: 'ab', echo: true }), code('E_UNSUPPORTED_TASK', /echo/));
+  assert.equal(engine.requests.length, 0);
+  const answer = (await createCompletion(core, { prompt: 'ab', max_tokens: 2, num_beams: 3, n: 2 })) as Completion;
+  assert.equal(answer.choices.length, 2);
+  assert.deepEqual(engine.requests[0]?.beams, { width: 3, lengthPenalty: 1, earlyStopping: 'no' });
+  const { core: decoder } = await loadFake();
+  await createChat(decoder, { messages: user('ab'), max_tokens: 1 });
+});

@@ -28,6 +28,8 @@ export const PART_HEADER_BYTES = 100;
 export interface Faults {
   startThrows?: unknown;
   trapAtToken?: number;
+  /** The file has no chat template. */
+  noTemplate?: boolean;
   /** The template's worker never answers. */
   deafTemplates?: boolean;
   /** What the device's self-check rejects with. */
@@ -132,6 +134,7 @@ export class FakeEngine implements Engine {
     };
   }
   template() {
+    if (this.faults.noTemplate) return { specialStrings: [] };
     return {
       chatTemplate:
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ suffix }}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",

@@ -71,6 +71,15 @@ const outOfRange: Record<string, unknown>[] = [
   { logit_bias: { 5: 101 } },
   { logit_bias: { x: 1 } },
   { stream_options: { include_usage: true } },
+  { num_beams: 0 },
+  { num_beams: 9 },
+  { num_beams: 2.5 },
+  { num_beams: 2, n: 3 },
+  { num_beams: 2, temperature: 0.5 },
+  { num_beams: 2, length_penalty: 101 },
+  { num_beams: 2, length_penalty: NaN },
+  { length_penalty: 1 },
+  { num_beams: 1, early_stopping: true },
 ];
 for (const params of outOfRange) {
   test(`RangeError: ${JSON.stringify(params)} ${String(Object.values(params)[0])}`, () => {
@@ -92,6 +101,9 @@ const wrongType: Record<string, unknown>[] = [
   { stream: 'yes' },
   { ignore_eos: 1 },
   { cache_prompt: 'no' },
+  { num_beams: '4' },
+  { num_beams: 4, length_penalty: '1' },
+  { num_beams: 4, early_stopping: 'always' },
 ];
 for (const params of wrongType) {
   test(`TypeError: ${Object.keys(params)[0]} ${String(Object.values(params)[0])}`, () => {
@@ -122,6 +134,32 @@ test('what is unknown or not built throws, and null is absent', () => {
     stop: null,
     nonsense: undefined,
   });
+});
+
+test('a beam search: its parameters, and what does not go with it', () => {
+  const { request } = completion({ num_beams: 4 });
+  assert.deepEqual(request.beams, { width: 4, lengthPenalty: 1, earlyStopping: 'no' });
+  assert.equal(request.temperature, 0);
+  const all = { num_beams: 8, n: 8, temperature: 0, top_k: 5, length_penalty: -0.5 };
+  assert.deepEqual(chat({ ...all, early_stopping: 'never' }).request.beams, {
+    width: 8,
+    lengthPenalty: -0.5,
+    earlyStopping: 'never',
+  });
+  assert.equal(completion({ ...all, early_stopping: true }).request.beams?.earlyStopping, 'yes');
+  for (const one of [{}, { num_beams: 1 }, { num_beams: null, length_penalty: null, early_stopping: null }]) {
+    assert.equal(completion(one).request.beams, undefined);
+    assert.equal(completion(one).request.temperature, 0.8);
+  }
+  for (const more of [
+    { repeat_penalty: 1.1 },
+    { frequency_penalty: 1 },
+    { presence_penalty: 1 },
+    { logit_bias: { 5: 1 } },
+  ])
+    assert.throws(() => completion({ num_beams: 2, ...more }), unsupported, JSON.stringify(more));
+  assert.throws(() => completion({ num_beams: 2, logprobs: 0 }), unsupported);
+  assert.throws(() => chat({ num_beams: 2, logprobs: true }), unsupported);
 });
 
 test('messages are checked', () => {
