@@ -312,7 +312,11 @@ fn files_that_contradict_themselves_are_refused_by_name() {
         FILE,
         "names 2 labels, but tensor cls.output.weight has 3",
     );
-    refused(&bert().without("bert.attention.layer_norm_epsilon"), FILE, "bert.attention.layer_norm_epsilon too");
+    refused(
+        &bert().without("bert.attention.layer_norm_epsilon"),
+        FILE,
+        "bert.attention.layer_norm_epsilon: is missing",
+    );
     refused(&bert().kv("bert.classifier.pooling_type", Value::U32(3)), FILE, "3 is not in 1..=2");
     let relu = modern().kv("modern-bert.hidden_activation", string("relu"));
     refused(&relu, "E_UNSUPPORTED_ARCH", "the activation \"relu\" (metadata key modern-bert.hidden_activation)");

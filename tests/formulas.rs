@@ -5,8 +5,9 @@
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use kinglet::{
-    plan::{Activation, NormKind, Rope, RopeStyle},
+    plan::{Activation, NormKind, PositionBias, Rope, RopeStyle},
     reference::ops,
+    weights::WeightId,
 };
 
 fn assert_near(actual: &[f32], expected: &[f32]) {
@@ -62,6 +63,70 @@ fn activations_by_hand() {
     assert_eq!(ops::activate(Activation::Silu, 1000.0), 1000.0);
 }
 
+#[test]
+fn activations_of_other_families_by_hand() {
+    // Φ(1) = 0.8413447, Φ(−3) = 0.0013498980.
+    let gelu = [1.0, -1.0, -3.0, 0.0].map(|x| ops::activate(Activation::Gelu, x));
+    assert_near(&gelu, &[0.841_344_7, -0.158_655_3, -0.004_049_694, 0.0]);
+    assert_eq!([2.5, -2.5, 0.0].map(|x| ops::activate(Activation::Relu, x)), [2.5, 0.0, 0.0]);
+    assert!(ops::activate(Activation::Relu, f32::NAN).is_nan(), "a NaN is not hidden");
+    // tanh(ln 2) = (2 − 1/2) / (2 + 1/2).
+    let ln_2 = std::f32::consts::LN_2;
+    assert_near(&[ln_2, -ln_2, 100.0].map(|x| ops::activate(Activation::Tanh, x)), &[0.6, -0.6, 1.0]);
+}
+
+#[test]
+fn soft_caps_by_hand() {
+    let x = 5.0 * std::f32::consts::LN_2;
+    assert_near(&[ops::soft_cap(Some(5.0), x), ops::soft_cap(Some(5.0), -1e6)], &[3.0, -5.0]);
+    assert_eq!(ops::soft_cap(None, 1e6), 1e6);
+}
+
+#[test]
+fn sums_and_means_by_hand() {
+    let mut out = [0.0; 2];
+    ops::add(&[1.0, 2.0], &[10.0, -4.0], 0.25, &mut out);
+    assert_eq!(out, [3.5, 1.0]);
+    ops::mean(&[&[1.0, 8.0], &[2.0, -2.0], &[6.0, 0.0]], &mut out);
+    assert_eq!(out, [3.0, 2.0]);
+}
+
+#[test]
+fn short_convolutions_by_hand() {
+    // Two channels, three taps; the oldest position is not there. What a tap has past the channels does not count.
+    let taps = [None, Some(vec![1.0, 10.0, 99.0]), Some(vec![2.0, 20.0, 99.0])];
+    let mut out = [9.0; 2];
+    ops::short_conv(&taps, &[100.0, 3.0, 0.5, 100.0, -1.0, 2.0], &mut out);
+    assert_eq!(out, [4.0, 30.0]);
+}
+
+/// One of many tables of buckets by T5's own implementation (tests/golden/make_position_buckets.py).
+#[derive(serde::Deserialize)]
+struct Buckets {
+    n_buckets: usize,
+    max_distance: usize,
+    both_sides: bool,
+    /// For distances from −300 on.
+    buckets: Vec<usize>,
+}
+
+#[test]
+fn positions_fall_into_the_buckets_of_t5() {
+    let all: Vec<Buckets> = serde_json::from_str(include_str!("golden/position_buckets.json")).unwrap();
+    for both in [true, false] {
+        assert!(all.iter().any(|b| (b.n_buckets, b.max_distance, b.both_sides) == (32, 128, both)));
+    }
+    for Buckets { n_buckets, max_distance, both_sides, buckets } in all {
+        assert_eq!(buckets.len(), 601);
+        let bias = PositionBias { table: WeightId(0), max_distance, both_sides };
+        let own: Vec<usize> = (-300..=300).map(|distance| bias.bucket(n_buckets, distance)).collect();
+        assert_eq!(own, buckets, "{n_buckets} buckets to {max_distance}, both sides: {both_sides}");
+        // Farther away than any tensor: still the last.
+        assert_eq!(bias.bucket(n_buckets, i64::MIN / 2), buckets[0]);
+        assert_eq!(bias.bucket(n_buckets, i64::MAX / 2), buckets[600]);
+    }
+}
+
 fn quarter_turns(style: RopeStyle) -> Rope {
     // Base 1: every pair turns by the position; the scale makes one position a quarter turn.
     let frequency_scale = std::f32::consts::FRAC_PI_2;
@@ -108,4 +173,16 @@ fn attention_by_hand() {
     assert!(out[0].is_nan(), "a score that overflowed is not hidden");
     ops::attend(&[1e30, 0.0], &keys[1..], &values[1..], 1.0, None, &[], &mut out);
     assert_eq!(out, [8.0, -4.0]);
+}
+
+#[test]
+fn attention_with_a_cap_and_a_bias_by_hand() {
+    // Scores 0 and 1000, capped at ln 3: probabilities 1/4 and 3/4. A bias of ln 9 on the first: 9 and 3 of 12.
+    let (keys, values): ([&[f32]; 2], [&[f32]; 2]) = ([&[0.0, 1.0], &[1.0, 0.0]], [&[4.0, 0.0], &[8.0, -4.0]]);
+    let (q, cap) = ([1000.0, 0.0], Some(3.0_f32.ln()));
+    let mut out = [9.0; 2];
+    ops::attend(&q, &keys, &values, 1.0, cap, &[], &mut out);
+    assert_near(&out, &[7.0, -3.0]);
+    ops::attend(&q, &keys, &values, 1.0, cap, &[9.0_f32.ln(), 0.0], &mut out);
+    assert_near(&out, &[5.0, -1.0]);
 }

@@ -8,7 +8,9 @@ mod common;
 use std::{collections::BTreeSet, rc::Rc, time::Instant};
 
 use common::{
+    case::Case,
     checked::{check, prepared, prepared_plan, shaders},
+    family_cases,
     golden::difference,
     gpu::context,
     runner::{MAX_ROWS, Runner},
@@ -91,26 +93,28 @@ fn assert_passes(context: &Rc<Context>, mut gpu: Gpu) {
     assert_eq!(context.forms(), forms, "a form was given up");
 }
 
-/// What the self-check says of a device that is faulty in one shader of plan `plan`, and whether that plan does without it
+/// Prepares an executor with a plan.
+type Plan<'a> = &'a dyn Fn(&Rc<Context>) -> Result<Gpu>;
+
+/// What the self-check says of a device that is faulty in one shader of a plan, and whether that plan does without it
 /// afterwards.
-fn with_fault(context: &Rc<Context>, shader: &Shader, kind: FaultKind, file: &[u8], plan: usize) -> (Result<()>, bool) {
+fn with_fault(context: &Rc<Context>, shader: &Shader, kind: FaultKind, plan: Plan<'_>) -> (Result<()>, bool) {
     let faulty = shader.clone();
     context.inject(Fault { shaders: Box::new(move |s| *s == faulty), kind });
-    let plan = || prepared_plan(context, file, KvFormat::F16, plan);
-    let verdict = plan().and_then(|mut gpu| check(context, &mut gpu));
-    let avoided = plan().is_ok_and(|gpu| !shaders(&gpu).contains(shader));
+    let verdict = plan(context).and_then(|mut gpu| check(context, &mut gpu));
+    let avoided = plan(context).is_ok_and(|gpu| !shaders(&gpu).contains(shader));
     context.heal();
     (verdict, avoided)
 }
 
 /// Every fault of every shader of a plan that `seen` does not have.
-fn faults_of_plan(file: &[u8], plan: usize, seen: &mut BTreeSet<Shader>) -> Vec<String> {
+fn faults_of_plan(plan: Plan<'_>, seen: &mut BTreeSet<Shader>) -> Vec<String> {
     let context = context(&Request::default());
-    let well = prepared_plan(&context, file, KvFormat::F16, plan).expect("it prepares");
+    let well = plan(&context).expect("it prepares");
     let mut complaints = vec![];
     for shader in shaders(&well).into_iter().filter(|shader| seen.insert(shader.clone())) {
         for kind in faults(&shader) {
-            match with_fault(&context, &shader, kind, file, plan) {
+            match with_fault(&context, &shader, kind, plan) {
                 (Ok(()), true) => {}
                 (Err(Error::GpuWrong { what }), _) if what.contains(&shader.label()) => {}
                 other => complaints.push(format!("{} {kind:?}: {other:?}", shader.label())),
@@ -124,9 +128,62 @@ fn faults_of_plan(file: &[u8], plan: usize, seen: &mut BTreeSet<Shader>) -> Vec<
 fn every_fault_of_every_shader_is_found() {
     let file = small(Format::Q4_1);
     let mut seen = BTreeSet::new();
-    let complaints: Vec<String> = (0..3).flat_map(|plan| faults_of_plan(&file, plan, &mut seen)).collect();
+    let plan = |i| {
+        let file = &file;
+        move |context: &Rc<Context>| prepared_plan(context, file, KvFormat::F16, i)
+    };
+    let complaints: Vec<String> = (0..3).flat_map(|i| faults_of_plan(&plan(i), &mut seen)).collect();
     assert!(seen.len() > 10, "{seen:?}");
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// An executor with the plan of a case.
+fn prepared_case(context: &Rc<Context>, case: &Case) -> Result<Gpu> {
+    let mut gpu = Gpu::new(context.clone(), case.geometry);
+    case.announce(&mut gpu).map(|_| gpu)
+}
+
+fn family_cases() -> Vec<Case> {
+    let mut cases = vec![];
+    family_cases::add(&mut cases);
+    cases
+}
+
+#[test]
+fn a_good_device_passes_with_the_operations_of_other_families() {
+    let context = context(&Request::default());
+    for case in family_cases() {
+        let mut gpu = prepared_case(&context, &case).expect("it prepares");
+        assert_eq!(check(&context, &mut gpu), Ok(()), "{}", case.name);
+    }
+}
+
+#[test]
+fn every_fault_of_the_operations_of_other_families_is_found() {
+    let mut seen = BTreeSet::new();
+    let names = [
+        "Gelu alone 64",
+        "scale 64",
+        "scaled sum 7",
+        "family product F32 Activate(Gelu) T1",
+        "row added F16 36",
+        "heads' Rms norm 3x20 T5",
+        "mean 130",
+        "family attention capped by distance in a window 4/1x100 F16 T5",
+        "family attention capped by distance in a window 4/1x100 F32 T70",
+        "family attention whole by distance 2/2x16 F32 T8",
+        "family attention whole 2/2x64",
+        "family attention to memory 4/4x16",
+        "family attention to memory, capped 4/1x12",
+        "convolution 33x3",
+    ];
+    let cases = family_cases();
+    for name in names {
+        let case = cases.iter().find(|c| c.name.starts_with(name)).unwrap_or_else(|| panic!("no case {name}"));
+        let complaints = faults_of_plan(&|context| prepared_case(context, case), &mut seen);
+        assert!(complaints.is_empty(), "{name}: {}", complaints.join("\n"));
+    }
+    assert!(seen.len() > 15, "{seen:?}");
 }
 
 /// What has another form is avoided, for every plan, and the results are right.

@@ -58,6 +58,36 @@ fn ids_are_those_of_hugging_face() {
 }
 
 #[test]
+fn encoders_read_the_same_tokens_and_know_where_they_stand() {
+    for name in NAMES {
+        let tokenizer = Tokenizer::from_metadata(&header(&read(name, "gguf"))).expect(name);
+        let golden: Json = serde_json::from_slice(&read(name, "json")).unwrap();
+        let mut n_whole = 0;
+        for case in golden["cases"].as_array().unwrap() {
+            let text = case[0].as_str().unwrap();
+            let encoded = tokenizer.encode_text(text);
+            let options = EncodeOptions { add_special: true, ..EncodeOptions::default() };
+            assert_eq!(encoded.ids, tokenizer.encode(text, &options), "{name}: {text:?}");
+            assert!(encoded.places.len() <= encoded.text.len(), "{name}: {text:?}");
+            n_whole += usize::from(encoded.places.len() == encoded.text.len());
+            let is_in_order = encoded.places.is_sorted_by_key(|place| place.end);
+            assert!(is_in_order && encoded.places.iter().all(|p| text.get(p.clone()).is_some()), "{name}: {text:?}");
+            if name.starts_with("wordpiece") {
+                assert_eq!(encoded.places.len(), encoded.text.len(), "{name}: {text:?}");
+            }
+            if name == "bpe-digits" {
+                // Every byte of the text is in a token; a character of several bytes may be in several.
+                let ends = encoded.places.windows(2).all(|p| p[0].end >= p[1].start);
+                assert!(ends && encoded.places.last().is_none_or(|p| p.end == text.len()), "{name}: {text:?}");
+            }
+            let pair = tokenizer.encode_pair(text, "a");
+            assert_eq!(pair.ids[..encoded.ids.len()], encoded.ids, "{name}: {text:?}");
+        }
+        println!("{name}: the places of all tokens of {n_whole} texts are known");
+    }
+}
+
+#[test]
 fn another_tokenizer_is_noticed() {
     let golden: Json = serde_json::from_slice(&read("wordpiece-cased", "json")).unwrap();
     let tokenizer = Tokenizer::from_metadata(&header(&read("wordpiece-accents", "gguf"))).unwrap();

@@ -41,7 +41,7 @@ fn either(t: F32x4, limit: f32, near: F32x4, far: F32x4) -> F32x4 {
 /// tanh x, within 2e-7 (relative below 3e-7): a polynomial near 0 (Cephes, tanhf.c), else 1 − 2 / (1 + e^2x).
 #[inline(always)]
 pub(crate) fn tanh(x: F32x4) -> F32x4 {
-    const C: [f32; 5] = [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+    const C: [f32; 5] = [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let one = F32x4::splat(1.0);
     let square = x.mul(x);
     let near = polynomial(square, C).mul(square).mul(x).add(x);

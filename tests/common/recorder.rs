@@ -81,6 +81,10 @@ impl Recorder {
         self.push(|out| Op::Glu { gate, up, activation: Activation::Silu, out })
     }
 
+    pub fn activate(&mut self, x: BufferId) -> BufferId {
+        self.push(|out| Op::Activate { x, activation: Activation::Gelu, out })
+    }
+
     pub fn add(&mut self, a: BufferId, b: BufferId) -> BufferId {
         self.push(|out| Op::Add { a, b, scale: 1.0, out })
     }
@@ -118,4 +122,23 @@ pub fn attention(layer: usize, q: BufferId, out: BufferId) -> Attention {
         q,
         out,
     }
+}
+
+/// Rotations of q and k and the write, in the order asked for; then whatever the test adds, then the attention.
+pub fn rope_plan(q_first: bool, between: impl FnOnce(&mut Recorder, BufferId, BufferId)) -> Plan {
+    let mut r = Recorder::new();
+    let (q, k, v) = (r.mat_mul(BufferId(0), 0), r.mat_mul(BufferId(0), 1), r.mat_mul(BufferId(0), 2));
+    let (rotated_q, rotated_k) = if q_first {
+        let rotated_q = r.rope(q);
+        let rotated_k = r.rope(k);
+        r.kv_write(0, rotated_k, v);
+        (rotated_q, rotated_k)
+    } else {
+        let rotated_k = r.rope(k);
+        r.kv_write(0, rotated_k, v);
+        (r.rope(q), rotated_k)
+    };
+    between(&mut r, rotated_q, rotated_k);
+    r.attention(0, rotated_q);
+    r.finish()
 }

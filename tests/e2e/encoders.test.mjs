@@ -66,6 +66,7 @@ test('embeddings of one call and of several are the same, and those of transform
       };
     });
     assert.deepEqual(info.tasks, ['embed', 'fill-mask', 'classify']);
+    assert.deepEqual(info.notices, []);
     assert.deepEqual(alone, together, name);
     assert.deepEqual(tokens, together, name);
     const bytes = Buffer.from(base64[0], 'base64');
@@ -133,7 +134,10 @@ test('what a model is not made for, too long a text, and an abort', async () => 
         (error) => [error.code ?? error.name, error.message, error.details?.availableTokens],
       );
     const abort = new AbortController();
-    const many = engine.embeddings.create({ input: Array(2048).fill('the cat sat on the mat ' + 'and '.repeat(60)) }, abort);
+    const many = engine.embeddings.create(
+      { input: Array(2048).fill('the cat sat on the mat ' + 'and '.repeat(60)) },
+      abort,
+    );
     const aborted = codeOf(many);
     await new Promise((resolve) => setTimeout(resolve, 30));
     const atMs = performance.now();

@@ -12,13 +12,14 @@ compared and printed.
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import gguf
 import numpy as np
 import torch
 import transformers as hf
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 import llama_gguf
 
@@ -58,8 +59,6 @@ def byte_pairs():
 
 
 def with_ends(tokenizer, has_kinds):
-    from tokenizers import AddedToken
-
     tokenizer.add_special_tokens([AddedToken(t, lstrip=t == "[MASK]" and not has_kinds, special=True) for t in SPECIAL])
     second = "$B:1 [SEP]:1" if has_kinds else "$B:0 [SEP]:0"
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -277,6 +276,26 @@ def models_of(family, seed, n_labels, vocabulary):
     return config, body, mlm, classify, label
 
 
+def compare_with_llama_cpp(family, config, found, pieces, model, tokenizer):
+    """Mean embeddings by llama.cpp, of a file without the heads that it does not know. Its GELU is another one, and f16."""
+    try:
+        import llama_cpp
+    except ImportError:
+        return "llama-cpp-python is not installed"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "body.gguf"
+        body = {name: weight for name, weight in found.items() if not name.startswith(("mlm.", "cls."))}
+        write_gguf(path, family, config, body, pieces, [], gguf.PoolingType.MEAN)
+        other = llama_cpp.Llama(str(path), embedding=True, n_ctx=N_POSITIONS, n_threads=1, verbose=False)
+        worst = 1.0
+        for text in [TEXTS[0], TEXTS[1], TEXTS[4]]:
+            encoded, out = run(model, tokenizer, text)
+            assert other.tokenize(text.encode(), add_bos=True) in (encoded.ids, encoded.ids[:-1]), text
+            ours, theirs = out.last_hidden_state[0].mean(0).numpy(), np.array(other.embed(text))
+            worst = min(worst, ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+    return f"llama.cpp {llama_cpp.__version__}: least cosine {worst:.6f}"
+
+
 def main():
     folder = (Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent) / "encoders"
     folder.mkdir(exist_ok=True)
@@ -311,7 +330,8 @@ def main():
         )
         write(path, ["embed", "fill-mask", "classify"])
         write(tokens, ["label"])
-        print(f"{family}: {path.stat().st_size} and {tokens.stat().st_size} bytes, {len(found)} tensors")
+        witness = compare_with_llama_cpp(family, config, found, pieces, body, tokenizer)
+        print(f"{family}: {path.stat().st_size} and {tokens.stat().st_size} bytes, {len(found)} tensors, {witness}")
 
 
 if __name__ == "__main__":

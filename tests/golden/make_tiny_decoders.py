@@ -311,7 +311,8 @@ def write_gguf(path, name, model):
     architecture, _, _ = MODELS[name]
     config = model.config.to_dict()
     writer = gguf.GGUFWriter(path, architecture)
-    writer.add_name(f"tiny random {name}")
+    # Of a model whose name has "phi3" in it llama.cpp wants that model's special tokens.
+    writer.add_name(f"tiny random {name.replace('phi', 'Phi ')}")
     METADATA[architecture](writer, config)
     tokens, types = vocabulary()
     writer.add_tokenizer_model("gpt2")

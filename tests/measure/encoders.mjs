@@ -44,24 +44,42 @@ const verdict = (good, text) => {
 
 {
   const cases = read('minilm.json');
-  const { result, ms, info } = await onModel('minilm.gguf', cases.map(({ text }) => text), async (engine, input) => {
-    const { data } = await engine.embeddings.create({ input });
-    return { embeddings: data.map(({ embedding }) => embedding), ids: await Promise.all(input.map((t) => engine.tokenize(t))) };
-  });
-  const cosines = cases.map(({ embedding }, i) => dot(embedding, result.embeddings[i]) / Math.sqrt(dot(embedding, embedding)));
+  const { result, ms, info } = await onModel(
+    'minilm.gguf',
+    cases.map(({ text }) => text),
+    async (engine, input) => {
+      const { data } = await engine.embeddings.create({ input });
+      return {
+        embeddings: data.map(({ embedding }) => embedding),
+        ids: await Promise.all(input.map((t) => engine.tokenize(t))),
+      };
+    },
+  );
+  const cosines = cases.map(
+    ({ embedding }, i) => dot(embedding, result.embeddings[i]) / Math.sqrt(dot(embedding, embedding)),
+  );
   const least = Math.min(...cosines);
   const odd = cases.filter(({ ids }, i) => JSON.stringify(ids) !== JSON.stringify(result.ids[i]));
-  verdict(odd.length === 0, `MiniLM on ${info.device.kind}: the tokens of ${cases.length - odd.length} of ${cases.length} texts`);
-  verdict(least >= LEAST_COSINE, `least cosine of ${cases.length} embeddings ${least.toFixed(9)} (${ms.toFixed(0)} ms)`);
+  verdict(
+    odd.length === 0,
+    `MiniLM on ${info.device.kind}: the tokens of ${cases.length - odd.length} of ${cases.length} texts`,
+  );
+  verdict(
+    least >= LEAST_COSINE,
+    `least cosine of ${cases.length} embeddings ${least.toFixed(9)} (${ms.toFixed(0)} ms)`,
+  );
 }
 {
   const cases = read('tagger.json');
-  const { result, ms } = await onModel('tagger.gguf', cases.map(({ text }) => text), async (engine, texts) =>
-    (await engine.label(texts)).map((tokens) => tokens.map(({ label }) => label)),
+  const { result, ms } = await onModel(
+    'tagger.gguf',
+    cases.map(({ text }) => text),
+    async (engine, texts) => (await engine.label(texts)).map((tokens) => tokens.map(({ label }) => label)),
   );
   let [n, n_near, n_wrong] = [0, 0, 0];
   cases.forEach(({ labels, margins }, i) => {
-    if (labels.length !== result[i].length) throw new Error(`text ${i} has ${result[i].length} tokens, not ${labels.length}`);
+    if (labels.length !== result[i].length)
+      throw new Error(`text ${i} has ${result[i].length} tokens, not ${labels.length}`);
     labels.forEach((label, j) => {
       n += 1;
       if (label === result[i][j]) return;

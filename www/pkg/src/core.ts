@@ -55,9 +55,13 @@ export class Core {
   checkTask(task: Task, call: string): void {
     const { architecture, tasks } = this.info;
     if (tasks.includes(task)) return;
-    throw new KingletError('E_UNSUPPORTED_TASK', `${call} with a model of ${architecture}, which can ${tasks.join(', ')}`, {
-      details: { task, architecture, tasks },
-    });
+    throw new KingletError(
+      'E_UNSUPPORTED_TASK',
+      `${call} with a model of ${architecture}, which can ${tasks.join(', ')}`,
+      {
+        details: { task, architecture, tasks },
+      },
+    );
   }
 
   /** Ends the workers. A worker's memory goes with it; the GPU's is given back first. */
@@ -162,7 +166,10 @@ export class Core {
   }
 
   /** Takes the next place in the queue; resolves when every input is done, to the outputs in order and the milliseconds they took. */
-  async encode(request: EncodeRequest, signal: AbortSignal | undefined): Promise<{ outputs: EncodeOutput[]; ms: number }> {
+  async encode(
+    request: EncodeRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<{ outputs: EncodeOutput[]; ms: number }> {
     signal?.throwIfAborted();
     const turn = this.#takeTurn();
     const outputs: EncodeOutput[] = [];

@@ -90,7 +90,9 @@ export async function fillMask(
   const candidates = checkFillMask(rest) ?? DEFAULT_CANDIDATES;
   const outputs = await run(core, 'fill-mask', texts, { ...(signal && { signal }) }, candidates);
   return outputs.map(({ candidates: masks }) =>
-    masks.map((tokens) => tokens.map(({ id, text, logprob }) => ({ token: id, text, score: Math.exp(logprob), logprob }))),
+    masks.map((tokens) =>
+      tokens.map(({ id, text, logprob }) => ({ token: id, text, score: Math.exp(logprob), logprob })),
+    ),
   );
 }
 

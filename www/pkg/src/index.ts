@@ -172,10 +172,7 @@ export class Kinglet {
    * For each text and each mask in it (written as the model's own mask, such as `[MASK]`) the tokens that are most likely there,
    * best first: `top` of them, 5 by default, at most 1,000.
    */
-  async fillMask(
-    texts: readonly EncoderInput[],
-    options?: CallOptions & { top?: number },
-  ): Promise<FilledMask[][][]> {
+  async fillMask(texts: readonly EncoderInput[], options?: CallOptions & { top?: number }): Promise<FilledMask[][][]> {
     return fillMask(this.#core, texts, options);
   }
 
@@ -258,7 +255,8 @@ function infoOf({ info, template, templateSha256, fileBytes, device }: LoadOutpu
     vocabularySize: info.vocabularySize,
     chatTemplate: kind,
     template: known.template,
-    notices: [...(info.notices ?? []), ...known.notices],
+    // What has no conversations has no template to be told of.
+    notices: [...(info.notices ?? []), ...(info.tasks.includes('generate') ? known.notices : [])],
     device: {
       ...device,
       threads: onCpu ? choice.threads : 0,

@@ -75,7 +75,11 @@ test('each token with its label and its place', async () => {
   const [tokens, bare] = await label(core, ['ab', [98]]);
   const score = Math.exp(2) / (Math.exp(2) + 2);
   assert.deepEqual(
-    tokens?.map(({ logits, score: s, ...rest }) => ({ ...rest, logits: [...logits], near: Math.abs(s - score) < 1e-12 })),
+    tokens?.map(({ logits, score: s, ...rest }) => ({
+      ...rest,
+      logits: [...logits],
+      near: Math.abs(s - score) < 1e-12,
+    })),
     [
       { token: 97, start: 0, end: 1, label: 'y', logits: [0, 2, 0], near: true },
       { token: 98, start: 1, end: 2, label: 'z', logits: [0, 0, 2], near: true },
@@ -133,7 +137,10 @@ test('a call that the model is not made for names both', async () => {
   await assert.rejects(label(encoder.core, ['a']), both);
   await assert.rejects(fillMask(encoder.core, ['a']), both);
   const decoder = await loadFake();
-  await assert.rejects(createEmbeddings(decoder.core, { input: 'a' }), code('E_UNSUPPORTED_TASK', /embeddings\.create.*generate/));
+  await assert.rejects(
+    createEmbeddings(decoder.core, { input: 'a' }),
+    code('E_UNSUPPORTED_TASK', /embeddings\.create.*generate/),
+  );
   await assert.rejects(classify(decoder.core, ['a']), code('E_UNSUPPORTED_TASK'));
   assert.equal(encoder.engine.requests.length + decoder.engine.encodings.length, 0);
 });
@@ -165,7 +172,8 @@ test("the engine's own errors arrive with their code", async () => {
   const { core } = await loadFake({ tasks: ALL, startThrows });
   await assert.rejects(
     createEmbeddings(core, { input: 'a' }),
-    (error) => error instanceof KingletError && error.code === 'E_CONTEXT_OVERFLOW' && error.details['requestedTokens'] === 600,
+    (error) =>
+      error instanceof KingletError && error.code === 'E_CONTEXT_OVERFLOW' && error.details['requestedTokens'] === 600,
   );
 });
 

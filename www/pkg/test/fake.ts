@@ -2,14 +2,7 @@
 // code units of text, and the model says the prompt backwards, again and again.
 
 import { Client, type WorkerLike } from '../src/client.js';
-import type {
-  EncodeRequest,
-  Engine,
-  EngineInfo,
-  EngineOptions,
-  GenerateEvent,
-  GenerateRequest,
-} from '../src/abi.js';
+import type { EncodeRequest, Engine, EngineInfo, EngineOptions, GenerateEvent, GenerateRequest } from '../src/abi.js';
 import { Core } from '../src/core.js';
 import { serve, type ScopeLike } from '../src/dispatch.js';
 import { EngineHost } from '../src/engine-host.js';
@@ -191,8 +184,15 @@ export class FakeEngine implements Engine {
         values: Float32Array.from(values),
         width: isLabel ? LABELS.length : values.length,
         ids: Uint32Array.from(isLabel ? ids : []),
-        places: Int32Array.from(isLabel ? Array.from(ids, (_, i) => ('tokens' in input ? [-1, -1] : [i, i + 1])).flat() : []),
-        candidates: request.task === 'fill-mask' ? Array.from(ids).filter((id) => id === 95).map(() => proposed) : [],
+        places: Int32Array.from(
+          isLabel ? Array.from(ids, (_, i) => ('tokens' in input ? [-1, -1] : [i, i + 1])).flat() : [],
+        ),
+        candidates:
+          request.task === 'fill-mask'
+            ? Array.from(ids)
+                .filter((id) => id === 95)
+                .map(() => proposed)
+            : [],
       },
     ];
   }
