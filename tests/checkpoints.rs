@@ -166,6 +166,15 @@ fn logits_are_those_of_transformers() {
 }
 
 #[test]
+fn every_family_loads() {
+    for name in names() {
+        let engine =
+            load_checkpoint(&name, options(Device::Reference)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(engine.info.parameters > 10_000, "{name}");
+    }
+}
+
+#[test]
 fn an_engine_of_a_checkpoint_is_that_of_its_file() {
     for name in ["llama", "llama-sharded", "llama-f16"] {
         for device in devices() {

@@ -78,7 +78,7 @@ MODELS = {
 }  # fmt: skip
 SHARDED = {"llama-sharded": "40KB"}
 # What published files say and today's transformers writes elsewhere; llama.cpp's converter looks for it there.
-PUBLISHED = {"gptneox": {"rotary_pct": 0.25}, "flan-t5": {"tie_word_embeddings": False}}
+PUBLISHED = {"gptneox": {"rotary_pct": 0.25}, "flan-t5": {"tie_word_embeddings": False, "scale_decoder_outputs": False}}
 
 
 def byte_to_unicode():

@@ -3,10 +3,13 @@
 
 import { KingletError } from '../errors.js';
 import { FileSet } from '../file-set.js';
+import type { HeaderValue } from '../gguf-header.js';
 import type { CheckpointSource, NamedSource } from '../protocol.js';
 import { type Hash, readIfThere, readWhole } from '../small-file.js';
 import type { SourceFile } from '../source-file.js';
 import { vocabularyKeys } from '../tokenizer-json.js';
+import { byT5Keys } from './byt5.js';
+import { Config } from './config.js';
 import { checkpointHeader, type Quantize } from './header.js';
 import { isObject, malformed, parseJson, show } from './json.js';
 import { headerLength, LENGTH_BYTES, readHeader, type StoredTensor } from './safetensors.js';
@@ -82,7 +85,7 @@ export class CheckpointFiles {
     };
     const config = await must('config.json');
     const [tokenizer, tokenizerConfig, generation, jinja, pooling, index] = await Promise.all([
-      must('tokenizer.json'),
+      json('tokenizer.json'),
       json('tokenizer_config.json'),
       json('generation_config.json'),
       may('chat_template.jinja'),
@@ -102,7 +105,7 @@ export class CheckpointFiles {
     return checkpointHeader({
       name: this.#name(config),
       config,
-      vocabulary: vocabularyKeys(tokenizer, tokenizerConfig),
+      vocabulary: vocabularyOf(tokenizer, tokenizerConfig),
       generation,
       template,
       pooling,
@@ -193,6 +196,14 @@ function weightMap(index: unknown): Record<string, string> {
       details: { found: n, limit: MAX_SHARDS },
     });
   return map as Record<string, string>;
+}
+
+/** Of a tokenizer.json; ByT5 has none, because its pieces are the bytes. */
+function vocabularyOf(tokenizer: unknown, config: unknown): Map<string, HeaderValue> {
+  if (tokenizer !== undefined) return vocabularyKeys(tokenizer, config);
+  const c = isObject(config) ? new Config(config) : undefined;
+  if (c?.string('tokenizer_class') !== 'ByT5Tokenizer') throw missing('tokenizer.json');
+  return byT5Keys(c.count('extra_ids'));
 }
 
 /** The template of tokenizer_config.json: one, or several by name. */
