@@ -26,6 +26,8 @@ struct T5 {
     n_layer_dec: usize,
     n_buckets: usize,
     decoder_start: u32,
+    /// ε of every norm.
+    eps: f32,
 }
 
 pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
@@ -37,6 +39,7 @@ pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
         // A half of a side's buckets has a distance each; both sides of the encoder have a half of all.
         n_buckets: keys.count("attention.relative_buckets_count", 4, 2 * MAX_DISTANCE as u64 - 1, None)?,
         decoder_start: keys.count("decoder_start_token_id", 0, h.n_vocab as u64 - 1, None)? as u32,
+        eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
     }))
 }
 
@@ -73,10 +76,10 @@ impl T5 {
         for layer in 0..h.n_layer {
             let block = format!("enc.blk.{layer}");
             let bias = self.bias(b, h, "enc", layer, true)?;
-            x = self_attention(b, h, &block, x, spec(h, 0, Sees::Whole, Some(bias)))?;
-            x = feed_forward(b, h, &block, x)?;
+            x = self.attention(b, h, &block, x, spec(h, 0, Sees::Whole, Some(bias)))?;
+            x = self.feed_forward(b, h, &block, x)?;
         }
-        let encoded = b.rms_norm("enc.output_norm", x, "enc.output_norm.weight", h.norm_rms_eps)?;
+        let encoded = b.rms_norm("enc.output_norm", x, "enc.output_norm.weight", self.eps)?;
         for layer in 0..self.n_layer_dec {
             let name = |part: &str| format!("dec.blk.{layer}.{part}");
             let k = b.linear(&name("cross_attn_k"), encoded, &name("cross_attn_k"), h.n_head * h.head_size)?;
@@ -93,17 +96,17 @@ impl T5 {
         for layer in 0..self.n_layer_dec {
             let block = format!("dec.blk.{layer}");
             let bias = self.bias(b, h, "dec", layer, false)?;
-            x = self_attention(b, h, &block, x, spec(h, layer, Sees::Past, Some(bias)))?;
+            x = self.attention(b, h, &block, x, spec(h, layer, Sees::Past, Some(bias)))?;
             let name = |part: &str| format!("{block}.{part}");
-            let normed = b.rms_norm(&name("cross_attn_norm"), x, &name("cross_attn_norm.weight"), h.norm_rms_eps)?;
+            let normed = b.rms_norm(&name("cross_attn_norm"), x, &name("cross_attn_norm.weight"), self.eps)?;
             let q = b.linear(&name("cross_attn_q"), normed, &name("cross_attn_q"), h.n_head * h.head_size)?;
             let attended = b.attention(&name("cross_attn"), q, spec(h, layer, Sees::Memory, None));
             let attended = b.linear(&name("cross_attn_o"), attended, &name("cross_attn_o"), h.n_embd)?;
             x = b.add(&name("cross_attn_residual"), x, attended);
-            x = feed_forward(b, h, &block, x)?;
+            x = self.feed_forward(b, h, &block, x)?;
         }
         let rows = b.select_rows("outputs", x);
-        let normed = b.rms_norm("dec.output_norm", rows, "dec.output_norm.weight", h.norm_rms_eps)?;
+        let normed = b.rms_norm("dec.output_norm", rows, "dec.output_norm.weight", self.eps)?;
         match b.optional_weight("output.weight", &[h.n_vocab, h.n_embd])? {
             Some(head) => Ok(b.mat_mul("logits", normed, head, None)),
             None => {
@@ -123,37 +126,46 @@ impl T5 {
     }
 }
 
+impl T5 {
+    fn attention(
+        &self,
+        b: &mut Builder<'_>,
+        h: &Hyper,
+        block: &str,
+        x: BufferId,
+        spec: AttentionSpec,
+    ) -> Result<BufferId> {
+        let (name, width) = (|part: &str| format!("{block}.{part}"), h.n_head * h.head_size);
+        let normed = b.rms_norm(&name("attn_norm"), x, &name("attn_norm.weight"), self.eps)?;
+        let q = b.linear(&name("attn_q"), normed, &name("attn_q"), width)?;
+        let k = b.linear(&name("attn_k"), normed, &name("attn_k"), width)?;
+        let v = b.linear(&name("attn_v"), normed, &name("attn_v"), width)?;
+        b.kv_write(spec.layer, k, v);
+        let attended = b.attention(&name("attn"), q, spec);
+        let attended = b.linear(&name("attn_o"), attended, &name("attn_o"), h.n_embd)?;
+        Ok(b.add(&name("attn_residual"), x, attended))
+    }
+
+    fn feed_forward(&self, b: &mut Builder<'_>, h: &Hyper, block: &str, x: BufferId) -> Result<BufferId> {
+        let name = |part: &str| format!("{block}.{part}");
+        let normed = b.rms_norm(&name("ffn_norm"), x, &name("ffn_norm.weight"), self.eps)?;
+        let inner = match b.optional_weight(&name("ffn_gate.weight"), &[h.n_ff, h.n_embd])? {
+            Some(gate) => {
+                let gate = b.mat_mul(&name("ffn_gate"), normed, gate, None);
+                let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
+                b.glu(&name("ffn_glu"), gate, up, Activation::GeluTanh)
+            }
+            None => {
+                let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
+                b.activate(&name("ffn_relu"), up, Activation::Relu)
+            }
+        };
+        let down = b.linear(&name("ffn_down"), inner, &name("ffn_down"), h.n_embd)?;
+        Ok(b.add(&name("ffn_residual"), x, down))
+    }
+}
+
 fn spec(h: &Hyper, layer: usize, sees: Sees, bias: Option<PositionBias>) -> AttentionSpec {
     let causal = AttentionSpec::causal(layer, h.n_head, h.n_head_kv, h.head_size);
     AttentionSpec { scale: 1.0, sees, bias, ..causal }
-}
-
-fn self_attention(b: &mut Builder<'_>, h: &Hyper, block: &str, x: BufferId, spec: AttentionSpec) -> Result<BufferId> {
-    let (name, width) = (|part: &str| format!("{block}.{part}"), h.n_head * h.head_size);
-    let normed = b.rms_norm(&name("attn_norm"), x, &name("attn_norm.weight"), h.norm_rms_eps)?;
-    let q = b.linear(&name("attn_q"), normed, &name("attn_q"), width)?;
-    let k = b.linear(&name("attn_k"), normed, &name("attn_k"), width)?;
-    let v = b.linear(&name("attn_v"), normed, &name("attn_v"), width)?;
-    b.kv_write(spec.layer, k, v);
-    let attended = b.attention(&name("attn"), q, spec);
-    let attended = b.linear(&name("attn_o"), attended, &name("attn_o"), h.n_embd)?;
-    Ok(b.add(&name("attn_residual"), x, attended))
-}
-
-fn feed_forward(b: &mut Builder<'_>, h: &Hyper, block: &str, x: BufferId) -> Result<BufferId> {
-    let name = |part: &str| format!("{block}.{part}");
-    let normed = b.rms_norm(&name("ffn_norm"), x, &name("ffn_norm.weight"), h.norm_rms_eps)?;
-    let inner = match b.optional_weight(&name("ffn_gate.weight"), &[h.n_ff, h.n_embd])? {
-        Some(gate) => {
-            let gate = b.mat_mul(&name("ffn_gate"), normed, gate, None);
-            let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
-            b.glu(&name("ffn_glu"), gate, up, Activation::GeluTanh)
-        }
-        None => {
-            let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
-            b.activate(&name("ffn_relu"), up, Activation::Relu)
-        }
-    };
-    let down = b.linear(&name("ffn_down"), inner, &name("ffn_down"), h.n_embd)?;
-    Ok(b.add(&name("ffn_residual"), x, down))
 }

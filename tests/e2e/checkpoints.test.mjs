@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch, visitQuietly } from './browser.mjs';
+import { launch, SOFTWARE_GPU, visitQuietly } from './browser.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const CHECKPOINTS = folder('tests/golden/checkpoints');
@@ -40,9 +40,9 @@ after(async () => {
 });
 
 /** Runs `work(argument)` in a page that has the package and helpers. */
-const inPage = (work, argument) =>
-  visitQuietly(browser, site.url, (page) => page.evaluate(work, argument), {
-    expected: ABSENT,
+const inPage = (work, argument, { of = browser, expected = [] } = {}) =>
+  visitQuietly(of, site.url, (page) => page.evaluate(work, argument), {
+    expected: [...ABSENT, ...expected],
     prepare,
     global: 'kinglet',
   });
@@ -137,6 +137,22 @@ test('weights as stored, or quantized while they arrive', async () => {
     assert.ok(Math.abs(got[quantize].logprob - logprob) < allowed, `${quantize}: ${got[quantize].logprob}, ${logprob}`);
   }
   assert.ok(got.q4_0.info.memory.weightsBytes < got.f16.info.memory.weightsBytes);
+});
+
+test('on the GPU: checked before the weights come, which it then holds', async () => {
+  const { tokens, id, logprob } = best('llama-sharded');
+  const gpuBrowser = await launch({ args: SOFTWARE_GPU });
+  try {
+    const load = (tokens) => answer('/checkpoints/llama-sharded/', tokens, { device: 'webgpu' });
+    const got = await inPage(load, tokens, { of: gpuBrowser, expected: [/software|fallback|powerPreference|WebGPU/i] });
+    assert.equal(got.id, id);
+    assert.ok(Math.abs(got.logprob - logprob) < 1e-3, `${got.logprob} and ${logprob}`);
+    assert.deepEqual([got.info.device.kind, got.info.quantization], ['webgpu', 'BF16']);
+    const phases = got.events.map(({ phase }) => phase).filter((phase, i, all) => phase !== all[i - 1]);
+    assert.deepEqual(phases, ['start', 'download', 'check', 'download', 'finish', 'ready']);
+  } finally {
+    await gpuBrowser.close();
+  }
 });
 
 test('what is wrong with a checkpoint is said at once, and the next one loads', async () => {
