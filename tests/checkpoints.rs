@@ -63,7 +63,7 @@ fn checkpoint(name: &str) -> Checkpoint {
         bytes[8 + n..].to_vec()
     });
     Checkpoint {
-        header: read("header.gguf"),
+        header: read("header.bin"),
         data: data.collect(),
         expected: serde_json::from_slice(&read("expected.json")).unwrap(),
     }

@@ -10,7 +10,7 @@ import { launch, SOFTWARE_GPU, visitQuietly } from './browser.mjs';
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const CHECKPOINTS = folder('tests/golden/checkpoints');
 const filesOf = (name) =>
-  readdirSync(`${CHECKPOINTS}/${name}`).filter((file) => !['expected.json', 'header.gguf'].includes(file));
+  readdirSync(`${CHECKPOINTS}/${name}`).filter((file) => !['expected.json', 'header.bin'].includes(file));
 const FILES = Object.fromEntries(readdirSync(CHECKPOINTS).map((name) => [name, filesOf(name)]));
 const expectedOf = (name) => JSON.parse(readFileSync(`${CHECKPOINTS}/${name}/expected.json`, 'utf8'));
 /** The import map of the page is an inline script. */
@@ -176,7 +176,7 @@ test('what is wrong with a checkpoint is said at once, and the next one loads', 
       long: await refusal(withWeights(new Blob([weights, 'x']))),
       page: await refusal(withWeights(new Blob(['<!doctype html>']))),
       folder: await refusal('/checkpoints/nothing/'),
-      gguf: await refusal('/checkpoints/llama/header.gguf', { quantize: 'q8_0' }),
+      gguf: await refusal('/checkpoints/any.gguf', { quantize: 'q8_0' }),
       sum: await refusal('/checkpoints/llama/', { sha256: { 'model.safetensors': 'f'.repeat(64) } }),
       good: await refusal(given((all) => all)),
     };

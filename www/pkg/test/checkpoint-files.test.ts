@@ -20,7 +20,7 @@ import { readGguf } from './read-gguf.js';
 
 const SHARDED = 'llama-sharded';
 const filesOf = (name: string): string[] =>
-  fs.readdirSync(path.join(CHECKPOINTS, name)).filter((file) => !/^(expected\.json|header\.gguf)$/.test(file));
+  fs.readdirSync(path.join(CHECKPOINTS, name)).filter((file) => !/^(expected\.json|header\.bin)$/.test(file));
 const weightsOf = (name: string): string[] => filesOf(name).filter((file) => file.endsWith('.safetensors'));
 /** The data of the weights' files, one behind the other. */
 const dataOf = (name: string): Buffer =>

@@ -59,7 +59,7 @@ describe('the headers of small checkpoints of every family', () => {
     });
     // That their tensors hold the weights of llama.cpp's converter, tests/checkpoints.rs shows.
     test(`${name}: the header that the engine is tested with`, () => {
-      assert.ok(bytesOf(name, 'header.gguf').equals(headerOf(name)));
+      assert.ok(bytesOf(name, 'header.bin').equals(headerOf(name)));
     });
   }
 });

@@ -10,7 +10,7 @@ import type { SourceFile } from '../source-file.js';
 import { vocabularyKeys } from '../tokenizer-json.js';
 import { byT5Keys } from './byt5.js';
 import { Config } from './config.js';
-import { checkpointHeader, type Quantize } from './header.js';
+import { checkpointHeader, type Quantize, refuseOthers } from './header.js';
 import { isObject, malformed, parseJson, show } from './json.js';
 import { headerLength, LENGTH_BYTES, readHeader, type StoredTensor } from './safetensors.js';
 
@@ -84,6 +84,7 @@ export class CheckpointFiles {
       return bytes && parseJson(name, bytes);
     };
     const config = await must('config.json');
+    refuseOthers(config);
     const [tokenizer, tokenizerConfig, generation, jinja, pooling, index] = await Promise.all([
       json('tokenizer.json'),
       json('tokenizer_config.json'),
@@ -92,6 +93,7 @@ export class CheckpointFiles {
       json(POOLING),
       json(INDEX),
     ]);
+    const vocabulary = vocabularyOf(tokenizer, tokenizerConfig);
     const map = index === undefined ? undefined : weightMap(index);
     this.#set = new FileSet(this.#weightFiles(map).map((name) => this.#find(name) ?? missing(name)));
     await this.#readHeaders(this.#set, onFile);
@@ -105,7 +107,7 @@ export class CheckpointFiles {
     return checkpointHeader({
       name: this.#name(config),
       config,
-      vocabulary: vocabularyOf(tokenizer, tokenizerConfig),
+      vocabulary,
       generation,
       template,
       pooling,

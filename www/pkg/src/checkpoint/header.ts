@@ -72,10 +72,17 @@ function refuseQuantized(c: Config): void {
   }
 }
 
+/** Refuses at once what cannot become a model, whatever its weights are. */
+export function refuseOthers(config: unknown): void {
+  const c = new Config(config);
+  refuseQuantized(c);
+  familyOf(c);
+}
+
 /** The header, and what a careful user would want to know. */
 export function checkpointHeader(checkpoint: Checkpoint): { header: Uint8Array<ArrayBuffer>; notices: string[] } {
+  refuseOthers(checkpoint.config);
   const c = new Config(checkpoint.config);
-  refuseQuantized(c);
   const family = familyOf(c);
   const keys = new Keys(family.architecture);
   family.keys(c, keys);
