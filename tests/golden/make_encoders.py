@@ -6,13 +6,11 @@
 One body per family with every head on it, in a file by llama.cpp's names (heads that it has no names for: src/arch/head.rs), and
 one with a classifier of tokens, which is another kind of file. Weights are F16, and the HF model computes with just these values
 in f32, attention "eager". The tokenizer of each is a small one of Hugging Face's tokenizers, which gives ids and offsets.
-Versions: see llama_gguf.py; gguf 0.19.0, numpy 2.4.6. Seeds are fixed. Where llama-cpp-python is installed, its embeddings are
-compared and printed.
+Versions: see llama_gguf.py; gguf 0.19.0, numpy 2.4.6. Seeds are fixed.
 """
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import gguf
@@ -276,26 +274,6 @@ def models_of(family, seed, n_labels, vocabulary):
     return config, body, mlm, classify, label
 
 
-def compare_with_llama_cpp(family, config, found, pieces, model, tokenizer):
-    """Mean embeddings by llama.cpp, of a file without the heads that it does not know. Its GELU is another one, and f16."""
-    try:
-        import llama_cpp
-    except ImportError:
-        return "llama-cpp-python is not installed"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "body.gguf"
-        body = {name: weight for name, weight in found.items() if not name.startswith(("mlm.", "cls."))}
-        write_gguf(path, family, config, body, pieces, [], gguf.PoolingType.MEAN)
-        other = llama_cpp.Llama(str(path), embedding=True, n_ctx=N_POSITIONS, n_threads=1, verbose=False)
-        worst = 1.0
-        for text in [TEXTS[0], TEXTS[1], TEXTS[4]]:
-            encoded, out = run(model, tokenizer, text)
-            assert other.tokenize(text.encode(), add_bos=True) in (encoded.ids, encoded.ids[:-1]), text
-            ours, theirs = out.last_hidden_state[0].mean(0).numpy(), np.array(other.embed(text))
-            worst = min(worst, ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
-    return f"llama.cpp {llama_cpp.__version__}: least cosine {worst:.6f}"
-
-
 def main():
     folder = (Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent) / "encoders"
     folder.mkdir(exist_ok=True)
@@ -330,8 +308,7 @@ def main():
         )
         write(path, ["embed", "fill-mask", "classify"])
         write(tokens, ["label"])
-        witness = compare_with_llama_cpp(family, config, found, pieces, body, tokenizer)
-        print(f"{family}: {path.stat().st_size} and {tokens.stat().st_size} bytes, {len(found)} tensors, {witness}")
+        print(f"{family}: {path.stat().st_size} and {tokens.stat().st_size} bytes, {len(found)} tensors")
 
 
 if __name__ == "__main__":
