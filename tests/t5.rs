@@ -138,7 +138,7 @@ fn answers_are_those_of_transformers_greedy_and_by_beam_search() -> Result<()> {
             let n = if matches!(device, Device::Reference) { usize::MAX } else { 4 };
             for output in golden.cases.iter().map(|c| &c.output).chain(&golden.outputs).take(n) {
                 let greedy = run(&mut session, &ask(&golden, output, None, 1), 1000)?;
-                assert_eq!(tokens(&greedy), [output.greedy.clone()], "{} {device:?}", golden.name);
+                assert_eq!(tokens(&greedy), std::slice::from_ref(&output.greedy), "{} {device:?}", golden.name);
                 let ended = output.greedy.last().is_some_and(|token| tokenizer.is_end_of_generation(*token));
                 let reason = if ended { FinishReason::Stop } else { FinishReason::Length };
                 assert_eq!(greedy.choices[0].reason, Some(reason));
