@@ -1,6 +1,9 @@
 # `test`, `lint`, `bench`, `soak`. Sourced by build.sh.
 # shellcheck shell=bash
 
+# 1: tests on software GPUs are run in full, as soak does; else what takes long there is thinned.
+export KINGLET_LONG=${KINGLET_LONG:-0}
+
 # run_tests [PARTS…]: all parts are run, also after one has failed; what failed is named at the end.
 run_tests() {
     local parts=("$@")
@@ -19,8 +22,7 @@ run_tests() {
     if wants types; then part "test: TypeScript" test_types; fi
     if wants wasm; then part "test: WebAssembly in Chromium" test_wasm; fi
     if wants gpu; then
-        # What naga says of the shaders depends on no driver, and lavapipe makes their pipelines much faster.
-        part "test: GPU, SwiftShader" test_gpu_native SwiftShader "$KINGLET_SWIFTSHADER" '- binary(gpu_shaders)'
+        part "test: GPU, SwiftShader" test_gpu_native SwiftShader "$KINGLET_SWIFTSHADER" "$(swiftshader_filter)"
         part "test: GPU, lavapipe" test_gpu_native llvmpipe "$KINGLET_LAVAPIPE"
         part "test: GPU, Chromium" test_gpu_chromium
         part "test: GPU, Firefox" test_gpu_firefox
@@ -33,6 +35,16 @@ wants() {
     local one
     for one in "${parts[@]}"; do [ "$one" = "$1" ] && return 0; done
     return 1
+}
+
+# SwiftShader takes ten times as long as lavapipe to make a pipeline, and Chromium has it too. What naga says of the shaders depends on
+# no driver.
+swiftshader_filter() {
+    if [ "$KINGLET_LONG" = 1 ]; then
+        echo '- binary(gpu_shaders)'
+    else
+        echo '& (binary(gpu_engine) | binary(gpu_cache) | binary(gpu_errors) | binary(gpu_best))'
+    fi
 }
 
 # Files of tests that need an adapter are named gpu_….
@@ -164,5 +176,10 @@ soak() {
     setup_test
     build_all
     fuzz
+    setup_gpu
+    export KINGLET_LONG=1
+    part "soak: GPU, SwiftShader" test_gpu_native SwiftShader "$KINGLET_SWIFTSHADER" "$(swiftshader_filter)"
+    part "soak: GPU, Chromium" test_gpu_chromium
+    part "soak: end to end" test_e2e
     part "soak" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/e2e/soak.mjs "$@"
 }

@@ -69,7 +69,7 @@ fn score(page: u32, kv_head: u32, position: u32) -> vec4<f32> {
 fn bias(head: u32, from_position: u32, position: u32) -> vec4<f32> {
   let at = min(max(position + RADIUS, from_position) - from_position, 2u * RADIUS);
   let len = 2u * RADIUS + 1u;
-  let last = KV_HEADS * GROUP - 1u;
+  let last = OWN_HEADS * GROUP - 1u;
   return vec4<f32>(
     biases[head * len + at],
     biases[min(head + 1u, last) * len + at],
@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let first_head = group.x % SPLITS * HEADS;
   let n_heads = min(HEADS, GROUP - first_head);
   // where the workgroup's heads begin in q and out
-  let heads_at = ((group.y * KV_HEADS + kv_head) * GROUP + first_head) * columns;
+  let heads_at = ((group.y * OWN_HEADS + kv_head) * GROUP + first_head) * columns;
   for (var i = me; i < n_heads * columns; i += WORKGROUP) {
     queries[i / columns * MAX_COLUMNS + i % columns] = SCALE * q[heads_at + i];
   }

@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let my_row = first_row + query / HEADS;
   let head = group.z * HEADS + query % HEADS;
   let is_query = my_row < end_row && query < ROWS * HEADS && head < GROUP;
-  let q_at = ((my_row * KV_HEADS + kv_head) * GROUP + head) * columns + lane;
+  let q_at = ((my_row * OWN_HEADS + kv_head) * GROUP + head) * columns + lane;
 
   var my_q = array<vec4<f32>, 16>();
   var acc = array<vec4<f32>, 16>();

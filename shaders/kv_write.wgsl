@@ -30,7 +30,7 @@ fn channels(t: u32, first: u32) -> vec4<f32> {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = rows[id.y];
   let quads = HEAD_SIZE / 4u;
-  if id.x < KV_HEADS * quads {
+  if id.x < OWN_HEADS * quads {
     let page = pages[row.pages + row.position / PAGE_POSITIONS];
     let kv_head = id.x / quads;
     let quad = id.x % quads;
@@ -38,7 +38,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let key = channels(id.y, 4u * id.x);
     let value = channels(id.y, 4u * (KV_HEADS * quads + id.x));
     //#else
-    let i = id.y * KV_HEADS * quads + id.x;
+    let i = id.y * OWN_HEADS * quads + id.x;
     let key = k[i];
     let value = v[i];
     //#endif

@@ -24,17 +24,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       y[j] = rotated(e + j, q[head + e + j], q[head + partner(e + j)], row.position);
     }
     out[id.y * first_k + id.x] = y;
-  } else if id.x < first_k + KV_HEADS * quads {
+  } else if id.x < first_k + OWN_HEADS * quads {
     let i = id.x - first_k;
     let kv_head = i / quads;
     let quad = i % quads;
     let e = quad * 4u;
-    let head = id.y * KV_HEADS * HEAD_SIZE + kv_head * HEAD_SIZE;
+    let head = id.y * OWN_HEADS * HEAD_SIZE + kv_head * HEAD_SIZE;
     for (var j = 0u; j < 4u; j++) {
       y[j] = rotated(e + j, k[head + e + j], k[head + partner(e + j)], row.position);
     }
     let page = pages[row.pages + row.position / PAGE_POSITIONS];
     cache[key_place(page, kv_head, row.position, quad)] = pack_quad(y);
-    cache[value_place(page, kv_head, row.position, quad)] = pack_quad(v[id.y * KV_HEADS * quads + i]);
+    cache[value_place(page, kv_head, row.position, quad)] = pack_quad(v[id.y * OWN_HEADS * quads + i]);
   }
 }

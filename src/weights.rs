@@ -8,7 +8,7 @@ use crate::{
     quant::Format,
 };
 
-/// A weight: a tensor of the file, or some of its rows ([`Weights::split`]).
+/// A weight: a tensor of the file, or some of its rows or columns ([`Weights::split`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WeightId(pub u32);
 
@@ -52,12 +52,26 @@ pub struct Weights {
     splits: BTreeMap<WeightId, Vec<Split>>,
 }
 
-/// Some rows of a tensor as a weight of their own.
+/// Some rows or columns of a tensor as a weight of their own.
 #[derive(Debug, Clone)]
 struct Split {
     weight: WeightId,
-    /// Where they lie in the tensor's data.
+    /// Where they lie in each `period` bytes of the tensor's data.
     bytes: Range<u64>,
+    /// Bytes of the tensor for rows, of one of its rows for columns; > 0.
+    period: u64,
+}
+
+impl Split {
+    /// What of the data from `start` to `end` is the weight's, in order.
+    fn pieces(&self, start: u64, end: u64) -> impl Iterator<Item = Range<u64>> {
+        let periods = start / self.period..end.div_ceil(self.period);
+        let piece = move |i: u64| {
+            let [first, last] = [self.bytes.start, self.bytes.end].map(|at| (i * self.period + at).clamp(start, end));
+            first..last
+        };
+        periods.map(piece).filter(|piece| !piece.is_empty())
+    }
 }
 
 /// The data of a file on its way to its weights.
@@ -82,10 +96,9 @@ impl Arrivals {
         (self.tensor, self.n_bytes) = (tensor, end);
         let id = WeightId(tensor as u32);
         let Some(splits) = weights.splits.get(&id) else { return write(id, bytes) };
-        for Split { weight, bytes: place } in splits {
-            let [first, last] = [place.start, place.end].map(|at| (at.clamp(start, end) - start) as usize);
-            if first < last {
-                write(*weight, &bytes[first..last])?;
+        for split in splits {
+            for piece in split.pieces(start, end) {
+                write(split.weight, &bytes[(piece.start - start) as usize..(piece.end - start) as usize])?;
             }
         }
         Ok(())
@@ -116,17 +129,44 @@ impl Weights {
             return Err(Error::file(format!("tensor {name} has the shape {:?}, expected {n} rows", whole.shape)));
         }
         self.by_name.retain(|other| *other != id);
+        self.split_by(id, &whole, parts, 0, whole.file_bytes())
+    }
+
+    /// The same with the columns of a matrix [N, K]: parts of each row. A part has to be a whole number of blocks wide.
+    pub fn split_columns(&mut self, name: &str, parts: &[(&str, usize)]) -> Result<()> {
+        let Some(id) = self.find(name) else { return Ok(()) };
+        let whole = self.spec(id).clone();
+        let n: usize = parts.iter().map(|(_, n)| n).sum();
+        if whole.shape.len() != 2 || whole.row_len() != n {
+            return Err(Error::file(format!("tensor {name} has the shape {:?}, expected {n} columns", whole.shape)));
+        }
+        let row_bytes = whole.format.row_bytes(n).map_err(|e| Error::file(format!("tensor {name}: {e}")))?;
+        self.split_by(id, &whole, parts, 1, row_bytes as u64)
+    }
+
+    /// The parts of a dimension of a tensor, of which `period` bytes are all.
+    fn split_by(
+        &mut self,
+        id: WeightId,
+        whole: &WeightSpec,
+        parts: &[(&str, usize)],
+        dimension: usize,
+        period: u64,
+    ) -> Result<()> {
+        let name = &whole.name;
+        self.by_name.retain(|other| *other != id);
         let mut start = 0;
         for (part, n) in parts {
             let mut spec = WeightSpec { name: (*part).into(), ..whole.clone() };
-            spec.shape[0] = *n;
-            spec.format.row_bytes(spec.row_len()).map_err(|e| Error::file(format!("tensor {name} as {part}: {e}")))?;
-            let end = start + spec.file_bytes();
+            spec.shape[dimension] = *n;
+            let row = spec.format.row_bytes(spec.row_len());
+            let row_bytes = row.map_err(|e| Error::file(format!("tensor {name} as {part}: {e}")))? as u64;
+            let end = start + if dimension == 0 { spec.file_bytes() } else { row_bytes };
             let weight = WeightId(self.specs.len() as u32);
             let place = self.place(part).err().ok_or_else(|| Error::file(format!("tensors {name} and {part}")))?;
             self.specs.push(spec);
             self.by_name.insert(place, weight);
-            self.splits.entry(id).or_default().push(Split { weight, bytes: start..end });
+            self.splits.entry(id).or_default().push(Split { weight, bytes: start..end, period: period.max(1) });
             start = end;
         }
         Ok(())

@@ -115,8 +115,11 @@ fn labels_say_where_their_tokens_stand() -> Result<()> {
     Ok(())
 }
 
+/// Numbers, tokens, candidates for masks.
+type Bits = (Vec<u32>, Vec<Token>, Vec<(u32, u64)>);
+
 /// The bits of outputs.
-fn bits(outputs: &[Output]) -> Vec<(Vec<u32>, Vec<Token>, Vec<(u32, u64)>)> {
+fn bits(outputs: &[Output]) -> Vec<Bits> {
     let bits = |output: &Output| {
         let candidates = output.candidates.iter().flatten().map(|c| (c.id, c.logprob.to_bits())).collect();
         (output.values.iter().map(|x| x.to_bits()).collect(), output.tokens.clone(), candidates)

@@ -147,8 +147,8 @@ async fn an_encoder_gives_typed_arrays() {
     assert_eq!(JSON::stringify(&get(&info, "tasks")).unwrap(), r#"["embed","fill-mask","classify"]"#);
     assert_eq!((get(&info, "labels").unchecked_into::<Array>().length(), number(&info, "embeddingLength")), (3, 64.0));
 
-    let request = r#"{"task":"embed","inputs":[{"text":"the cat"},{"tokens":[2,3]}],"dimensions":7,"candidates":1}"#;
-    let all = encoded(&mut engine, request);
+    let embed = r#"{"task":"embed","inputs":[{"text":"the cat"},{"tokens":[2,3]}],"dimensions":7,"candidates":1}"#;
+    let all = encoded(&mut engine, embed);
     assert_eq!(all.len(), 3);
     assert_eq!((number(&all[1], "input"), number(&all[1], "tokenCount"), number(&all[1], "width")), (1.0, 2.0, 7.0));
     let values = get(&all[0], "values").dyn_into::<Float32Array>().unwrap();

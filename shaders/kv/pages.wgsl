@@ -4,6 +4,8 @@
 //                                        values  [position][quad of the head]   invocations with a quad each read on end
 
 override KV_HEADS: u32;
+// those of them that the operation has
+override OWN_HEADS: u32;
 // K, a multiple of 4
 override HEAD_SIZE: u32;
 

@@ -11,7 +11,7 @@ use super::{
     blocks::{self, Attend, FeedForward, Head, Layer, Style},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     plan::{Activation, BufferId, Builder, RopeStyle},
     weights::Weights,
 };
@@ -29,6 +29,13 @@ impl Family for Phi3 {
     fn split(&self, weights: &mut Weights, h: &Hyper) -> Result<()> {
         for layer in 0..h.n_layer {
             let [gate, up] = ["gate", "up"].map(|part| format!("blk.{layer}.ffn_{part}.weight"));
+            if weights.find(&up).is_none() {
+                return Err(Error::file(format!(
+                    "tensor {up} [{}, {}] is missing from the file",
+                    2 * h.n_ff,
+                    h.n_embd
+                )));
+            }
             weights.split(&up, &[(&gate, h.n_ff), (&up, h.n_ff)])?;
         }
         blocks::split_qkv(weights, h)

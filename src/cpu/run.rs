@@ -164,7 +164,7 @@ impl<O: Octet> Context<'_, O> {
                 items(self.n_rows(*x)).for_each(|t| table.rotate(t, self.row(*x, t), self.row_mut(*out, t)));
             }
             Op::KvWrite { layer, k, v } => {
-                items(self.pages.kv_heads()).for_each(|g| {
+                items(self.width(*k) / self.pages.head_size()).for_each(|g| {
                     (0..self.rows.len())
                         .for_each(|t| self.kv_write(*layer, g, t, self.head(*k, t, g), self.head(*v, t, g)));
                 });
@@ -247,7 +247,7 @@ impl<O: Octet> Context<'_, O> {
 
     /// Head g of row t of a buffer [T, G · K] that the operation reads.
     fn head(&self, id: BufferId, t: usize, g: usize) -> &[f32] {
-        let size = self.width(id) / self.pages.kv_heads();
+        let size = self.pages.head_size();
         &self.row(id, t)[g * size..(g + 1) * size]
     }
 

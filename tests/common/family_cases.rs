@@ -3,7 +3,7 @@
 
 use kinglet::{
     kv::{KvFormat, KvGeometry, PageId},
-    plan::{Activation, AttentionSpec, NormKind, Op, PositionBias, RowIndex, Sees},
+    plan::{Activation, AttentionSpec, NormKind, Op, PositionBias, Rope, RopeStyle, RowIndex, Sees},
     quant::Format,
 };
 
@@ -12,8 +12,14 @@ use super::{
     formats::whole,
 };
 
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Tanh];
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::Tanh,
+    Activation::Identity,
+];
 
 /// Adds them.
 pub fn add(cases: &mut Vec<Case>) {
@@ -212,9 +218,11 @@ struct Special {
     soft_cap: Option<f32>,
     /// Buckets, furthest distance.
     bias: Option<(usize, usize)>,
+    /// Heads that the cache has and the operations do not.
+    spare_heads: usize,
 }
 
-const PLAIN: Special = Special { name: "", sees: Sees::Past, window: None, soft_cap: None, bias: None };
+const PLAIN: Special = Special { name: "", sees: Sees::Past, window: None, soft_cap: None, bias: None, spare_heads: 0 };
 
 /// Few rows and many, heads of every size, both formats of the cache.
 fn attentions(cases: &mut Vec<Case>) {
@@ -254,6 +262,13 @@ fn attentions(cases: &mut Vec<Case>) {
         cases.push(attention(special, heads, steps, &[], format));
     }
 
+    // A layer with fewer heads than the cache has room for.
+    for (steps, format) in [(few, f16), (many, f32)] {
+        let fewer = Special { name: "of fewer heads", spare_heads: 2, ..PLAIN };
+        cases.push(attention(fewer, (4, 2, 20), steps, &[], format));
+        cases.push(attention(fewer, (3, 1, 12), steps, &[], format));
+    }
+
     let memory = Special { name: "to memory", sees: Sees::Memory, ..PLAIN };
     let memory_capped = Special { name: "to memory, capped", soft_cap: Some(1.0), ..memory };
     for (special, heads, steps, memories, format) in [
@@ -272,7 +287,7 @@ fn attention(
     memories: &[usize],
     format: KvFormat,
 ) -> Case {
-    let Special { name, sees, window, soft_cap, bias } = special;
+    let Special { name, sees, window, soft_cap, bias, spare_heads } = special;
     let n_rows = steps.iter().map(|s| s.iter().sum::<usize>()).max().unwrap_or(0);
     let name = format!("family attention {name} {heads}/{kv_heads}x{size} {format:?} T{n_rows}");
     let (n_buckets, max_distance) = bias.unwrap_or((2, 3));
@@ -282,8 +297,10 @@ fn attention(
         .plain("v", kv_heads * size)
         .matrix("bias", n_buckets, heads, Format::F32)
         .steps(steps);
-    m.geometry = KvGeometry { layers: 2, kv_heads, head_size: size, format };
+    m.geometry = KvGeometry { layers: 2, kv_heads: kv_heads + spare_heads, head_size: size, format };
     m.is_whole = sees == Sees::Whole;
+    m.fused = spare_heads > 0;
+    m.kept = if m.fused { &["own", "attended"] } else { &[] };
     if format == KvFormat::F16 {
         m.tolerance = Tolerance { name: "attended, f16", abs: 2e-3, rel: 1e-3, outliers: 0.0, nmse: 1e-8 };
     }
@@ -300,6 +317,20 @@ fn attention(
         });
         let causal = AttentionSpec::causal(1, heads, kv_heads, size);
         let spec = AttentionSpec { sees, window, soft_cap, bias, ..causal };
+        if spare_heads > 0 {
+            // Rotated together with the write, too.
+            let rope = Rope {
+                style: RopeStyle::Neox,
+                head_size: size,
+                dims: size,
+                base: 100.0,
+                frequency_scale: 1.0,
+                factors: None,
+            };
+            let (rotated_q, rotated_k) = (b.rope("q_rope", q, heads, rope), b.rope("k_rope", k, kv_heads, rope));
+            b.kv_write(0, rotated_k, v);
+            b.attention("own", rotated_q, AttentionSpec { layer: 0, ..causal });
+        }
         if sees == Sees::Memory {
             // The memory is in one layer, the own past in another.
             b.kv_write(0, k, v);

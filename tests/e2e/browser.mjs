@@ -12,6 +12,9 @@ export const SOFTWARE_GPU = [
   '--enable-features=Vulkan',
 ];
 
+/** What `{ skip: NOT_LONG }` marks is run by `./build.sh soak` alone: each load of a model on a GPU in software takes seconds. */
+export const NOT_LONG = process.env.KINGLET_LONG === '1' ? false : 'run by ./build.sh soak';
+
 /** A headless Chromium. As root it has no sandbox; `args` are further command-line options. */
 export function launch({ args = [] } = {}) {
   const executablePath = process.env.KINGLET_CHROMIUM ?? CANDIDATES.find((path) => existsSync(path));

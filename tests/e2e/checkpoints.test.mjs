@@ -5,12 +5,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch, visitQuietly } from './browser.mjs';
+import { launch, SOFTWARE_GPU, visitQuietly } from './browser.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const CHECKPOINTS = folder('tests/golden/checkpoints');
 const filesOf = (name) =>
-  readdirSync(`${CHECKPOINTS}/${name}`).filter((file) => !['expected.json', 'header.gguf'].includes(file));
+  readdirSync(`${CHECKPOINTS}/${name}`).filter((file) => !['expected.json', 'header.bin'].includes(file));
 const FILES = Object.fromEntries(readdirSync(CHECKPOINTS).map((name) => [name, filesOf(name)]));
 const expectedOf = (name) => JSON.parse(readFileSync(`${CHECKPOINTS}/${name}/expected.json`, 'utf8'));
 /** The import map of the page is an inline script. */
@@ -40,9 +40,9 @@ after(async () => {
 });
 
 /** Runs `work(argument)` in a page that has the package and helpers. */
-const inPage = (work, argument) =>
-  visitQuietly(browser, site.url, (page) => page.evaluate(work, argument), {
-    expected: ABSENT,
+const inPage = (work, argument, { of = browser, expected = [] } = {}) =>
+  visitQuietly(of, site.url, (page) => page.evaluate(work, argument), {
+    expected: [...ABSENT, ...expected],
     prepare,
     global: 'kinglet',
   });
@@ -139,6 +139,22 @@ test('weights as stored, or quantized while they arrive', async () => {
   assert.ok(got.q4_0.info.memory.weightsBytes < got.f16.info.memory.weightsBytes);
 });
 
+test('on the GPU: checked before the weights come, which it then holds', async () => {
+  const { tokens, id, logprob } = best('llama-sharded');
+  const gpuBrowser = await launch({ args: SOFTWARE_GPU });
+  try {
+    const load = (tokens) => answer('/checkpoints/llama-sharded/', tokens, { device: 'webgpu' });
+    const got = await inPage(load, tokens, { of: gpuBrowser, expected: [/software|fallback|powerPreference|WebGPU/i] });
+    assert.equal(got.id, id);
+    assert.ok(Math.abs(got.logprob - logprob) < 1e-3, `${got.logprob} and ${logprob}`);
+    assert.deepEqual([got.info.device.kind, got.info.quantization], ['webgpu', 'BF16']);
+    const phases = got.events.map(({ phase }) => phase).filter((phase, i, all) => phase !== all[i - 1]);
+    assert.deepEqual(phases, ['start', 'download', 'check', 'download', 'finish', 'ready']);
+  } finally {
+    await gpuBrowser.close();
+  }
+});
+
 test('what is wrong with a checkpoint is said at once, and the next one loads', async () => {
   const got = await inPage(async (names) => {
     const files = await filesOf('llama', names);
@@ -160,7 +176,7 @@ test('what is wrong with a checkpoint is said at once, and the next one loads', 
       long: await refusal(withWeights(new Blob([weights, 'x']))),
       page: await refusal(withWeights(new Blob(['<!doctype html>']))),
       folder: await refusal('/checkpoints/nothing/'),
-      gguf: await refusal('/checkpoints/llama/header.gguf', { quantize: 'q8_0' }),
+      gguf: await refusal('/checkpoints/any.gguf', { quantize: 'q8_0' }),
       sum: await refusal('/checkpoints/llama/', { sha256: { 'model.safetensors': 'f'.repeat(64) } }),
       good: await refusal(given((all) => all)),
     };

@@ -111,7 +111,7 @@ test('what is no model is said in words: a web page, an LFS pointer, pieces of d
     await pick([file('a.gguf', '<!doctype html>')], 'not a GGUF file.*a web page came instead');
     await pick([file('b.gguf', 'version https://git-lfs.github.com/spec/v1')], 'Git-LFS pointer');
     await pick([file('a.gguf', '<html>'), file('b.gguf', '{}')], 'a.gguf: this is no GGUF file');
-    await pick([file('config.json', '{}'), file('model.safetensors', 'x')], 'has no tokenizer.json');
+    await pick([file('config.json', '{}'), file('model.safetensors', 'x')], 'model_type is missing');
     await page.setInputFiles('#model-file', `${SPLIT}/whole.gguf`);
     await loaded(page, 'whole.gguf');
   }));

@@ -11,7 +11,7 @@ Beside each model expected.json says what others make of it:
   as they are stored.
 
 Versions: torch 2.15.0, transformers 5.23.0, tokenizers 0.23.3, safetensors of pip; llama.cpp as in llama-cpp-python 0.3.36. Seeds are
-fixed. `node write_headers.mjs` then writes header.gguf beside each.
+fixed. `node write_headers.mjs` then writes header.bin beside each.
 """
 
 import json
@@ -78,7 +78,7 @@ MODELS = {
 }  # fmt: skip
 SHARDED = {"llama-sharded": "40KB"}
 # What published files say and today's transformers writes elsewhere; llama.cpp's converter looks for it there.
-PUBLISHED = {"gptneox": {"rotary_pct": 0.25}, "flan-t5": {"tie_word_embeddings": False}}
+PUBLISHED = {"gptneox": {"rotary_pct": 0.25}, "flan-t5": {"tie_word_embeddings": False, "scale_decoder_outputs": False}}
 
 
 def byte_to_unicode():
@@ -194,7 +194,7 @@ def converted(folder):
 def write(name, seed):
     config_class, model_class, parameters, dtype = MODELS[name]
     folder = FOLDER / name
-    header = (folder / "header.gguf").read_bytes() if (folder / "header.gguf").exists() else None
+    header = (folder / "header.bin").read_bytes() if (folder / "header.bin").exists() else None
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = random_model(config_class, model_class, parameters, seed).to(getattr(torch, dtype))
@@ -216,7 +216,7 @@ def write(name, seed):
         print(f"{name}: logits up to {np.abs(logits).max():.2f}")
     (folder / "expected.json").write_text(json.dumps(expected))
     if header is not None:
-        (folder / "header.gguf").write_bytes(header)
+        (folder / "header.bin").write_bytes(header)
 
 
 TextModel.set_vocab = lambda self: None

@@ -302,7 +302,7 @@ impl<'a> Maker<'a> {
     /// The operation with fewer heads and in a layer of the sample.
     fn resized(&mut self, op: &Op) -> Op {
         let mut op = op.clone();
-        let (real, small) = (self.real_geometry.kv_heads.max(1), self.geometry.kv_heads);
+        let (real, small) = self.kv_heads(&op);
         let fewer = |heads: usize| heads / real * small;
         match &mut op {
             Op::Rope { heads, .. } => *heads = (*heads).min(MOST_HEADS),
@@ -329,6 +329,16 @@ impl<'a> Maker<'a> {
 
     fn name(&self, id: BufferId) -> String {
         self.real.buffers.get(id.0 as usize).map_or_else(String::new, |b| b.name.clone())
+    }
+
+    /// How many of the cache's kv heads an operation has: really, and in the sample.
+    fn kv_heads(&self, op: &Op) -> (usize, usize) {
+        let real = match op {
+            Op::KvWrite { k, .. } => self.real_width(*k) / self.real_geometry.head_size.max(1),
+            Op::RopeKv { kv_heads, .. } | Op::Attention(Attention { kv_heads, .. }) => *kv_heads,
+            _ => self.real_geometry.kv_heads,
+        };
+        (real.max(1), real.clamp(1, self.geometry.kv_heads))
     }
 
     /// Elements that are normalised together, in the sample.
@@ -358,7 +368,8 @@ impl<'a> Maker<'a> {
             Op::MatMul(m) if m.x == id => wide(width),
             Op::Rope { heads, .. } => width / (*heads).max(1) * (*heads).min(MOST_HEADS),
             Op::KvWrite { .. } | Op::RopeKv { .. } | Op::Attention(_) | Op::ShortConv { .. } => {
-                width / self.real_geometry.kv_heads.max(1) * self.geometry.kv_heads
+                let (real, small) = self.kv_heads(op);
+                width / real * small
             }
             Op::MatMul(m) => self.narrow(width, self.real_width(m.x)),
             Op::AddRow { .. }
@@ -399,7 +410,8 @@ impl<'a> Maker<'a> {
             }
             (Op::ShortConv { x, .. }, [_, n_taps]) => vec![self.width(op, *x), *n_taps],
             (Op::Attention(_), [n_buckets, heads]) => {
-                vec![*n_buckets, heads / self.real_geometry.kv_heads.max(1) * self.geometry.kv_heads]
+                let (real, small) = self.kv_heads(op);
+                vec![*n_buckets, heads / real * small]
             }
             (Op::Rope { .. } | Op::RopeKv { .. }, shape) => shape.to_vec(),
             (_, [n, rank]) if is_factor(id) => vec![self.narrow(*n, row_len), *rank],

@@ -59,7 +59,8 @@ impl Lowering<'_> {
         let operands = [Operand::Rows, Operand::Pages, k.into(), v.into(), Operand::Cache(layer)];
         let n_quads = (self.width(k) / QUAD) as u32;
         let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
-        let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::KvWrite), &operands, grid));
+        let own_heads = self.width(k) / self.geometry.head_size;
+        let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::KvWrite), &operands, grid), own_heads);
         self.push(dispatch);
         Ok(())
     }
@@ -71,7 +72,8 @@ impl Lowering<'_> {
         let operands = [Operand::Rows, Operand::Pages, frequencies, q.into(), k.into(), v.into(), out.into(), cache];
         let n_quads = ((self.width(q) + self.width(k)) / QUAD) as u32;
         let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
-        let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::RopeKv), &operands, grid));
+        let own_heads = self.width(k) / self.geometry.head_size;
+        let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::RopeKv), &operands, grid), own_heads);
         self.push(rotating(dispatch.with("HEADS", heads as u32), rope));
         Ok(())
     }
@@ -90,7 +92,7 @@ impl Lowering<'_> {
         let shader = dispatch.shader.clone().flag("VEC4", a.soft_cap.is_some());
         let shader = shader.flag("WHOLE", sees_all).flag("MEMORY", sees_memory);
         let dispatch = self.with_bias(Dispatch { shader, ..dispatch }, a);
-        let dispatch = self.cached(dispatch);
+        let dispatch = self.cached(dispatch, a.kv_heads);
         self.push(dispatch);
         Ok(())
     }
@@ -116,10 +118,11 @@ impl Lowering<'_> {
         self.check_head_size()?;
         let width = self.width(x) as u32;
         let (cache, shader) = (Operand::Cache(layer), Shader::new(Kernel::KvWrite).flag("CHANNELS", true));
-        let n_quads = (self.geometry.kv_heads * self.geometry.head_size / QUAD) as u32;
+        let kv_heads = self.geometry.kv_heads;
+        let n_quads = (kv_heads * self.geometry.head_size / QUAD) as u32;
         let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
         let operands = [Operand::Rows, Operand::Pages, x.into(), cache];
-        let write = self.cached(Dispatch::new(shader, &operands, grid)).with("WIDTH", width);
+        let write = self.cached(Dispatch::new(shader, &operands, grid), kv_heads).with("WIDTH", width);
         let n_taps = self.weights.spec(weight).map_or(0, WeightSpec::row_len) as u32;
         let table = self.weights.table(weight)?;
         let of_shard = |shard: &Shard| {
@@ -128,7 +131,7 @@ impl Lowering<'_> {
             let n = shard.n_rows as u32;
             let grid = [Extent::Fixed(n.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
             let shader = Shader::new(Kernel::ShortConv).format(table.format);
-            let dispatch = self.cached(Dispatch::new(shader, &operands.collect::<Vec<_>>(), grid));
+            let dispatch = self.cached(Dispatch::new(shader, &operands.collect::<Vec<_>>(), grid), kv_heads);
             let dispatch = dispatch.with("WIDTH", width).with("TAPS", n_taps).with("BLOCKS", table.row_blocks as u32);
             dispatch.with("FIRST_ROW", shard.first_row as u32).with("N_ROWS", n)
         };
@@ -138,11 +141,12 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// With the constants of shaders/kv/.
-    fn cached(&self, dispatch: Dispatch) -> Dispatch {
+    /// With the constants of shaders/kv/; `own_heads` is how many of the cache's kv heads the operation has.
+    fn cached(&self, dispatch: Dispatch, own_heads: usize) -> Dispatch {
         let shader = dispatch.shader.clone().kv(self.geometry.format);
         let (kv_heads, head_size) = (self.geometry.kv_heads as u32, self.geometry.head_size as u32);
-        Dispatch { shader, ..dispatch }.with("KV_HEADS", kv_heads).with("HEAD_SIZE", head_size)
+        let dispatch = Dispatch { shader, ..dispatch }.with("KV_HEADS", kv_heads).with("HEAD_SIZE", head_size);
+        dispatch.with("OWN_HEADS", own_heads as u32)
     }
 
     fn check_head_size(&self) -> Result<()> {

@@ -175,6 +175,7 @@ impl Encoding {
         for (index, text) in self.texts.get(batch).unwrap_or_default().iter().enumerate() {
             let (first, ids) = (rows.len() as u32, &text.encoded.ids);
             let sequence = runner.kv.create();
+            self.parts.push(Part { sequence, n_outputs: 0 });
             runner.kv.append(sequence, ids.len())?;
             rows.extend(ids.iter().enumerate().map(|(position, id)| Row {
                 input: RowInput::Token(*id),
@@ -192,7 +193,9 @@ impl Encoding {
                 }
                 _ => outputs.push(if asks_last { rows.len() as u32 - 1 } else { first }),
             }
-            self.parts.push(Part { sequence, n_outputs: outputs.len() - n_before });
+            if let Some(part) = self.parts.last_mut() {
+                part.n_outputs = outputs.len() - n_before;
+            }
         }
         let sequences: Vec<SequenceId> = self.parts.iter().map(|part| part.sequence).collect();
         let plan = encoder.plan(self.task, rows.len(), runner)?;

@@ -92,7 +92,7 @@ export interface GenerateRequest {
 
 /** Texts for an encoder. All values have been validated on the page; the engine validates them again. */
 export interface EncodeRequest {
-  task: Exclude<Task, 'generate'>;
+  task: Exclude<Task, 'generate' | 'remember'>;
   /** A text, two texts that are looked at together, or tokens as they are. */
   inputs: ({ text: string; pair?: string } | { tokens: Uint32Array })[];
   /** Of an embedding only so many numbers. */

@@ -68,7 +68,7 @@ export interface LoadOptions {
   speculation?: 'auto' | 'off';
   /**
    * The file's SHA-256 in hexadecimal, or one for each of several files, by name (of a URL the last part of its path): a file
-   * that differs is refused with E_INTEGRITY.
+   * that differs is refused with E_INTEGRITY. Of a checkpoint's folder those files are checked that are named.
    */
   sha256?: string | Record<string, string>;
   /** Extra headers for fetching a URL. */

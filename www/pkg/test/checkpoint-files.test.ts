@@ -20,7 +20,7 @@ import { readGguf } from './read-gguf.js';
 
 const SHARDED = 'llama-sharded';
 const filesOf = (name: string): string[] =>
-  fs.readdirSync(path.join(CHECKPOINTS, name)).filter((file) => !/^(expected\.json|header\.gguf)$/.test(file));
+  fs.readdirSync(path.join(CHECKPOINTS, name)).filter((file) => !/^(expected\.json|header\.bin)$/.test(file));
 const weightsOf = (name: string): string[] => filesOf(name).filter((file) => file.endsWith('.safetensors'));
 /** The data of the weights' files, one behind the other. */
 const dataOf = (name: string): Buffer =>
@@ -169,7 +169,10 @@ describe('the URL of a folder', () => {
   });
 
   test('what has to be there is missing', async () => {
-    for (const name of ['config.json', 'tokenizer.json', 'model.safetensors']) {
+    answers.set('/tokenizer.json', { status: 404 });
+    assertFails(await load(`${base}/llama/`), 'E_FILE_FORMAT', /has no tokenizer\.json/);
+    answers.clear();
+    for (const name of ['config.json', 'model.safetensors']) {
       answers.set(`/${name}`, { status: 404 });
       const outcome = await load(`${base}/llama/`);
       assertFails(outcome, 'E_NETWORK', new RegExp(`/llama/${name}: the server answered 404`));
@@ -286,6 +289,26 @@ describe('files from the page', () => {
     assertFails(await load(files(SHARDED, /00002-of|index/)), format, /of 3 files of weights these are missing: 2$/);
     const gguf = await load(files('llama', /^$/, { 'model.gguf': new Blob(['x']) }));
     assert.ok(gguf.error instanceof TypeError && /which of the two/.test(gguf.error.message));
+  });
+
+  test('ByT5 has no tokenizer.json and needs none', async () => {
+    const config = { tokenizer_class: 'ByT5Tokenizer', extra_ids: 29 };
+    const files = {
+      ...Object.fromEntries(
+        ['config.json', 'model.safetensors'].map((file) => [file, new Blob([bytesOf('t5', file)])]),
+      ),
+      'tokenizer_config.json': new Blob([JSON.stringify(config)]),
+    };
+    const { engine, error } = await load({ files });
+    assert.equal(error, undefined);
+    const { values } = readGguf(engine.checkpoint as Uint8Array);
+    const tokens = values.get('tokenizer.ggml.tokens') as string[];
+    assert.equal(tokens.length, 288);
+    assert.deepEqual(
+      [0, 1, 2, 3, 258, 259, 287].map((id) => tokens[id]),
+      ['<pad>', '</s>', '<unk>', '<0x00>', '<0xFF>', '<extra_id_0>', '<extra_id_28>'],
+    );
+    assert.equal(values.get('tokenizer.ggml.model'), 'byt5');
   });
 
   test('every file that is read has a checksum, where there are any', async () => {

@@ -18,6 +18,11 @@ export class Config {
     return this.#json[name] ?? undefined;
   }
 
+  /** What counts where a key is absent, which is not the same as `null`: transformers fills its own default in. */
+  absent<T>(name: string, fallback: T): T | undefined {
+    return Object.hasOwn(this.#json, name) ? undefined : fallback;
+  }
+
   /** A part of it. */
   child(name: string): Config | undefined {
     const value = this.raw(name);

@@ -2,7 +2,7 @@
 // otherwise than GGUF has them. One short entry each; what is not here is refused by name. Pure.
 //
 // Source: llama.cpp's convert_hf_to_gguf.py (conversion/), as in llama-cpp-python 0.3.36; the engine's own keys and tensors
-// (`kinglet.…`, `mlm.…`, `cls.…`): src/arch/head.rs.
+// (`mlm.…`, `cls.…`): src/arch/head.rs.
 
 import { type Config, unsupportedArch } from './config.js';
 import { malformed, show } from './json.js';
@@ -40,8 +40,8 @@ export interface Family {
   naming: names.Naming;
   keys(c: Config, keys: Keys): void;
   layout?(tensor: Renamed, c: Config): Layout | undefined;
-  /** Tensors that are the embedding table once more: llama.cpp leaves them out. */
-  tied?: boolean;
+  /** Whether the head is the table of embeddings, whatever the file holds. Default: where `tie_word_embeddings` is true. */
+  isTied?(c: Config): boolean;
 }
 
 const rowLength = (shape: number[]): number => (shape.length > 1 ? (shape.at(-1) ?? 1) : 1);
@@ -68,7 +68,8 @@ const LLAMA: Family = {
     decoder(c, keys);
     rmsNorm(c, keys);
     rotated(c, keys);
-    keys.u32('attention.sliding_window', c.string('model_type') === 'mistral' ? c.count('sliding_window') : undefined);
+    if (c.string('model_type') !== 'mistral') return;
+    keys.u32('attention.sliding_window', c.count('sliding_window') ?? c.absent('sliding_window', 4096));
   },
 };
 
@@ -87,7 +88,7 @@ function gemma(architecture: string, naming: names.Naming, more: (c: Config, key
   return {
     architecture,
     naming,
-    tied: true,
+    isTied: () => true,
     layout: fromOne,
     keys(c, keys) {
       // The first Gemma's files say "gelu" and mean the other.
@@ -132,6 +133,8 @@ const withoutPooler = (naming: names.Naming, c: Config): names.Naming =>
 const t5 = (architecture: string): Family => ({
   architecture,
   naming: names.T5,
+  // A tied head's inputs are scaled. Today's transformers says so by itself, and calls every head tied.
+  isTied: (c) => c.bool('scale_decoder_outputs') ?? c.bool('tie_word_embeddings') ?? true,
   keys(c, keys) {
     const [layers, width] = [c.need('num_layers'), c.need('d_model')];
     c.only('relative_attention_max_distance', 128);
@@ -184,9 +187,10 @@ const FAMILIES: Readonly<Record<string, (c: Config) => Family>> = {
     gemma('gemma2', names.POST_NORM, (c, keys) => {
       scaledByHead(c);
       everyNth(c, 2);
-      keys.f32('attn_logit_softcapping', c.number('attn_logit_softcapping'));
-      keys.f32('final_logit_softcapping', c.number('final_logit_softcapping'));
-      keys.u32('attention.sliding_window', c.count('sliding_window'));
+      const cap = (name: string, usual: number): number | undefined => c.number(name) ?? c.absent(name, usual);
+      keys.f32('attn_logit_softcapping', cap('attn_logit_softcapping', 50));
+      keys.f32('final_logit_softcapping', cap('final_logit_softcapping', 30));
+      keys.u32('attention.sliding_window', c.count('sliding_window') ?? c.absent('sliding_window', 4096));
     }),
   gemma3_text: () =>
     gemma('gemma3', names.POST_NORM, (c, keys) => {
@@ -196,10 +200,11 @@ const FAMILIES: Readonly<Record<string, (c: Config) => Family>> = {
       c.only('use_bidirectional_attention', false);
       c.only('attn_logit_softcapping');
       keys.f32('final_logit_softcapping', c.number('final_logit_softcapping'));
-      keys.u32('attention.sliding_window', c.count('sliding_window'));
+      keys.u32('attention.sliding_window', c.count('sliding_window') ?? c.absent('sliding_window', 4096));
     }),
   gpt2: () => ({
     architecture: 'gpt2',
+    isTied: (c) => c.bool('tie_word_embeddings') ?? true,
     naming: names.GPT2,
     keys(c, keys) {
       c.only('activation_function', ...GELU_TANH);
@@ -334,8 +339,9 @@ const FAMILIES: Readonly<Record<string, (c: Config) => Family>> = {
     architecture: 'modern-bert',
     naming: names.modernBert(className(c).endsWith('ForMaskedLM') ? 'mlm' : 'cls'),
     keys(c, keys) {
-      c.only('hidden_activation', 'gelu');
+      c.only('hidden_activation', 'gelu', 'silu');
       c.only('classifier_activation', 'gelu');
+      keys.string('hidden_activation', c.string('hidden_activation'));
       decoder(c, keys);
       rmsNorm(c, keys);
       keys.f32('attention.layer_norm_epsilon', c.needNumber('norm_eps'));
@@ -345,7 +351,7 @@ const FAMILIES: Readonly<Record<string, (c: Config) => Family>> = {
       keys.string('rope.scaling.type', 'none');
       const pooling = c.string('classifier_pooling') ?? 'cls';
       c.only('classifier_pooling', 'cls', 'mean');
-      keys.u32('kinglet.classifier.pooling_type', pooling === 'mean' ? 1 : 2);
+      keys.u32('classifier.pooling_type', pooling === 'mean' ? 1 : 2);
     },
   }),
   t5: (c) => t5(className(c).endsWith('EncoderModel') ? 't5encoder' : 't5'),

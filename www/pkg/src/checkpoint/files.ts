@@ -3,11 +3,14 @@
 
 import { KingletError } from '../errors.js';
 import { FileSet } from '../file-set.js';
+import type { HeaderValue } from '../gguf-header.js';
 import type { CheckpointSource, NamedSource } from '../protocol.js';
 import { type Hash, readIfThere, readWhole } from '../small-file.js';
 import type { SourceFile } from '../source-file.js';
 import { vocabularyKeys } from '../tokenizer-json.js';
-import { checkpointHeader, type Quantize } from './header.js';
+import { byT5Keys } from './byt5.js';
+import { Config } from './config.js';
+import { checkpointHeader, type Quantize, refuseOthers } from './header.js';
 import { isObject, malformed, parseJson, show } from './json.js';
 import { headerLength, LENGTH_BYTES, readHeader, type StoredTensor } from './safetensors.js';
 
@@ -81,14 +84,16 @@ export class CheckpointFiles {
       return bytes && parseJson(name, bytes);
     };
     const config = await must('config.json');
+    refuseOthers(config);
     const [tokenizer, tokenizerConfig, generation, jinja, pooling, index] = await Promise.all([
-      must('tokenizer.json'),
+      json('tokenizer.json'),
       json('tokenizer_config.json'),
       json('generation_config.json'),
       may('chat_template.jinja'),
       json(POOLING),
       json(INDEX),
     ]);
+    const vocabulary = vocabularyOf(tokenizer, tokenizerConfig);
     const map = index === undefined ? undefined : weightMap(index);
     this.#set = new FileSet(this.#weightFiles(map).map((name) => this.#find(name) ?? missing(name)));
     await this.#readHeaders(this.#set, onFile);
@@ -102,7 +107,7 @@ export class CheckpointFiles {
     return checkpointHeader({
       name: this.#name(config),
       config,
-      vocabulary: vocabularyKeys(tokenizer, tokenizerConfig),
+      vocabulary,
       generation,
       template,
       pooling,
@@ -193,6 +198,14 @@ function weightMap(index: unknown): Record<string, string> {
       details: { found: n, limit: MAX_SHARDS },
     });
   return map as Record<string, string>;
+}
+
+/** Of a tokenizer.json; ByT5 has none, because its pieces are the bytes. */
+function vocabularyOf(tokenizer: unknown, config: unknown): Map<string, HeaderValue> {
+  if (tokenizer !== undefined) return vocabularyKeys(tokenizer, config);
+  const c = isObject(config) ? new Config(config) : undefined;
+  if (c?.string('tokenizer_class') !== 'ByT5Tokenizer') throw missing('tokenizer.json');
+  return byT5Keys(c.count('extra_ids'));
 }
 
 /** The template of tokenizer_config.json: one, or several by name. */

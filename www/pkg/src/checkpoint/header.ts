@@ -72,10 +72,17 @@ function refuseQuantized(c: Config): void {
   }
 }
 
+/** Refuses at once what cannot become a model, whatever its weights are. */
+export function refuseOthers(config: unknown): void {
+  const c = new Config(config);
+  refuseQuantized(c);
+  familyOf(c);
+}
+
 /** The header, and what a careful user would want to know. */
 export function checkpointHeader(checkpoint: Checkpoint): { header: Uint8Array<ArrayBuffer>; notices: string[] } {
+  refuseOthers(checkpoint.config);
   const c = new Config(checkpoint.config);
-  refuseQuantized(c);
   const family = familyOf(c);
   const keys = new Keys(family.architecture);
   family.keys(c, keys);
@@ -114,7 +121,7 @@ function placeTensors(checkpoint: Checkpoint, family: Family, c: Config): Placed
   const names = new Map<string, string>();
   /** Matrices that are no whole blocks of what is wanted. */
   const ragged: string[] = [];
-  const isTied = family.tied === true || c.bool('tie_word_embeddings') === true;
+  const isTied = family.isTied?.(c) ?? c.bool('tie_word_embeddings');
   for (const file of checkpoint.files) {
     for (const stored of file.tensors) {
       const renamed = rename(family.naming, stored.name);
@@ -126,7 +133,7 @@ function placeTensors(checkpoint: Checkpoint, family: Family, c: Config): Placed
         );
       if (
         renamed === null ||
-        (isTied && renamed.part === 'output') ||
+        (isTied === true && renamed.part === 'output') ||
         isTwice(names, renamed.name, stored, file.name)
       ) {
         placed.pieces.push(stored.nBytes, SKIPPED, 1, 1, 1, 0);
@@ -142,7 +149,7 @@ function placeTensors(checkpoint: Checkpoint, family: Family, c: Config): Placed
       placed.tensors.push({ name: renamed.name, shape, type: format.type, nBytes: bytesOf(shape, format) });
     }
   }
-  if (c.bool('tie_word_embeddings') === false && !names.has('output.weight') && /ForCausalLM$/.test(classOf(c)))
+  if (isTied === false && !names.has('output.weight') && /For(CausalLM|ConditionalGeneration)$/.test(classOf(c)))
     throw malformed(checkpoint.files[0]?.name ?? 'the checkpoint', 'lm_head.weight is missing');
   if (ragged.length > 0)
     placed.notices.push(

@@ -41,8 +41,7 @@ export class Keys {
 
   #set<T>(key: string, value: T | undefined, make: (value: T) => HeaderValue): void {
     if (value === undefined) return;
-    // `kinglet.…` are keys of the engine's own, the same for all architectures.
-    this.values.set(key.startsWith('kinglet.') ? key : `${this.#architecture}.${key}`, make(value));
+    this.values.set(`${this.#architecture}.${key}`, make(value));
   }
 }
 
