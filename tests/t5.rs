@@ -29,7 +29,7 @@ const REFERENCE_TOLERANCE: f32 = 1e-4;
 /// The CPU executor: the same weights, other orders of summation and other e^x. Attention without a scale has scores of tens.
 const CPU_TOLERANCE: f32 = 1e-4;
 /// The same with keys and values rounded to f16.
-const F16_CACHE_TOLERANCE: f32 = 1e-2;
+const F16_CACHE_TOLERANCE: f32 = 2e-3;
 
 fn reference(golden: &T5Golden, format: KvFormat) -> Runner<Reference> {
     Runner::load(golden.file, format, 128, |geometry| Ok(Reference::new(geometry))).expect("it loads")
@@ -138,7 +138,7 @@ fn answers_are_those_of_transformers_greedy_and_by_beam_search() -> Result<()> {
             let n = if matches!(device, Device::Reference) { usize::MAX } else { 4 };
             for output in golden.cases.iter().map(|c| &c.output).chain(&golden.outputs).take(n) {
                 let greedy = run(&mut session, &ask(&golden, output, None, 1), 1000)?;
-                assert_eq!(tokens(&greedy), [output.greedy.clone()], "{} {device:?}", golden.name);
+                assert_eq!(tokens(&greedy), std::slice::from_ref(&output.greedy), "{} {device:?}", golden.name);
                 let ended = output.greedy.last().is_some_and(|token| tokenizer.is_end_of_generation(*token));
                 let reason = if ended { FinishReason::Stop } else { FinishReason::Length };
                 assert_eq!(greedy.choices[0].reason, Some(reason));
