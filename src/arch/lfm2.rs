@@ -37,7 +37,7 @@ struct Lfm2 {
 pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
     let n_taps = keys.count("shortconv.l_cache", 2, MAX_TAPS, None)?;
     let n_parts = h.n_embd.div_ceil(2 * h.n_head_kv * h.head_size);
-    if n_parts > MAX_PARTS || h.n_embd % n_parts != 0 {
+    if n_parts > MAX_PARTS || !h.n_embd.is_multiple_of(n_parts) {
         let what = format!("a convolution of {} channels in {n_parts} layers of the cache", h.n_embd);
         return Err(keys.unsupported("embedding_length", what));
     }
