@@ -10,12 +10,11 @@ use common::{
     t5::{Output, T5Golden, t5_goldens},
 };
 use kinglet::{
-    arch::{Model, Task},
     cpu::{Cpu, pool::Pool},
     engine::{Device, Engine, Options},
     error::Result,
     kv::KvFormat,
-    plan::{Executor, RowBound, dump},
+    plan::Executor,
     reference::Reference,
     sample::SamplingParams,
     session::{BeamParams, Event, FinishReason, Request},
@@ -395,6 +394,10 @@ fn text_goes_in_and_comes_out() -> Result<()> {
 #[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn the_plans_are_as_expected() -> Result<()> {
+    use kinglet::{
+        arch::{Model, Task},
+        plan::{RowBound, dump},
+    };
     for golden in t5_goldens().iter().take(2) {
         let model = Model::from_header(&common::parse::parse(golden.file)?.header)?;
         assert_eq!(model.tasks(), [Task::Generate, Task::Remember]);

@@ -85,16 +85,18 @@ impl Plan {
         Ok(())
     }
 
-    /// The cache has the layers and the heads that the plan's operations want.
+    /// The cache has the layers that the plan's operations want, and in each room for their heads, of just this size.
     pub fn check_geometry(&self, geometry: &KvGeometry) -> Result<()> {
         let row_len = geometry.kv_heads * geometry.head_size;
         for op in &self.ops {
             let fits = match op {
                 Op::KvWrite { layer, k, .. } | Op::RopeKv { layer, k, .. } => {
-                    *layer < geometry.layers && self.width(*k) == row_len
+                    *layer < geometry.layers
+                        && self.width(*k) <= row_len
+                        && self.width(*k).is_multiple_of(geometry.head_size)
                 }
                 Op::Attention(a) => {
-                    a.layer < geometry.layers && a.kv_heads == geometry.kv_heads && a.head_size == geometry.head_size
+                    a.layer < geometry.layers && a.kv_heads <= geometry.kv_heads && a.head_size == geometry.head_size
                 }
                 Op::ShortConv { layer, x, .. } => *layer < geometry.layers && self.width(*x) <= 2 * row_len,
                 _ => true,
