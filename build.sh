@@ -24,7 +24,8 @@ Usage: ./build.sh VERB [ARGUMENTS]
   lint    formatting, clippy (native and wasm32), TypeScript, shell scripts
   bench   decode and prefill speed of the default model in headless Chromium, through the public API
           (--dawn [--model FILE] [--prompt N] [--decode N] [--runs N] [--json]: on the GPU, in Node.js without a browser)
-  soak    what takes too long for test: fuzzing, and a long random use of one engine in Chromium (arguments: steps, seed)
+  soak    what takes too long for test: fuzzing, every test on the software GPUs, and a long random use of one engine in Chromium
+          (arguments: steps, seed)
   fuzz    the fuzz targets (arguments: targets, seconds for each)
 
 Environment: KINGLET_CACHE (tools and models; default .cache); what is not found by itself: KINGLET_CHROMIUM, CHROMEDRIVER,

@@ -386,7 +386,8 @@ test('bad input: typed errors, and the engine goes on', async () => {
   assert.equal(errors['prompt a number'].name, 'TypeError');
   assert.equal(errors['prompt too long'].code, 'E_CONTEXT_OVERFLOW');
   assert.deepEqual(errors['prompt too long'].details, { requestedTokens: 65, availableTokens: 64 });
-  for (const name of ['unknown', 'tools', 'embeddings', 'inspect', 'storage', 'snapshot'])
+  assert.ok(errors.embeddings.code === 'E_UNSUPPORTED_TASK' && errors.embeddings.is);
+  for (const name of ['unknown', 'tools', 'inspect', 'storage', 'snapshot'])
     assert.ok(errors[name].code === 'E_UNSUPPORTED_FEATURE' && errors[name].is, name);
   assert.equal(got.full, 'length');
   assert.ok(got.n_full >= 1 && got.n_full <= 2, `${got.n_full}`);
