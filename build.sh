@@ -17,7 +17,7 @@ Usage: ./build.sh VERB [ARGUMENTS]
 
   demo    set up, build, fetch the default model, serve the demo page on http://localhost:8080
           (arguments go to www/demo/serve.mjs: --port N, --no-isolation)
-  build   the two WebAssembly binaries and the npm package, in www/pkg/dist and www/demo/dist
+  build   the three WebAssembly binaries and the npm package, in www/pkg/dist and www/demo/dist
   pack    the npm tarball, dist/kinglet-VERSION.tgz
   test    every test: native, TypeScript, WebAssembly in Chromium, GPU (natively and in two browsers), end to end, budgets
           (./build.sh test native types wasm gpu e2e budgets: only the named parts)

@@ -128,7 +128,6 @@ impl Weights {
         if whole.shape.is_empty() || whole.shape[0] != n {
             return Err(Error::file(format!("tensor {name} has the shape {:?}, expected {n} rows", whole.shape)));
         }
-        self.by_name.retain(|other| *other != id);
         self.split_by(id, &whole, parts, 0, whole.file_bytes())
     }
 

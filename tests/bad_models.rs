@@ -10,11 +10,12 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use common::{
     gguf_builder::{GgufBuilder, string, strings},
     parse::parse,
+    refused::{ARCH, FORMAT, model, refused},
     tiny_llama::{TinyConfig, tiny_llama},
 };
 use kinglet::{
-    arch::{Model, RopeScaling},
-    error::{Error, Result},
+    arch::RopeScaling,
+    error::Error,
     gguf::{Array, Value},
     quant::Format,
 };
@@ -22,20 +23,6 @@ use kinglet::{
 fn good() -> GgufBuilder {
     tiny_llama(&TinyConfig::default(), 5)
 }
-
-fn model(file: &GgufBuilder) -> Result<Model> {
-    // Tensor data has no part in this: a model is refused before its weights are fetched.
-    Model::from_header(&parse(&file.build()).expect("the file itself is well-formed").header)
-}
-
-fn refused(file: &GgufBuilder, code: &str, part: &str) {
-    let Err(error) = model(file) else { panic!("was accepted, should say {part:?}") };
-    assert_eq!(error.code(), code, "{error}");
-    assert!(error.to_string().contains(part), "{error:?} does not say {part:?}");
-}
-
-const FORMAT: &str = "E_FILE_FORMAT";
-const ARCH: &str = "E_UNSUPPORTED_ARCH";
 
 #[test]
 fn good_models_are_accepted() {

@@ -12,10 +12,10 @@ use common::{
     encoders::rebuilt,
     gguf_builder::{GgufBuilder, string},
     parse::parse,
+    refused::{ARCH, FORMAT, model, refused},
 };
 use kinglet::{
-    arch::{Model, Task},
-    error::Result,
+    arch::Task,
     gguf::{Array, Value},
     kv::KvFormat,
     plan::{Attention, Epilogue, Op, Plan, Rope, RowBound},
@@ -25,19 +25,6 @@ use kinglet::{
 fn good(name: &str) -> GgufBuilder {
     rebuilt(decoder_named(name).file)
 }
-
-fn model(file: &GgufBuilder) -> Result<Model> {
-    Model::from_header(&parse(&file.build()).expect("the file itself is well-formed").header)
-}
-
-fn refused(file: &GgufBuilder, code: &str, part: &str) {
-    let Err(error) = model(file) else { panic!("was accepted, should say {part:?}") };
-    assert_eq!(error.code(), code, "{error}");
-    assert!(error.to_string().contains(part), "{error:?} does not say {part:?}");
-}
-
-const FORMAT: &str = "E_FILE_FORMAT";
-const ARCH: &str = "E_UNSUPPORTED_ARCH";
 
 /// Tensors that a file of these families may lack: biases of q, k and v and a head of its own.
 fn may_lack(name: &str, tensor: &str) -> bool {

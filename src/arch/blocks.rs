@@ -126,6 +126,24 @@ impl<'a> Layer<'a> {
         Ok(b.add_scaled(&self.name("ffn_residual"), x, fed, s))
     }
 
+    /// Attention and feed-forward beside each other: `x + attention(norm(x)) + feed_forward(n(x))`, where n is the norm `ffn_norm`, or
+    /// without one of its own (`shares_norm`) attention's.
+    pub(super) fn parallel(
+        &self,
+        b: &mut Builder<'_>,
+        x: BufferId,
+        attend: &Attend,
+        feed_forward: FeedForward,
+        shares_norm: bool,
+    ) -> Result<BufferId> {
+        let normed = self.norm(b, "attn_norm", x)?;
+        let attended = self.attention(b, normed, attend)?;
+        let sum = b.add(&self.name("attn_residual"), x, attended);
+        let normed = if shares_norm { normed } else { self.norm(b, "ffn_norm", x)? };
+        let fed = self.feed_forward(b, normed, feed_forward)?;
+        Ok(b.add(&self.name("ffn_residual"), sum, fed))
+    }
+
     /// Norm `part` of whole rows.
     pub(super) fn norm(&self, b: &mut Builder<'_>, part: &str, x: BufferId) -> Result<BufferId> {
         self.style.norm(b, &self.name(part), x)

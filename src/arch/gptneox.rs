@@ -34,16 +34,10 @@ impl Family for GptNeoX {
         let mut x = b.embed(table, 1.0);
         for layer in 0..h.n_layer {
             let layer = Layer::new(h, self.style, layer);
-            if !self.is_parallel {
-                x = layer.pre_norm(b, x, &attend, feed_forward, 1.0)?;
-                continue;
-            }
-            let normed = layer.norm(b, "attn_norm", x)?;
-            let attended = layer.attention(b, normed, &attend)?;
-            let sum = b.add(&layer.name("attn_residual"), x, attended);
-            let normed = layer.norm(b, "ffn_norm", x)?;
-            let fed = layer.feed_forward(b, normed, feed_forward)?;
-            x = b.add(&layer.name("ffn_residual"), sum, fed);
+            x = match self.is_parallel {
+                true => layer.parallel(b, x, &attend, feed_forward, false)?,
+                false => layer.pre_norm(b, x, &attend, feed_forward, 1.0)?,
+            };
         }
         Head::own().record(b, h, self.style, x)
     }

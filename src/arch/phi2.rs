@@ -28,11 +28,7 @@ impl Family for Phi2 {
         let mut x = b.embed(table, 1.0);
         for layer in 0..h.n_layer {
             let layer = Layer::new(h, self.style, layer);
-            let normed = layer.norm(b, "attn_norm", x)?;
-            let attended = layer.attention(b, normed, &attend)?;
-            let sum = b.add(&layer.name("attn_residual"), x, attended);
-            let fed = layer.feed_forward(b, normed, FeedForward::Plain(Activation::GeluTanh))?;
-            x = b.add(&layer.name("ffn_residual"), sum, fed);
+            x = layer.parallel(b, x, &attend, FeedForward::Plain(Activation::GeluTanh), true)?;
         }
         b.weight("output.bias", &[h.n_vocab])?;
         Head { has_bias: true, ..Head::own() }.record(b, h, self.style, x)

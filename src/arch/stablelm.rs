@@ -31,15 +31,10 @@ impl Family for StableLm {
         let mut x = b.embed(table, 1.0);
         for layer in 0..h.n_layer {
             let layer = Layer::new(h, self.style, layer);
-            if b.optional_weight(&layer.name("ffn_norm.weight"), &[h.n_embd])?.is_some() {
-                x = layer.pre_norm(b, x, &attend, feed_forward, 1.0)?;
-                continue;
-            }
-            let normed = layer.norm(b, "attn_norm", x)?;
-            let attended = layer.attention(b, normed, &attend)?;
-            let sum = b.add(&layer.name("attn_residual"), x, attended);
-            let fed = layer.feed_forward(b, normed, feed_forward)?;
-            x = b.add(&layer.name("ffn_residual"), sum, fed);
+            x = match b.optional_weight(&layer.name("ffn_norm.weight"), &[h.n_embd])? {
+                Some(_) => layer.pre_norm(b, x, &attend, feed_forward, 1.0)?,
+                None => layer.parallel(b, x, &attend, feed_forward, true)?,
+            };
         }
         Head::own().record(b, h, self.style, x)
     }

@@ -318,7 +318,7 @@ fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
         None => Ok(model.hyper.n_ctx_train.min(DEFAULT_CONTEXT_TOKENS)),
         Some(n) if (1..=longest).contains(&n) => Ok(n),
         Some(n) => Err(Error::InvalidArgument {
-            what: format!("contextLength is {n}, not in 1..={longest}, for which this model was trained"),
+            what: format!("contextLength is {n}, not in 1..={longest}, the longest context of this model"),
         }),
     }
 }

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use super::dispatch::Biases;
 use crate::{
     error::{Error, Result, try_vec},
-    gpu::dispatch::Biases,
     plan::{PositionBias, Rope},
     quant::dequantize,
     weights::{WeightId, WeightSpec},
@@ -50,7 +50,7 @@ impl Tables {
             return Err(missing());
         }
         let n = spec.n_rows() * spec.row_len();
-        let mut values = try_vec(n, "rope factors")?;
+        let mut values = try_vec(n, "a small weight")?;
         values.resize(n, 0.0);
         dequantize(spec.format, bytes, &mut values)?;
         Ok(values)

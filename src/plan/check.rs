@@ -110,54 +110,54 @@ impl Plan {
 
     fn check_shapes(&self, op: &Op) -> Result<(), String> {
         match op {
-            Op::Embed { out, .. } => self.expect(*out, Rows::New, self.width(*out)),
+            Op::Embed { out, .. } => self.check_buffer(*out, Rows::New, self.width(*out)),
             Op::AddRow { x, out, .. } | Op::ShortConv { x, out, .. } => {
-                self.expect(*x, Rows::New, self.width(*x))?;
-                self.expect_like(*out, *x)
+                self.check_buffer(*x, Rows::New, self.width(*x))?;
+                self.check_like(*out, *x)
             }
             Op::Norm { x, norm, size, out } => {
                 check_norm(norm)?;
                 if *size == 0 || !self.width(*x).is_multiple_of(*size) {
                     return Err(format!("rows of {} are no whole number of {size} elements", self.width(*x)));
                 }
-                self.expect_like(*out, *x)
+                self.check_like(*out, *x)
             }
             Op::MatMul(m) => self.check_mat_mul(m),
             Op::Rope { x, heads, rope, out } => {
                 check_rope(rope)?;
-                self.expect(*x, Rows::New, heads * rope.head_size)?;
-                self.expect_like(*out, *x)
+                self.check_buffer(*x, Rows::New, heads * rope.head_size)?;
+                self.check_like(*out, *x)
             }
             Op::KvWrite { k, v, .. } => {
-                self.expect(*k, Rows::New, self.width(*k))?;
-                self.expect_like(*v, *k)
+                self.check_buffer(*k, Rows::New, self.width(*k))?;
+                self.check_like(*v, *k)
             }
             Op::RopeKv { heads, kv_heads, rope, q, k, v, out, .. } => {
                 check_rope(rope)?;
-                self.expect(*q, Rows::New, heads * rope.head_size)?;
-                self.expect(*k, Rows::New, kv_heads * rope.head_size)?;
-                self.expect_like(*v, *k)?;
-                self.expect_like(*out, *q)
+                self.check_buffer(*q, Rows::New, heads * rope.head_size)?;
+                self.check_buffer(*k, Rows::New, kv_heads * rope.head_size)?;
+                self.check_like(*v, *k)?;
+                self.check_like(*out, *q)
             }
             Op::Attention(a) => self.check_attention(a),
-            Op::Activate { x, out, .. } => self.expect_like(*out, *x),
+            Op::Activate { x, out, .. } => self.check_like(*out, *x),
             Op::Scale { x, scale, soft_cap, out } => {
                 check_factor(*scale)?;
                 soft_cap.map_or(Ok(()), check_cap)?;
-                self.expect_like(*out, *x)
+                self.check_like(*out, *x)
             }
             Op::Glu { gate: a, up: b, out, .. } => {
-                self.expect_like(*b, *a)?;
-                self.expect_like(*out, *a)
+                self.check_like(*b, *a)?;
+                self.check_like(*out, *a)
             }
             Op::Add { a, b, scale, out } => {
                 check_factor(*scale)?;
-                self.expect_like(*b, *a)?;
-                self.expect_like(*out, *a)
+                self.check_like(*b, *a)?;
+                self.check_like(*out, *a)
             }
             Op::SelectRows { x, out } | Op::MeanRows { x, out } => {
-                self.expect(*x, Rows::New, self.width(*x))?;
-                self.expect(*out, Rows::Out, self.width(*x))
+                self.check_buffer(*x, Rows::New, self.width(*x))?;
+                self.check_buffer(*out, Rows::Out, self.width(*x))
             }
         }
     }
@@ -167,15 +167,15 @@ impl Plan {
         let rows = self.buffer_rows(m.x);
         match (m.epilogue, m.parts.as_slice()) {
             (Epilogue::None, []) => Err("no parts".into()),
-            (Epilogue::None, parts) => parts.iter().try_for_each(|p| self.expect(p.out, rows, self.width(p.out))),
-            (Epilogue::Activate { out, .. }, [part]) => self.expect(out, rows, self.width(part.out)),
+            (Epilogue::None, parts) => parts.iter().try_for_each(|p| self.check_buffer(p.out, rows, self.width(p.out))),
+            (Epilogue::Activate { out, .. }, [part]) => self.check_buffer(out, rows, self.width(part.out)),
             (Epilogue::Add { residual, scale, out }, [part]) => {
                 check_factor(scale)?;
-                self.expect(residual, rows, self.width(part.out))?;
-                self.expect_like(out, residual)
+                self.check_buffer(residual, rows, self.width(part.out))?;
+                self.check_like(out, residual)
             }
             (Epilogue::Glu { out, .. }, [gate, up]) if self.width(gate.out) == self.width(up.out) => {
-                self.expect(out, rows, self.width(gate.out))
+                self.check_buffer(out, rows, self.width(gate.out))
             }
             (_, parts) => Err(format!("the epilogue does not go with these {} parts", parts.len())),
         }
@@ -192,8 +192,8 @@ impl Plan {
             return Err("a window or a bias over the memory".into());
         }
         a.soft_cap.map_or(Ok(()), check_cap)?;
-        self.expect(a.q, Rows::New, a.heads * a.head_size)?;
-        self.expect_like(a.out, a.q)
+        self.check_buffer(a.q, Rows::New, a.heads * a.head_size)?;
+        self.check_like(a.out, a.q)
     }
 
     fn check_mat_mul_weights(
@@ -215,7 +215,7 @@ impl Plan {
         })
     }
 
-    fn expect(&self, id: BufferId, rows: Rows, width: usize) -> Result<(), String> {
+    fn check_buffer(&self, id: BufferId, rows: Rows, width: usize) -> Result<(), String> {
         let b = &self.buffers[id.0 as usize];
         if (b.rows, b.width) == (rows, width) && width > 0 {
             Ok(())
@@ -224,8 +224,8 @@ impl Plan {
         }
     }
 
-    fn expect_like(&self, id: BufferId, other: BufferId) -> Result<(), String> {
-        self.expect(id, self.buffer_rows(other), self.width(other))
+    fn check_like(&self, id: BufferId, other: BufferId) -> Result<(), String> {
+        self.check_buffer(id, self.buffer_rows(other), self.width(other))
     }
 
     fn width(&self, id: BufferId) -> usize {

@@ -392,15 +392,15 @@ impl Machine<'_> {
     /// The cache of the layer holds the past of x: keys and values one after the other are a row of it.
     fn short_conv(&mut self, layer: usize, x: BufferId, weight: WeightId, out: BufferId) -> Result<()> {
         let (width, x) = (self.width(x), self.run.buffer(x)?.to_vec());
-        let (key_width, mut padded) = (self.pages.geometry().kv_heads * self.pages.geometry().head_size, x.clone());
-        padded.clear();
+        let row_len = self.pages.geometry().kv_heads * self.pages.geometry().head_size;
+        let mut keys_values = [vec![], vec![]];
         for row in x.chunks_exact(width) {
-            padded.extend_from_slice(row);
-            padded.resize(padded.len() + 2 * key_width - width, 0.0);
+            let padded = [row, &vec![0.0; 2 * row_len - width]].concat();
+            let halves = keys_values.iter_mut().zip(padded.chunks_exact(row_len));
+            halves.for_each(|(all, half)| all.extend_from_slice(half));
         }
-        let halves: Vec<&[f32]> = padded.chunks_exact(key_width).collect();
-        let side = |first: usize| halves.iter().skip(first).step_by(2).copied().flatten().copied().collect::<Vec<_>>();
-        self.kv_write(layer, &side(0), &side(1));
+        let [keys, values] = keys_values;
+        self.kv_write(layer, &keys, &values);
         let (mut y, n) = (zeros(x.len())?, self.weight(weight)?.spec().row_len());
         for (row, y) in self.run.rows.iter().zip(y.chunks_exact_mut(width)) {
             let (pages, position) = (&self.run.sequences[row.sequence as usize], row.position as usize);

@@ -167,9 +167,9 @@ impl Session {
         }
     }
 
-    /// Runs up to `max_ops` operations of plans, and returns what happened: nothing where no generation is in progress, or where
-    /// everything waits for a device ([`Self::waiting`]). After
-    /// an error the generation is over, the cache is empty, and the next call works.
+    /// Runs up to `max_ops` operations of plans, and returns what happened: nothing where no request is in progress, or where
+    /// everything waits for a device ([`Self::waiting`]). After an error the request is over, the cache is empty, and the next call
+    /// works.
     pub fn advance(&mut self, max_ops: usize) -> Result<Vec<Event>> {
         let mut events = vec![];
         match self.run(max_ops, &mut events) {

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Five kinds, by `tokenizer.ggml.model`: BPE with merges ("gpt2", "gemma4"), SentencePiece BPE ("llama"), Unigram ("t5"),
-//! WordPiece ("bert") and plain bytes ("byt5", which llama.cpp does not have: see [`byt5`]). llama.cpp knows four more, which are refused by name: "rwkv" and "plamo2", whose architectures have
-//! recurrent state, and "hybriddna" and "whitespace", each of one model. The rules are llama.cpp's (`llama-vocab.cpp`) and those
+//! WordPiece ("bert") and plain bytes ("byt5", which llama.cpp does not have: see [`byt5`]). llama.cpp knows four more, which are
+//! refused by name: "rwkv" and "plamo2", whose architectures have recurrent state, and "hybriddna" and "whitespace", each of one
+//! model. The rules are llama.cpp's (`llama-vocab.cpp`) and those
 //! of Hugging Face's `tokenizers`, with which the tests compare; where these two differ, the module concerned says which one is
 //! followed and why. There is no clean-up of spaces when decoding. For BPE `decode(encode(x)) == x` for every text whose
 //! characters the vocabulary covers, save where a model wants text in form NFC; Unigram and WordPiece change texts as they were

@@ -26,6 +26,7 @@ pub mod odd_products;
 pub mod parse;
 pub mod planes;
 pub mod recorder;
+pub mod refused;
 pub mod rng;
 pub mod runner;
 pub mod step_runner;

@@ -86,6 +86,30 @@ test('a split model by address, picked and dropped answers as the whole file doe
     assert.deepEqual(new Set(texts).size, 1, texts.join(' | '));
   }));
 
+test('an encoder-decoder answers each message by itself, and the page says so', () =>
+  visiting(async (page) => {
+    await page.setInputFiles('#model-file', folder('tests/golden/tiny_t5_flan.gguf'));
+    await page.waitForSelector('body[data-state=ready]');
+    assert.match(await page.innerText('#notice'), /answers each message by itself/);
+    assert.equal(await page.innerText('#notes'), '', 'it has no chat template to speak of');
+    const first = await answer(page);
+    assert.ok(first.length > 0);
+    await page.fill('#message', 'at on in the');
+    await page.press('#message', 'Enter');
+    await page.waitForFunction(() => document.querySelectorAll('.answer:not([aria-busy]) .figures').length === 2);
+    assert.equal(await answer(page), first, 'what was said before does not count');
+  }));
+
+test('a model that writes nothing is refused in words, and the next one loads', () =>
+  visiting(async (page) => {
+    await page.setInputFiles('#model-file', folder('tests/golden/encoders/bert.gguf'));
+    await page.waitForSelector('#load-error:visible');
+    const text = await page.innerText('#load-error');
+    assert.match(text, /reads texts but writes none.*E_UNSUPPORTED_TASK.*a model of bert can embed/s);
+    await page.setInputFiles('#model-file', `${SPLIT}/whole.gguf`);
+    await loaded(page, 'whole.gguf');
+  }));
+
 test('a part alone is told what is missing, and the others make it whole', () =>
   visiting(async (page) => {
     await page.evaluate(drop, dropped(NAMES.slice(0, 1)));

@@ -1,7 +1,8 @@
 // The conversation: what was said, the answer that is being generated, stopping it, generating it again. The messages here
 // are the truth; the engine gets all of them with every call and keeps what it has computed already.
-import type { ChatMessage, Timings, Usage } from 'kinglet';
+import type { ChatCompletionChunk, ChatMessage, CompletionChunk, Timings, Usage } from 'kinglet';
 import { byId } from './dom.js';
+import { answersSingly } from './facts.js';
 import type { Engine } from './loader.js';
 import type { Sampling } from './settings.js';
 import type { AnswerView, Transcript } from './transcript.js';
@@ -118,20 +119,28 @@ export class Chat {
   }
 
   async #read(engine: Engine, view: AnswerView, run: Run, signal: AbortSignal): Promise<void> {
-    const system = this.#options.systemPrompt().trim();
-    const messages = [...(system ? [{ role: 'system' as const, content: system }] : []), ...this.#messages];
-    const stream = await engine.chat.completions.create(
-      { messages, stream: true, stream_options: { include_usage: true }, ...this.#options.sampling() },
-      { signal },
-    );
-    for await (const { choices, usage, timings } of stream) {
+    for await (const { choices, usage, timings } of await this.#stream(engine, signal)) {
       const choice = choices[0];
       if (choice?.token_ids.length) this.#counted(run, choice.token_ids.length);
-      if (choice?.delta.content) view.append(choice.delta.content);
+      const text = choice && ('delta' in choice ? choice.delta.content : choice.text);
+      if (text) view.append(text);
       if (choice?.finish_reason) run.reason = choice.finish_reason;
       if (usage) run.usage = usage;
       if (timings) run.timings = timings;
     }
+  }
+
+  /** The conversation goes on; or what was asked last is answered by itself, by a model that knows no conversations. */
+  async #stream(engine: Engine, signal: AbortSignal): Promise<AsyncIterable<ChatCompletionChunk | CompletionChunk>> {
+    const params = { stream: true as const, stream_options: { include_usage: true }, ...this.#options.sampling() };
+    if (answersSingly(engine.info)) {
+      const asked = this.#messages.at(-1)?.content;
+      const prompt = typeof asked === 'string' ? asked : '';
+      return engine.completions.create({ prompt, ...params }, { signal });
+    }
+    const system = this.#options.systemPrompt().trim();
+    const messages = [...(system ? [{ role: 'system' as const, content: system }] : []), ...this.#messages];
+    return engine.chat.completions.create({ messages, ...params }, { signal });
   }
 
   #counted(run: Run, tokens: number): void {

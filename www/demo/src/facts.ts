@@ -4,10 +4,23 @@ import { el } from './dom.js';
 import { bytes, count, parameters } from './words.js';
 
 /** What a visitor should know at once, or nothing. */
-export const noticeOf = ({ device }: Info): string =>
-  device.software
-    ? `This GPU (${device.adapter}) is imitated in software: the results are right, but it is slow. The CPU is faster here.`
-    : '';
+export function noticeOf(info: Info): string {
+  const { device } = info;
+  const said: string[] = [];
+  if (answersSingly(info))
+    said.push(
+      'This model answers each message by itself: it knows neither what was said before nor the system prompt. It was made for tasks such as “translate English to German: …” or “summarize: …”.',
+    );
+  if (device.software)
+    said.push(
+      `This GPU (${device.adapter}) is imitated in software: the results are right, but it is slow. The CPU is faster here.`,
+    );
+  return said.join(' ');
+}
+
+/** Whether each message is a task of its own: an encoder-decoder without a chat template. */
+export const answersSingly = ({ tasks, template }: Pick<Info, 'tasks' | 'template'>): boolean =>
+  tasks.includes('remember') && template.source !== 'file';
 
 /** What a careful visitor would want to know about the file: one line, and more for those who open it. */
 export function showNotes(place: HTMLElement, info: Info | undefined): void {
@@ -56,7 +69,10 @@ function facts({ device, memory, ...info }: Info): [string, string][] {
   return rows;
 }
 
-function templateFact({ chatTemplate, template: { known, name } }: Pick<Info, 'chatTemplate' | 'template'>): string {
+function templateFact(info: Pick<Info, 'chatTemplate' | 'tasks' | 'template'>): string {
+  const { chatTemplate, template } = info;
+  const { known, name } = template;
+  if (answersSingly(info)) return 'none';
   if (chatTemplate === 'chatml') return 'ChatML (the file has none)';
   if (chatTemplate === 'plain') return 'a plain transcript (the file has none)';
   if (known) return 'the model’s own';

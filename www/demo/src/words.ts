@@ -69,7 +69,7 @@ const PLAIN: Record<string, string> = {
   E_FILE_FORMAT:
     'This is not a GGUF file or a checkpoint that can be read, or it is damaged. Try downloading it again.',
   E_FILE_LIMIT: 'A number in this file is beyond what any sound model needs, so it was refused.',
-  E_UNSUPPORTED_ARCH: 'This kind of model is not supported yet. Llama-like models are.',
+  E_UNSUPPORTED_ARCH: 'This kind of model is not supported yet.',
   E_UNSUPPORTED_QUANT: 'This model’s number format is not supported yet. Try its Q8_0, Q4_0 or Q4_1 file.',
   E_INTEGRITY: 'The file is not the one that was promised: its length or checksum differs. Try again.',
   E_NETWORK:
@@ -84,7 +84,7 @@ const PLAIN: Record<string, string> = {
   E_TEMPLATE: 'The model’s chat template could not be applied to this conversation.',
   E_CONTEXT_OVERFLOW: 'The conversation is longer than the model can hold. Start a new chat or write less.',
   E_UNSUPPORTED_FEATURE: 'This is not built yet.',
-  E_UNSUPPORTED_TASK: 'This model cannot do that.',
+  E_UNSUPPORTED_TASK: 'This model reads texts but writes none. For a conversation choose one that does.',
   E_CSP: 'The page’s security policy keeps the engine from starting.',
   E_BUSY: 'The engine is still busy with something else. Try again in a moment.',
   E_INTERNAL: 'The engine has failed; this is a defect of it. Load the model again.',

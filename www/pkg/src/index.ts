@@ -26,6 +26,7 @@ import type {
   LabelledToken,
   LoadOptions,
   Source,
+  Task,
   TemplateOptions,
   TokenizeOptions,
 } from './types.js';
@@ -222,6 +223,10 @@ function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
   });
 }
 
+/** Whether a model has conversations: an encoder-decoder only with a template of its own. */
+const hasChats = (tasks: readonly Task[], template: Info['template']['source']): boolean =>
+  tasks.includes('generate') && (template === 'file' || !tasks.includes('remember'));
+
 function loadInput(described: DescribedModel, choice: Choice, options: LoadOptions, faultChannel: string): LoadInput {
   const input: LoadInput = {
     source: described.descriptor,
@@ -256,7 +261,7 @@ function infoOf({ info, template, templateSha256, fileBytes, device }: LoadOutpu
     chatTemplate: kind,
     template: known.template,
     // What has no conversations has no template to be told of.
-    notices: [...(info.notices ?? []), ...(info.tasks.includes('generate') ? known.notices : [])],
+    notices: [...(info.notices ?? []), ...(hasChats(info.tasks, known.template.source) ? known.notices : [])],
     device: {
       ...device,
       threads: onCpu ? choice.threads : 0,

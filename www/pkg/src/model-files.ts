@@ -1,7 +1,6 @@
 // Finds out of which files a model is made, on the page: one source, the siblings of a URL that names one of several parts, a
 // folder, a list of files, or `{ files }`; which of them is the tokenizer's, or whether they are a checkpoint; and which checksum is
-// whose. How one source is made postable is
-// source.ts's business; what the files hold is the engine's.
+// whose. How one source is made postable is source.ts's business; what the files hold is the engine's.
 
 import { KingletError } from './errors.js';
 import type { NamedSource, SourceDescriptor } from './protocol.js';

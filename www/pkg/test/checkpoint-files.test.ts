@@ -6,16 +6,10 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import type { EngineOptions } from '../src/abi.js';
-import { Client } from '../src/client.js';
-import { serve } from '../src/dispatch.js';
 import { KingletError } from '../src/errors.js';
-import { describeModel } from '../src/model-files.js';
 import { checkLoad } from '../src/params.js';
-import type { EngineRequests, LoadInput, LoadOutput } from '../src/protocol.js';
-import type { LoadOptions, ProgressEvent } from '../src/types.js';
 import { bytesOf, CHECKPOINTS, headerOf } from './checkpoints.js';
-import { FakeEngine, type Faults, GPU, hostOf, pair } from './fake.js';
+import { load as loadFrom, type LoadResult, type LoadTest } from './load.js';
 import { readGguf } from './read-gguf.js';
 
 const SHARDED = 'llama-sharded';
@@ -61,48 +55,10 @@ beforeEach(() => {
   answers.clear();
 });
 
-interface Options {
-  faults?: Faults;
-  sha256?: LoadOptions['sha256'];
-  quantize?: LoadInput['quantize'];
-}
-
-async function load(source: unknown, { faults = {}, sha256, quantize }: Options = {}) {
-  const engines: FakeEngine[] = [];
-  const make = (options: EngineOptions): FakeEngine => {
-    const engine = new FakeEngine(options.device === 'webgpu' ? faults : {}, options);
-    engines.push(engine);
-    return engine;
-  };
-  const { worker, scope } = pair();
-  const client = new Client<EngineRequests>(worker, () => new Error('did not start'));
-  serve<EngineRequests>(scope, hostOf(make, { gpu: GPU }), { trapsAreFatal: true });
-  const events: ProgressEvent[] = [];
-  const outcome: { loaded?: LoadOutput; error?: unknown } = {};
-  try {
-    const described = describeModel(source, {}, sha256, base);
-    const input: LoadInput = {
-      source: described.descriptor,
-      device: Object.keys(faults).length > 0 ? 'auto' : 'cpu',
-      build: 'simd',
-      threads: 1,
-      kvType: 'f16',
-      faultChannel: '',
-      ...(quantize && { quantize }),
-    };
-    outcome.loaded = await client.call('load', input, {
-      transfer: described.transfer,
-      onEvent: (event) => events.push(event),
-    }).result;
-    described.dispose();
-  } catch (error) {
-    outcome.error = error;
-  }
-  return { engine: engines.at(-1) as FakeEngine, engines, events, ...outcome };
-}
+const load = (source: unknown, options?: LoadTest): Promise<LoadResult> => loadFrom(source, base, options);
 
 /** The header that the engine is tested with, but for the model's name, and all data. */
-function assertWhole({ engine, loaded, events, error }: Awaited<ReturnType<typeof load>>, name: string): void {
+function assertWhole({ engine, loaded, events, error }: LoadResult, name: string): void {
   assert.equal(error, undefined, String(error));
   const found = readGguf(engine.checkpoint ?? new Uint8Array());
   const expected = readGguf(headerOf(name));

@@ -7,14 +7,8 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { EngineOptions } from '../src/abi.js';
-import { Client } from '../src/client.js';
-import { serve } from '../src/dispatch.js';
 import { KingletError } from '../src/errors.js';
-import { describeModel } from '../src/model-files.js';
-import type { EngineRequests, LoadOutput } from '../src/protocol.js';
-import type { LoadOptions, ProgressEvent } from '../src/types.js';
-import { FakeEngine, type Faults, GPU, hostOf, pair } from './fake.js';
+import { load as loadFrom, type LoadResult, type LoadTest } from './load.js';
 
 const N_PARTS = 3;
 const PART_BYTES = 1_400_000;
@@ -63,42 +57,10 @@ after(() => {
 });
 beforeEach(() => void requests.splice(0));
 
-async function load(
-  source: unknown,
-  {
-    faults = {},
-    device = 'cpu',
-    sha256,
-  }: { faults?: Faults; device?: 'cpu' | 'auto'; sha256?: LoadOptions['sha256'] } = {},
-) {
-  const engines: FakeEngine[] = [];
-  const make = (options: EngineOptions): FakeEngine => {
-    const engine = new FakeEngine(options.device === 'webgpu' ? faults : {}, options);
-    engines.push(engine);
-    return engine;
-  };
-  const { worker, scope } = pair();
-  const client = new Client<EngineRequests>(worker, () => new Error('did not start'));
-  serve<EngineRequests>(scope, hostOf(make, { gpu: GPU }), { trapsAreFatal: true });
-  const events: ProgressEvent[] = [];
-  const described = describeModel(source, {}, sha256, base);
-  const outcome: { loaded?: LoadOutput; error?: unknown } = {};
-  try {
-    outcome.loaded = await client.call(
-      'load',
-      { source: described.descriptor, device, build: 'simd', threads: 1, kvType: 'f16', faultChannel: '' },
-      { transfer: described.transfer, onEvent: (event) => events.push(event) },
-    ).result;
-  } catch (error) {
-    outcome.error = error;
-  } finally {
-    described.dispose();
-  }
-  return { engine: engines.at(-1) as FakeEngine, engines, events, ...outcome };
-}
+const load = (source: unknown, options?: LoadTest): Promise<LoadResult> => loadFrom(source, base, options);
 
 /** Every byte of every part once and in order. */
-function assertWhole({ engine, loaded, error }: Awaited<ReturnType<typeof load>>): void {
+function assertWhole({ engine, loaded, error }: LoadResult): void {
   assert.equal(error, undefined);
   assert.ok(Buffer.from(engine.fed).equals(WHOLE));
   assert.deepEqual(
@@ -202,7 +164,7 @@ describe('files', () => {
 
     test(`${kind}, and a GPU that fails its check: the CPU gets every byte`, async () => {
       const faults = { checkRejects: { code: 'E_GPU_WRONG', message: 'because', details: {} } };
-      const outcome = await load(record(of, [1, 2, 0]), { device: 'auto', faults });
+      const outcome = await load(record(of, [1, 2, 0]), { faults });
       assertWhole(outcome);
       assert.deepEqual(
         outcome.engines.map((engine) => [engine.options.device, engine.fed.length > 0, engine.isFree]),
@@ -217,7 +179,7 @@ describe('files', () => {
     test(`${kind}, and a GPU that is lost in the second part`, async () => {
       const error = { code: 'E_GPU_LOST', message: 'because', details: {} };
       const faults = { feedThrows: { at: PART_BYTES + 500_000, error } };
-      const outcome = await load(record(of), { device: 'auto', faults });
+      const outcome = await load(record(of), { faults });
       if (kind === 'streams') isCode(outcome.error, 'E_GPU_LOST', /because; the CPU cannot take over.*stream/);
       else assertWhole(outcome);
     });
@@ -260,7 +222,7 @@ describe('a tokenizer.json', () => {
   test('reaches the engine as the vocabulary, on the CPU after a GPU too', async () => {
     const faults = { checkRejects: { code: 'E_GPU_WRONG', message: 'because', details: {} } };
     const more = config === undefined ? {} : { 'tokenizer_config.json': json(config) };
-    const { engines, error } = await load(files(more), { device: 'auto', faults });
+    const { engines, error } = await load(files(more), { faults });
     assert.equal(error, undefined);
     assert.equal(engines.length, 2);
     for (const { options } of engines)

@@ -220,17 +220,27 @@ function templateOf(config: unknown): string | undefined {
 
 /** The header of a file of weights. */
 async function readTensors(file: SourceFile): Promise<{ length: number; tensors: StoredTensor[] }> {
-  let bytes = new Uint8Array(0);
+  const chunks: Uint8Array[] = [];
+  let nBytes = 0;
   let length: number | undefined;
   for await (const chunk of file.read()) {
-    const more = new Uint8Array(bytes.length + chunk.length);
-    more.set(bytes);
-    more.set(chunk, bytes.length);
-    bytes = more;
-    if (length === undefined && bytes.length >= LENGTH_BYTES) length = headerLength(file.name, bytes);
-    if (length !== undefined && bytes.length >= LENGTH_BYTES + length)
-      return { length, tensors: readHeader(file.name, bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length)) };
+    chunks.push(chunk);
+    nBytes += chunk.length;
+    if (length === undefined && nBytes >= LENGTH_BYTES) length = headerLength(file.name, joined(chunks, LENGTH_BYTES));
+    if (length !== undefined && nBytes >= LENGTH_BYTES + length)
+      return { length, tensors: readHeader(file.name, joined(chunks, LENGTH_BYTES + length).subarray(LENGTH_BYTES)) };
   }
   const expected = length === undefined ? LENGTH_BYTES : LENGTH_BYTES + length;
-  throw malformed(file.name, `the file ends too early: ${bytes.length} of the ${expected} bytes of its header`);
+  throw malformed(file.name, `the file ends too early: ${nBytes} of the ${expected} bytes of its header`);
+}
+
+/** The first `n` bytes of what has come: once for a header, however many chunks it came in. */
+function joined(chunks: readonly Uint8Array[], n: number): Uint8Array {
+  const bytes = new Uint8Array(n);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk.subarray(0, n - at), at);
+    at = Math.min(n, at + chunk.length);
+  }
+  return bytes;
 }
