@@ -2,8 +2,9 @@
 // conventions of lm-evaluation-harness. Needs a loaded model only to evaluate; loads nothing itself.
 
 export { compare } from './compare.js';
+export { metricsOf } from './metrics.js';
 export { readBenchmark } from './read.js';
-export { reportFromJson, reportOf, reportToJson } from './report.js';
+export { type ReportFacts, reportFromJson, reportOf, reportToJson } from './report.js';
 export { evaluate } from './run.js';
 export { KingletError } from '../errors.js';
 export type * from './types.js';

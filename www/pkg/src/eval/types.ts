@@ -161,7 +161,7 @@ export interface EvaluateOptions extends CallOptions {
   limit?: number;
   /** From this item on, counted from 0. Default 0. */
   offset?: number;
-  /** `perplexity`: tokens of a window, at most the context length. Default: as many as the context holds. */
+  /** `perplexity`: tokens of a window, 2 to the context length, which is the default. */
   windowTokens?: number;
   onProgress?(progress: EvaluateProgress): void;
   /** Each result as soon as it is there: after an abort, {@link reportOf} makes a report of what was done. */
