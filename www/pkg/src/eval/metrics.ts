@@ -1,13 +1,14 @@
 // Figures from results, as lm-evaluation-harness counts them (release 0.4.13, api/metrics.py and `process_results` in api/task.py).
 
-import type { Benchmark, BenchmarkItem, ItemResult, Metric, Metrics, Scored } from './types.js';
+import type { ScoredContinuation } from '../types.js';
+import type { Benchmark, BenchmarkItem, ItemResult, Metric, Metrics } from './types.js';
 
 /** The result of an item with choices or of a greedy one. */
 export function resultOf(
   index: number,
   item: BenchmarkItem,
   kind: Benchmark['kind'],
-  scores: readonly Scored[],
+  scores: readonly ScoredContinuation[],
 ): ItemResult {
   const logprobs = scores.map(({ logprob }) => logprob);
   const best = (lengthOf: (text: string) => number) =>

@@ -128,7 +128,7 @@ function fromXml(text: string, conventions: Conventions): Found {
 }
 
 function fromJson(records: readonly JsonRecord[], conventions: Conventions): Found {
-  const first = records.find(({ value }) => typeof value === 'object' && value !== null)?.value ?? {};
+  const first = (records.find(({ value }) => typeof value === 'object' && value !== null)?.value ?? {}) as object;
   const has = (...names: string[]) => names.every((name) => name in first);
   if (has('premise', 'choice1', 'choice2'))
     return { family: 'copa', form: 'COPA, JSON lines', items: () => copaFromJson(records, conventions) };

@@ -4,13 +4,12 @@
 import { KingletError } from '../errors.js';
 import { metricsOf, resultOf, textResult } from './metrics.js';
 import { reportOf } from './report.js';
+import type { Continuation, ScoredContinuation } from '../types.js';
 import type {
   Benchmark,
   EvaluateOptions,
   ItemResult,
   Report,
-  Scored,
-  ScoreRequest,
   ScoringEngine,
 } from './types.js';
 
@@ -22,7 +21,7 @@ const N_LARGEST_BATCH = 64;
 
 /** What is scored in one piece: an item's choices, or a window of a text. */
 interface Job {
-  requests: ScoreRequest[];
+  requests: Continuation[];
   /** About how much there is to compute, in letters or tokens. */
   weight: number;
   /** In `benchmark.items`. */
@@ -158,9 +157,10 @@ class Run {
   async #score(batch: readonly Job[]): Promise<void> {
     const { signal } = this.#options;
     signal?.throwIfAborted();
-    let scores: Scored[][];
+    const pieces = batch.map(({ requests }) => this.#pieces(requests));
+    let scores: ScoredContinuation[][];
     try {
-      scores = await this.#engine.score(batch.map(({ requests }) => requests), signal ? { signal } : {});
+      scores = await this.#engine.score(pieces.flat(), signal ? { signal } : {});
     } catch (thrown) {
       if (!(thrown instanceof KingletError) || thrown.code !== 'E_CONTEXT_OVERFLOW') throw thrown;
       if (this.#benchmark.kind === 'perplexity') throw thrown;
@@ -172,14 +172,21 @@ class Run {
       }
       return;
     }
-    for (const [i, job] of batch.entries()) this.#take(job, scores[i] ?? []);
+    for (const [i, job] of batch.entries()) this.#take(job, scores.splice(0, pieces[i]?.length).flat());
+  }
+
+  /** The engine's items for one job: one, except that an encoder-decoder reads only one context for each. */
+  #pieces(requests: Continuation[]): Continuation[][] {
+    const isSplit =
+      this.#engine.info.tasks.includes('remember') && requests.some(({ context }) => context !== requests[0]?.context);
+    return isSplit ? requests.map((request) => [request]) : [requests];
   }
 
   #count({ weight }: Job): void {
     this.#done = { jobs: this.#done.jobs + 1, weight: this.#done.weight + weight };
   }
 
-  #take(job: Job, scores: readonly Scored[]): void {
+  #take(job: Job, scores: readonly ScoredContinuation[]): void {
     this.#count(job);
     const { kind, items } = this.#benchmark;
     const item = items[job.index];

@@ -1,31 +1,12 @@
 // The types of `kinglet/eval`: benchmarks, results of items, reports, comparisons.
 
-import type { CallOptions, Info, TokenizeOptions } from '../types.js';
-
-/** A text, and what it is to go on with; see `engine.score`. */
-export interface ScoreRequest {
-  context: string | readonly number[];
-  continuation: string | readonly number[];
-}
-
-/** What `engine.score` says of one continuation. */
-export interface Scored {
-  /** Sum of ln P over the continuation's tokens. */
-  logprob: number;
-  token_logprobs: readonly number[];
-  token_ids: readonly number[];
-  /** Whether greedy decoding would have written exactly these tokens. */
-  is_greedy: boolean;
-}
+import type { CallOptions, Continuation, Info, ScoredContinuation, TokenizeOptions } from '../types.js';
 
 /** What is needed of a loaded model; {@link Kinglet} has it. */
 export interface ScoringEngine {
   readonly info: Info;
   tokenize(text: string, options?: TokenizeOptions): Promise<number[]>;
-  score(
-    items: readonly (readonly ScoreRequest[])[],
-    options?: CallOptions & { onItem?(index: number, scores: Scored[]): void },
-  ): Promise<Scored[][]>;
+  score(items: readonly (readonly Continuation[])[], options?: CallOptions): Promise<ScoredContinuation[][]>;
 }
 
 /** Benchmarks that are known by name. `perplexity` is that of any text, `wikitext` that of WikiText's articles. */
