@@ -16,7 +16,12 @@ export function compare(a: Report, b: Report): Comparison {
   const isJudged = kind !== 'perplexity';
   const count = (inA: boolean, inB: boolean) =>
     isJudged ? pairs.filter((pair) => pair.a.correct === inA && pair.b.correct === inB).length : 0;
-  const [both, only_a, only_b, neither] = [count(true, true), count(true, false), count(false, true), count(false, false)];
+  const [both, only_a, only_b, neither] = [
+    count(true, true),
+    count(true, false),
+    count(false, true),
+    count(false, false),
+  ];
   const { value, stderr } = meanOf(pairs.map((pair) => Number(pair.b.correct) - Number(pair.a.correct)));
   const metrics = (of: (pair: ComparedItem) => ItemResult) => metricsOf({ name: benchmark, kind }, pairs.map(of));
   return {

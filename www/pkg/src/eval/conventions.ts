@@ -102,7 +102,7 @@ export function schemaItem(place: Place, schema: Schema, conventions: Convention
   const continuation = ` ${conventions === 'lm-eval-0.4' ? after : after.trim()}`;
   return {
     ...place,
-    text: `${before}[${pronoun}]${after}`,
+    text: pronoun.startsWith('[') ? schema.text : `${before}[${pronoun}]${after}`,
     choices,
     gold,
     requests: choices.map((choice) => ({ context: before + choice, continuation })),

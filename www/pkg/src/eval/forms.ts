@@ -81,7 +81,9 @@ export function arcFromJson(records: readonly JsonRecord[]): Items {
     const fields = fieldsOf(record);
     const place = { id: idOf(fields.id, number), line: record.line };
     if ('query' in fields) {
-      const question = stringOf(fields, 'query').replace(/^Question:\s*/, '').replace(/\s*Answer:\s*$/, '');
+      const question = stringOf(fields, 'query')
+        .replace(/^Question:\s*/, '')
+        .replace(/\s*Answer:\s*$/, '');
       const { gold } = fields;
       if (!Number.isInteger(gold)) throw new Unusable('gold is not a number');
       return arcItem(place, question, stringsOf(fields.choices, 'choices'), gold as number);
@@ -119,7 +121,14 @@ export function copaFromJson(records: readonly JsonRecord[], conventions: Conven
     const fields = fieldsOf(record);
     const place = { id: idOf(fields.idx, number), line: record.line };
     const alternatives = [stringOf(fields, 'choice1'), stringOf(fields, 'choice2')];
-    return copaItem(place, stringOf(fields, 'premise'), stringOf(fields, 'question'), alternatives, Number(fields.label ?? -1), conventions);
+    return copaItem(
+      place,
+      stringOf(fields, 'premise'),
+      stringOf(fields, 'question'),
+      alternatives,
+      Number(fields.label ?? -1),
+      conventions,
+    );
   });
 }
 
@@ -128,7 +137,14 @@ export function copaFromXml(root: XmlElement, conventions: Conventions): Items {
   return readEach(childrenOf(root, 'item'), (item, number) => {
     const { id, 'asks-for': asksFor = '', 'most-plausible-alternative': right } = item.attributes;
     const [p = '', ...alternatives] = ['p', 'a1', 'a2'].map((name) => cleaned(child(item, name)?.text));
-    return copaItem({ id: idOf(id, number), line: item.line }, p, asksFor, alternatives, Number(right) - 1, conventions);
+    return copaItem(
+      { id: idOf(id, number), line: item.line },
+      p,
+      asksFor,
+      alternatives,
+      Number(right) - 1,
+      conventions,
+    );
   });
 }
 
@@ -140,7 +156,9 @@ export function schemasFromXml(root: XmlElement, conventions: Conventions): Item
     const text = child(schema, 'text');
     const answers = child(schema, 'answers');
     if (!text || !answers) throw new Unusable('there is no text with answers');
-    const [left = '', pronoun = '', right = ''] = ['txt1', 'pron', 'txt2'].map((name) => cleaned(child(text, name)?.text));
+    const [left = '', pronoun = '', right = ''] = ['txt1', 'pron', 'txt2'].map((name) =>
+      cleaned(child(text, name)?.text),
+    );
     const options = childrenOf(answers, 'answer').map((answer) => cleaned(answer.text));
     const gold = LETTERS.indexOf(/^([A-H])\.?$/.exec(cleaned(child(schema, 'correctAnswer')?.text))?.[1] ?? '');
     return joinedSchema({ id: String(number), line: schema.line }, left, pronoun, right, options, gold, conventions);
@@ -168,7 +186,8 @@ export function schemasFromJson(records: readonly JsonRecord[], conventions: Con
     const fields = fieldsOf(record);
     const options = stringsOf(fields.options, 'options').map(cleaned);
     const [pronounStart, gold] = [fields.pronoun_loc, fields.label];
-    if (!Number.isInteger(pronounStart) || (pronounStart as number) < 0) throw new Unusable('pronoun_loc is not a number');
+    if (!Number.isInteger(pronounStart) || (pronounStart as number) < 0)
+      throw new Unusable('pronoun_loc is not a number');
     if (!Number.isInteger(gold)) throw new Unusable('label is not a number');
     const schema = {
       text: stringOf(fields, 'text').replaceAll('  ', ' '),
@@ -193,7 +212,15 @@ export function schemasFromMasks(text: string, conventions: Conventions): Items 
       throw new Unusable('there are no four lines: a text with one mask, the mask, the candidates, the right one');
     const options = candidates.split(',').map(cleaned);
     const [before, behind] = [cleaned(left), cleaned(after)];
-    return joinedSchema({ id: String(number), line }, before, mask, behind, options, options.indexOf(cleaned(right)), conventions);
+    return joinedSchema(
+      { id: String(number), line },
+      before,
+      mask,
+      behind,
+      options,
+      options.indexOf(cleaned(right)),
+      conventions,
+    );
   });
 }
 

@@ -67,7 +67,10 @@ const argmax = (numbers: readonly number[]): number =>
   numbers.reduce((best, x, i) => (x > (numbers[best] ?? Number.NEGATIVE_INFINITY) ? i : best), 0);
 
 /** All figures of a benchmark. Empty where there are no results. */
-export function metricsOf({ name, kind }: Pick<Benchmark, 'kind'> & { name: string }, results: readonly ItemResult[]): Metrics {
+export function metricsOf(
+  { name, kind }: Pick<Benchmark, 'kind'> & { name: string },
+  results: readonly ItemResult[],
+): Metrics {
   if (results.length === 0) return {};
   if (kind === 'perplexity') return textMetrics(results);
   const metrics: Metrics = { accuracy: meanOf(results.map(({ correct }) => Number(correct))) };

@@ -58,7 +58,8 @@ export function readBenchmark(data: string | Uint8Array | ArrayBuffer, options: 
   if (text.trim() === '') throw new KingletError('E_FILE_FORMAT', 'the file is empty');
   if (text.includes('\0')) throw new KingletError('E_FILE_FORMAT', 'the file is not a text');
   const { name: wanted, conventions = 'lm-eval-0.3' } = options;
-  const found = wanted === 'perplexity' || wanted === 'wikitext' ? asText(text, wanted) : sniff(text, options, conventions);
+  const found =
+    wanted === 'perplexity' || wanted === 'wikitext' ? asText(text, wanted) : sniff(text, options, conventions);
   if (wanted !== undefined && !NAMES[found.family].includes(wanted))
     throw new KingletError('E_FILE_FORMAT', `the file is not ${wanted}; it looks like ${found.form}`);
   const { items, skipped } = found.items();
@@ -81,7 +82,8 @@ export function readBenchmark(data: string | Uint8Array | ArrayBuffer, options: 
 function checkRead(data: unknown, { name, fileName, conventions }: ReadOptions): void {
   if (typeof data !== 'string' && !(data instanceof Uint8Array) && !(data instanceof ArrayBuffer))
     throw new TypeError('data must be a string or bytes');
-  if (name !== undefined && !ALL_NAMES.includes(name)) throw new TypeError(`name must be one of ${ALL_NAMES.join(', ')}`);
+  if (name !== undefined && !ALL_NAMES.includes(name))
+    throw new TypeError(`name must be one of ${ALL_NAMES.join(', ')}`);
   if (fileName !== undefined && typeof fileName !== 'string') throw new TypeError('fileName must be a string');
   if (conventions !== undefined && conventions !== 'lm-eval-0.3' && conventions !== 'lm-eval-0.4')
     throw new TypeError("conventions must be 'lm-eval-0.3' or 'lm-eval-0.4'");
@@ -89,7 +91,8 @@ function checkRead(data: unknown, { name, fileName, conventions }: ReadOptions):
 
 function nameOf({ family, form }: Found, wanted: BenchmarkName | undefined, fileName = ''): Benchmark['name'] {
   if (wanted !== undefined) return wanted;
-  if (family === 'arc') return /challenge/i.test(fileName) ? 'arc_challenge' : /easy/i.test(fileName) ? 'arc_easy' : 'arc';
+  if (family === 'arc')
+    return /challenge/i.test(fileName) ? 'arc_challenge' : /easy/i.test(fileName) ? 'arc_easy' : 'arc';
   if (family === 'wsc') return 'wsc273';
   if (family === 'text') return form === WIKITEXT ? 'wikitext' : 'perplexity';
   return family;
@@ -113,8 +116,13 @@ function sniff(text: string, { name, fileName = '' }: ReadOptions, conventions: 
   if (looksLikeJson) return fromJson(recordsOf(text), conventions);
   const lines = start.split('\n', 3);
   if (/^\[\w+\]$/.test(lines[1]?.trim() ?? '') && lines[0]?.includes(lines[1]?.trim() as string))
-    return { family: 'wsc', form: 'Winograd schemas, text with masks', items: () => schemasFromMasks(text, conventions) };
-  if (name === 'lambada') return { family: 'text', form: 'LAMBADA, lines of text', items: () => lambadaFromLines(text) };
+    return {
+      family: 'wsc',
+      form: 'Winograd schemas, text with masks',
+      items: () => schemasFromMasks(text, conventions),
+    };
+  if (name === 'lambada')
+    return { family: 'text', form: 'LAMBADA, lines of text', items: () => lambadaFromLines(text) };
   return asText(text, lines.some((line) => isHeading(line)) ? 'wikitext' : 'perplexity');
 }
 

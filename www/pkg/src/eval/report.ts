@@ -64,7 +64,6 @@ export function reportFromJson(text: string): Report {
   } catch (cause) {
     throw new KingletError('E_FILE_FORMAT', 'the report is not JSON', { cause });
   }
-  if (typeof value !== 'object' || value === null) refuse('it is no object');
   check(value, REPORT, '');
   const report = value as Report;
   if (report.version !== 1) refuse(`version ${report.version} is not known`);
@@ -140,7 +139,7 @@ function check(value: unknown, shape: Shape, where: string): void {
     if (!Array.isArray(value)) refuse(`${where} is no list`);
     for (const [i, one] of value.entries()) check(one, shape[0], `${where}[${i}]`);
   } else {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse(`${where} is no object`);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse(`${where || 'it'} is no object`);
     const fields = value as Record<string, unknown>;
     for (const [key, inner] of Object.entries(shape)) {
       const name = key.replace(/\?$/, '');

@@ -5,13 +5,7 @@ import { KingletError } from '../errors.js';
 import { metricsOf, resultOf, textResult } from './metrics.js';
 import { reportOf } from './report.js';
 import type { Continuation, ScoredContinuation } from '../types.js';
-import type {
-  Benchmark,
-  EvaluateOptions,
-  ItemResult,
-  Report,
-  ScoringEngine,
-} from './types.js';
+import type { Benchmark, EvaluateOptions, ItemResult, Report, ScoringEngine } from './types.js';
 
 /** How long a batch should take: short enough for a lively display, long enough that calls cost nothing. */
 const BATCH_MS = 400;
@@ -44,7 +38,9 @@ export async function evaluate(
   const { offset, end } = checkEvaluate(engine, benchmark, options);
   const run = new Run(engine, benchmark, options);
   const jobs =
-    benchmark.kind === 'perplexity' ? await windowsOf(engine, benchmark, options, offset, end) : jobsOf(benchmark, offset, end);
+    benchmark.kind === 'perplexity'
+      ? await windowsOf(engine, benchmark, options, offset, end)
+      : jobsOf(benchmark, offset, end);
   await run.all(jobs);
   return reportOf(engine.info, benchmark, run.results, { offset, tooLong: run.tooLong, seconds: run.seconds });
 }
@@ -55,15 +51,25 @@ function checkEvaluate(
   { kind, name, items }: Benchmark,
   { limit, offset = 0, windowTokens }: EvaluateOptions,
 ): { offset: number; end: number } {
-  if (limit !== undefined && !(Number.isInteger(limit) && limit > 0)) throw new RangeError('limit must be a whole number above 0');
+  if (limit !== undefined && !(Number.isInteger(limit) && limit > 0))
+    throw new RangeError('limit must be a whole number above 0');
   if (!Number.isInteger(offset) || offset < 0 || offset >= items.length)
     throw new RangeError(`offset must be a whole number below the ${items.length} items of the benchmark`);
-  if (windowTokens !== undefined && !(Number.isInteger(windowTokens) && windowTokens >= 2 && windowTokens <= info.contextLength))
+  if (
+    windowTokens !== undefined &&
+    !(Number.isInteger(windowTokens) && windowTokens >= 2 && windowTokens <= info.contextLength)
+  )
     throw new RangeError(`windowTokens must be a whole number from 2 to ${info.contextLength}, the context length`);
   if (!info.tasks.includes('generate'))
-    throw new KingletError('E_UNSUPPORTED_TASK', `${info.name} gives no probabilities of texts: benchmarks need a model that writes`);
+    throw new KingletError(
+      'E_UNSUPPORTED_TASK',
+      `${info.name} gives no probabilities of texts: benchmarks need a model that writes`,
+    );
   if (kind === 'perplexity' && info.tasks.includes('remember'))
-    throw new KingletError('E_UNSUPPORTED_TASK', `${info.name} reads a text before it writes: ${name} is for models that only go on`);
+    throw new KingletError(
+      'E_UNSUPPORTED_TASK',
+      `${info.name} reads a text before it writes: ${name} is for models that only go on`,
+    );
   return { offset, end: limit === undefined ? items.length : Math.min(items.length, offset + limit) };
 }
 
@@ -132,7 +138,7 @@ class Run {
     this.#total = { jobs: jobs.length, weight: jobs.reduce((total, { weight }) => total + weight, 0) };
     const started = performance.now();
     this.#report(started);
-    for (let at = 0; at < jobs.length; ) {
+    for (let at = 0; at < jobs.length;) {
       const batch = this.#nextBatch(jobs, at, started);
       await this.#score(batch);
       at += batch.length;
@@ -195,7 +201,8 @@ class Run {
       for (const { token_logprobs } of scores) this.#logprobs.push(...token_logprobs);
       if (!job.isLast) return;
     }
-    const result = kind === 'perplexity' ? textResult(job.index, item, this.#logprobs) : resultOf(job.index, item, kind, scores);
+    const result =
+      kind === 'perplexity' ? textResult(job.index, item, this.#logprobs) : resultOf(job.index, item, kind, scores);
     this.#logprobs = [];
     this.results.push(result);
     this.#options.onItem?.(result);

@@ -11,14 +11,7 @@ export interface ScoringEngine {
 
 /** Benchmarks that are known by name. `perplexity` is that of any text, `wikitext` that of WikiText's articles. */
 export type BenchmarkName =
-  | 'arc_easy'
-  | 'arc_challenge'
-  | 'copa'
-  | 'wsc273'
-  | 'wsc285'
-  | 'lambada'
-  | 'wikitext'
-  | 'perplexity';
+  'arc_easy' | 'arc_challenge' | 'copa' | 'wsc273' | 'wsc285' | 'lambada' | 'wikitext' | 'perplexity';
 
 /**
  * `choices`: which of several continuations is the most probable; `greedy`: whether greedy decoding writes the continuation;

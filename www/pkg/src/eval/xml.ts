@@ -112,6 +112,7 @@ class Parser {
       if (this.#starts('/>') || this.#starts('>')) break;
       const key = space && this.#take(NAME);
       if (!key) this.#fail(`<${name}> is not well formed`);
+      if (key in attributes) this.#fail(`<${name}> has the attribute ${key} twice`);
       attributes[key] = this.#attributeValue(name, key);
     }
     const isEmpty = this.#starts('/>');
