@@ -42,7 +42,7 @@ def copa(path, spaces=" "):
     for item in ElementTree.parse(path).getroot().iter("item"):
         connector = {"cause": "because", "effect": "therefore"}[item.get("asks-for")]
         context = item.findtext("p").strip()[:-1] + f" {connector}"
-        choices = [item.findtext("a1"), item.findtext("a2")]
+        choices = [item.findtext("a1").strip(), item.findtext("a2").strip()]
         requests = [(context, spaces + choice[0].lower() + choice[1:]) for choice in choices]
         yield {"choices": choices, "gold": int(item.get("most-plausible-alternative")) - 1, "requests": requests}
 
