@@ -251,7 +251,7 @@ impl Loading {
         };
         let tokenizer = Arc::new(Tokenizer::from_metadata(&metadata)?);
         let is_encoder = model.head().is_some();
-        let plans = if is_encoder { None } else { Some(Plans::of(&model, context_tokens)?) };
+        let plans = if is_encoder { None } else { Some(Plans::of(&model, context_tokens, options.device.is_gpu())?) };
         let (all_plans, n_positions) = match &plans {
             // What an encoder-decoder reads and what it says have a context each.
             Some(plans) if plans.remember.is_some() => {

@@ -37,6 +37,18 @@ impl<'a> LogProbs<'a> {
         logit.map(|l| self.ln(l)).ok_or_else(|| Error::internal(format!("token {token} has no logit")))
     }
 
+    /// Whether a token is the most probable, of equals the one with the lowest id.
+    pub fn is_best(&self, token: u32) -> bool {
+        match self.scores {
+            Scores::All(logits) => {
+                let is_max = |logit: &f32| f64::from(*logit) == self.max;
+                logits.get(token as usize).is_some_and(is_max)
+                    && !logits.get(..token as usize).unwrap_or_default().iter().any(is_max)
+            }
+            Scores::Best(_) => self.top(1).first().is_some_and(|(best, _)| *best == token),
+        }
+    }
+
     /// The `n` most probable tokens with ln P, best first, of equals the lower id first; fewer where fewer are known.
     pub fn top(&self, n: usize) -> Vec<(u32, f64)> {
         let mut best = vec![];

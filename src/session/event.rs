@@ -1,7 +1,7 @@
 //! What a generation reports, in order: `Prefill`…, `Echo`?, then `Token`… and one `Done` per choice, then `End`. An encoder reports
-//! one `Output` per input, in order, then `End`.
+//! one `Output` per input, in order, scoring one `Scored` per span, in the order in which they are done; then `End`.
 
-use super::encoding::Output;
+use super::{encoding::Output, scoring::Scored};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,9 @@ pub enum Event {
     },
     /// An input of an encoder is done.
     Output(Output),
-    /// Every choice, or every input, has ended.
+    /// A span is scored.
+    Scored(Scored),
+    /// Every choice, every input, or every span has ended.
     End(Usage),
 }
 

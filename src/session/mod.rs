@@ -1,5 +1,5 @@
-//! One request after the other on a prepared model: generations (prefill, decode, stop rules, events), or an encoder's texts
-//! ([`encoding`]). Layer 3: no clock, no I/O.
+//! One request after the other on a prepared model: generations (prefill, decode, stop rules, events), the scoring of texts
+//! ([`scoring`]), or an encoder's texts ([`encoding`]). Layer 3: no clock, no I/O.
 //!
 //! A session is a state machine: [`Session::start`] takes a [`Request`], [`Session::advance`] runs some operations and says
 //! what happened, [`Session::cancel`] gives up at any time. The request is the whole truth of a generation; what the session
@@ -13,6 +13,7 @@ mod event;
 mod generation;
 mod request;
 mod runner;
+mod scoring;
 mod stop;
 
 pub use beams::{BeamParams, EarlyStopping, MAX_BEAMS};
@@ -20,6 +21,7 @@ pub use encoding::{EncodeRequest, Input, MAX_CANDIDATES, MAX_INPUTS, Output, Tok
 pub use event::{Echo, Event, FinishReason, TokenLogprobs, TopLogprob, Usage};
 pub use request::{MAX_CHOICES, MAX_TOP_LOGPROBS, Request};
 pub use runner::{CHUNK_ROWS, FEW_ROWS, Plans, RememberPlans};
+pub use scoring::{MAX_GROUPS, MAX_SPANS, ScoreGroup, ScoreRequest, Scored, Span};
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use self::{
     encoding::{Encoder, Encoding},
     generation::Generation,
     runner::Runner,
+    scoring::Scoring,
 };
 use crate::{
     arch::{Model, Task},
@@ -44,14 +47,21 @@ const MAX_SEQUENCES: usize = MAX_CHOICES + MAX_BEAMS;
 pub struct Session {
     runner: Runner,
     tokenizer: Arc<Tokenizer>,
-    generation: Option<Generation>,
+    /// The request in progress.
+    work: Option<Work>,
     /// Of an encoder, which does not generate.
     encoder: Option<Encoder>,
-    encoding: Option<Encoding>,
     cached: Option<Cached>,
     scratch: Scratch,
     /// Of an encoder-decoder the token with which its decoder begins.
     decoder_start: Option<u32>,
+}
+
+/// What a session does for a request.
+enum Work {
+    Generation(Box<Generation>),
+    Encoding(Encoding),
+    Scoring(Scoring),
 }
 
 /// What the last call left in the cache: its prompt and the first answer, or of an encoder-decoder its prompt as encoded.
@@ -87,9 +97,8 @@ impl Session {
     }
 
     fn idle(runner: Runner, tokenizer: Arc<Tokenizer>, encoder: Option<Encoder>) -> Self {
-        let (generation, encoding, cached, decoder_start) = (None, None, None, None);
         let scratch = Scratch::default();
-        Self { runner, tokenizer, generation, encoder, encoding, cached, scratch, decoder_start }
+        Self { runner, tokenizer, work: None, encoder, cached: None, scratch, decoder_start: None }
     }
 
     /// The executor, for writing weights.
@@ -109,7 +118,7 @@ impl Session {
 
     /// Whether a request is in progress.
     pub fn is_busy(&self) -> bool {
-        self.generation.is_some() || self.encoding.is_some()
+        self.work.is_some()
     }
 
     /// Raised when [`Self::advance`] can go on, where it has nothing to do before that: the step runs on a device.
@@ -131,9 +140,7 @@ impl Session {
     /// [`Error::InvalidArgument`], [`Error::ContextOverflow`], [`Error::UnsupportedTask`].
     pub fn start(&mut self, request: Request) -> Result<()> {
         self.check_idle()?;
-        if let Some(encoder) = &self.encoder {
-            encoder.model().supports(Task::Generate)?;
-        }
+        self.check_generates()?;
         let encodes = self.decoder_start.is_some();
         let (mut request, limits) = request.validated(&self.tokenizer, self.context_tokens(), encodes)?;
         let source = self.decoder_start.map(|start| std::mem::replace(&mut request.prompt, vec![start]));
@@ -144,7 +151,7 @@ impl Session {
             None => self.common_prefix(generation.request())?,
         };
         generation.occupy(sequence, n_reused, &mut self.runner);
-        self.generation = Some(generation);
+        self.work = Some(Work::Generation(Box::new(generation)));
         Ok(())
     }
 
@@ -156,8 +163,21 @@ impl Session {
             return Err(Error::UnsupportedTask { what });
         };
         let n_ctx = self.context_tokens();
-        self.encoding = Some(Encoding::new(request, encoder.model(), &self.tokenizer, n_ctx)?);
+        self.work = Some(Work::Encoding(Encoding::new(request, encoder.model(), &self.tokenizer, n_ctx)?));
         Ok(())
+    }
+
+    /// Starts the scoring of texts; the same rules. What the cache holds of the call before stays.
+    pub fn score(&mut self, request: ScoreRequest) -> Result<()> {
+        self.check_idle()?;
+        self.check_generates()?;
+        let scoring = Scoring::new(request, &self.tokenizer, self.context_tokens(), self.decoder_start)?;
+        self.work = Some(Work::Scoring(scoring));
+        Ok(())
+    }
+
+    fn check_generates(&self) -> Result<()> {
+        self.encoder.as_ref().map_or(Ok(()), |encoder| encoder.model().supports(Task::Generate))
     }
 
     fn check_idle(&self) -> Result<()> {
@@ -184,47 +204,45 @@ impl Session {
     /// Gives up the request in progress, if there is one. What was generated completely stays in the cache.
     pub fn cancel(&mut self) -> Result<()> {
         self.runner.drop_step();
-        if let Some(encoding) = self.encoding.take() {
-            encoding.close(&mut self.runner)?;
-        }
         self.leave()
     }
 
     fn run(&mut self, mut ops: usize, events: &mut Vec<Event>) -> Result<()> {
-        if self.encoding.is_some() {
-            return self.run_encoding(ops, events);
-        }
-        while ops > 0 || self.runner.waiting().is_some() {
-            let Some(generation) = &mut self.generation else { return Ok(()) };
-            if self.runner.is_idle() && !generation.begin(&mut self.runner, events)? {
+        while self.is_busy() && (ops > 0 || self.runner.waiting().is_some()) {
+            if self.runner.is_idle() && !self.begin(events)? {
                 return self.leave();
             }
             match self.runner.advance(&mut ops)? {
                 Progress::More => {}
                 Progress::Pending => return Ok(()),
-                Progress::Complete => generation.complete(&mut self.runner, &mut self.scratch, events)?,
+                Progress::Complete => self.complete(events)?,
             }
         }
         Ok(())
     }
 
-    fn run_encoding(&mut self, mut ops: usize, events: &mut Vec<Event>) -> Result<()> {
-        let Self { runner, tokenizer, encoder: Some(encoder), encoding, .. } = self else {
-            return Err(Error::internal("an encoding without an encoder"));
-        };
-        while ops > 0 || runner.waiting().is_some() {
-            let Some(work) = encoding else { return Ok(()) };
-            if runner.is_idle() && !work.begin(runner, encoder, tokenizer, events)? {
-                *encoding = None;
-                return Ok(());
-            }
-            match runner.advance(&mut ops)? {
-                Progress::More => {}
-                Progress::Pending => return Ok(()),
-                Progress::Complete => work.complete(runner, encoder, tokenizer, events)?,
-            }
+    /// Begins the next step of the request; `false` where none is left.
+    fn begin(&mut self, events: &mut Vec<Event>) -> Result<bool> {
+        let Self { runner, tokenizer, work, encoder, .. } = self;
+        match (work, encoder) {
+            (None, _) => Ok(false),
+            (Some(Work::Generation(generation)), _) => generation.begin(runner, events),
+            (Some(Work::Scoring(scoring)), _) => scoring.begin(runner, events),
+            (Some(Work::Encoding(encoding)), Some(encoder)) => encoding.begin(runner, encoder, tokenizer, events),
+            (Some(Work::Encoding(_)), None) => Err(Error::internal("an encoding without an encoder")),
         }
-        Ok(())
+    }
+
+    /// What a complete step means for the request.
+    fn complete(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let Self { runner, tokenizer, work, encoder, scratch, .. } = self;
+        match (work, encoder) {
+            (None, _) => Err(Error::internal("a step without a request")),
+            (Some(Work::Generation(generation)), _) => generation.complete(runner, scratch, events),
+            (Some(Work::Scoring(scoring)), _) => scoring.complete(runner, events),
+            (Some(Work::Encoding(encoding)), Some(encoder)) => encoding.complete(runner, encoder, tokenizer, events),
+            (Some(Work::Encoding(_)), None) => Err(Error::internal("an encoding without an encoder")),
+        }
     }
 
     /// A sequence that holds as much of the prompt as the cache has, at most all but the last token (whose logits are
@@ -246,17 +264,22 @@ impl Session {
         Ok((sequence, n_reused))
     }
 
-    /// Ends the generation and keeps what the next call may reuse.
+    /// Ends the request and keeps what the next call may reuse.
     fn leave(&mut self) -> Result<()> {
-        let Some(generation) = self.generation.take() else { return Ok(()) };
-        let keeps = generation.request().cache_prompt;
-        let (sequence, tokens) = generation.close(&mut self.runner)?;
-        if keeps {
-            self.cached = Some(Cached { sequence, tokens });
-        } else {
-            self.runner.kv.release(sequence)?;
+        match self.work.take() {
+            None => Ok(()),
+            Some(Work::Encoding(encoding)) => encoding.close(&mut self.runner),
+            Some(Work::Scoring(scoring)) => scoring.close(&mut self.runner),
+            Some(Work::Generation(generation)) => {
+                let keeps = generation.request().cache_prompt;
+                let (sequence, tokens) = generation.close(&mut self.runner)?;
+                if keeps {
+                    self.cached = Some(Cached { sequence, tokens });
+                    return Ok(());
+                }
+                self.runner.kv.release(sequence)
+            }
         }
-        Ok(())
     }
 
     /// After an error: nothing that was computed is trusted.

@@ -12,8 +12,10 @@ use crate::{
 
 /// Rows of a prefill step.
 pub const CHUNK_ROWS: usize = 64;
-/// Rows of a step in which every row may ask for logits: scoring, several choices at once.
+/// Rows of a step in which every row may ask for logits: several choices at once.
 pub const FEW_ROWS: usize = 8;
+/// What the logits of a step that scores may take, bytes.
+const SCORED_BYTES: usize = 8 << 20;
 
 /// The plans that a session runs.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub struct Plans {
     pub few: Arc<Plan>,
     /// Up to [`CHUNK_ROWS`] rows, logits of one at most.
     pub chunk: Arc<Plan>,
+    /// Up to [`CHUNK_ROWS`] rows, logits of many: what scores texts. It is prepared when a request needs it.
+    pub score: Arc<Plan>,
 }
 
 /// How an encoder-decoder reads a prompt.
@@ -38,8 +42,13 @@ pub struct RememberPlans {
 }
 
 impl Plans {
-    /// Records the plans of a model for a context of so many tokens.
-    pub fn of(model: &Model, context_tokens: usize) -> Result<Self> {
+    /// Records the plans of a model for a context of so many tokens. `checks_forms`: the device is trusted only in what was prepared
+    /// when the model was loaded, so nothing that comes later may multiply in another way.
+    pub fn of(model: &Model, context_tokens: usize, checks_forms: bool) -> Result<Self> {
+        let n_scored = match checks_forms {
+            true => FEW_ROWS,
+            false => scored_rows(model.hyper.n_vocab),
+        };
         let remember =
             model.decoder_start().map(|start| RememberPlans::of(model, start, context_tokens)).transpose()?;
         Ok(Self {
@@ -47,15 +56,17 @@ impl Plans {
             one: Arc::new(model.plan(Task::Generate, RowBound::One, 1)?),
             few: Arc::new(model.plan(Task::Generate, RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
             chunk: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), 1)?),
+            score: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), n_scored)?),
         })
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Plan>> {
-        self.decoder().chain(self.remember.iter().flat_map(|remember| &remember.plans))
+        let later = self.remember.iter().flat_map(|remember| &remember.plans).chain([&self.score]);
+        self.decoder().chain(later)
     }
 
-    /// Those that give logits, ascending by rows.
+    /// Those that generate, ascending by rows.
     fn decoder(&self) -> impl Iterator<Item = &Arc<Plan>> {
         [&self.one, &self.few, &self.chunk].into_iter()
     }
@@ -69,6 +80,12 @@ impl RememberPlans {
         let plan = |rows| Ok(Arc::new(model.plan(Task::Remember, RowBound::UpTo(rows), 1)?));
         Ok(Self { decoder_start, plans: sizes.map(plan).collect::<Result<_>>()? })
     }
+}
+
+/// How many rows of a step may be scored: what the logits' bytes allow, in whole tiles of the CPU.
+fn scored_rows(n_vocab: usize) -> usize {
+    let rows = SCORED_BYTES / (size_of::<f32>() * n_vocab.max(1));
+    (rows - rows % FEW_ROWS).clamp(FEW_ROWS, CHUNK_ROWS)
 }
 
 /// A prepared plan.
@@ -93,10 +110,16 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     fn n_outputs(&self) -> usize {
+        self.tokens.len() - self.first_output()
+    }
+
+    /// The first of its rows that gives logits.
+    fn first_output(&self) -> usize {
+        let n = self.tokens.len();
         match self.logits {
-            Logits::None => 0,
-            Logits::Last => self.tokens.len().min(1),
-            Logits::All => self.tokens.len(),
+            Logits::None => n,
+            Logits::Last => n.saturating_sub(1),
+            Logits::From(first) => first.min(n),
         }
     }
 }
@@ -106,7 +129,8 @@ impl Run<'_> {
 pub(super) enum Logits {
     None,
     Last,
-    All,
+    /// From this one on.
+    From(usize),
 }
 
 /// An executor with prepared plans and the book of its cache.
@@ -114,15 +138,16 @@ pub(super) struct Runner {
     executor: Box<dyn Executor>,
     /// Ascending by rows.
     plans: Vec<Prepared>,
-    remember: Vec<RememberPlan>,
+    remember: Vec<LaterPlan>,
+    score: Option<LaterPlan>,
     pub(super) kv: Kv,
     flight: Option<Flight>,
     /// Of the newest step.
     want: Want,
 }
 
-/// One of [`RememberPlans::plans`].
-struct RememberPlan {
+/// A plan that is prepared when it is needed.
+struct LaterPlan {
     plan: Arc<Plan>,
     prepared: Option<Prepared>,
 }
@@ -152,14 +177,15 @@ impl Runner {
             // The first one now, so that weights are laid out for it and a device is checked with it.
             let is_first = runner.remember.is_empty();
             let prepared = is_first.then(|| runner.prepare(plan.clone())).transpose()?;
-            runner.remember.push(RememberPlan { plan: plan.clone(), prepared });
+            runner.remember.push(LaterPlan { plan: plan.clone(), prepared });
         }
+        runner.score = Some(LaterPlan { plan: plans.score.clone(), prepared: None });
         Ok(runner)
     }
 
     /// For steps that bring their plan along ([`Self::begin_whole`]).
     pub(super) fn without_plans(executor: Box<dyn Executor>, kv: Kv) -> Self {
-        Self { executor, plans: vec![], remember: vec![], kv, flight: None, want: Want::All }
+        Self { executor, plans: vec![], remember: vec![], score: None, kv, flight: None, want: Want::All }
     }
 
     /// Gets a plan ready.
@@ -191,10 +217,25 @@ impl Runner {
         let n_rows: usize = runs.iter().map(|run| run.tokens.len()).sum();
         let n_outputs: usize = runs.iter().map(Run::n_outputs).sum();
         let fits = |p: &&Prepared| n_rows <= p.rows && n_outputs <= p.outputs;
-        let plan = self.plans.iter().find(fits).copied();
-        let plan =
-            plan.ok_or_else(|| Error::internal(format!("no plan for {n_rows} rows with {n_outputs} outputs")))?;
+        let plan = match self.plans.iter().find(fits) {
+            Some(plan) => *plan,
+            None => Some(self.score_plan()?)
+                .filter(|plan| fits(&plan))
+                .ok_or_else(|| Error::internal(format!("no plan for {n_rows} rows with {n_outputs} outputs")))?,
+        };
         self.begin_on(plan, runs, n_best.map_or(Want::All, Want::Best))
+    }
+
+    /// How many rows of a step may give all their logits.
+    pub(super) fn n_scored(&self) -> usize {
+        self.score.as_ref().map_or(0, |score| score.plan.max_outputs)
+    }
+
+    fn score_plan(&mut self) -> Result<Prepared> {
+        let score = self.score.take().ok_or_else(|| Error::internal("a step of a model that generates nothing"))?;
+        let prepared = score.prepared.map_or_else(|| self.prepare(score.plan.clone()), Ok);
+        self.score = Some(LaterPlan { prepared: prepared.as_ref().ok().copied(), ..score });
+        prepared
     }
 
     /// Begins the step that makes a memory of an empty sequence: the whole prompt of an encoder-decoder.
@@ -214,14 +255,13 @@ impl Runner {
         let mut rows = vec![];
         let mut outputs = vec![];
         for (index, run) in runs.iter().enumerate() {
-            let start = self.kv.len(run.sequence)?;
+            let (start, first_output) = (self.kv.len(run.sequence)?, run.first_output());
             for copy in self.kv.append(run.sequence, run.tokens.len())? {
                 self.executor.kv_reserve(self.kv.n_pages())?;
                 self.executor.kv_copy(copy.from, copy.to, copy.n_positions)?;
             }
             for (i, &token) in run.tokens.iter().enumerate() {
-                let last = i + 1 == run.tokens.len();
-                if run.logits == Logits::All || (run.logits == Logits::Last && last) {
+                if i >= first_output {
                     outputs.push(rows.len() as u32);
                 }
                 let position = u32::try_from(start + i).map_err(|_| Error::internal("a position over 2³²"))?;

@@ -7,6 +7,7 @@ mod encode;
 mod pace;
 mod processor;
 mod promise;
+mod score;
 mod sha256;
 #[cfg(feature = "cpu")]
 mod threads;
@@ -25,6 +26,7 @@ use self::{
     pace::{Pace, hand_over},
     processor::Processor,
     promise::promise,
+    score::JsScoreRequest,
     types::{DeviceKind, EngineInfo, EngineOptions, GenerateEvent, GenerateRequest, PlainError, from_js, to_js},
 };
 use crate::{
@@ -185,6 +187,13 @@ impl Engine {
         let request: JsEncodeRequest = from_js(request)?;
         let request = request.checked().map_err(throw)?;
         self.ready_mut()?.0.session.encode(request).map_err(throw)
+    }
+
+    /// Starts the scoring of texts; the same rules.
+    pub fn score(&mut self, request: JsValue) -> JsResult<()> {
+        let request: JsScoreRequest = from_js(request)?;
+        let request = request.checked().map_err(throw)?;
+        self.ready_mut()?.0.session.score(request).map_err(throw)
     }
 
     /// Goes on, on the CPU for about `budgetMs`, on the GPU until there is nothing to do but to wait; returns what happened.

@@ -9,7 +9,7 @@ use serde::{
 };
 use wasm_bindgen::JsValue;
 
-use super::{encode::JsOutput, processor::Processor};
+use super::{encode::JsOutput, processor::Processor, score::JsScored};
 #[cfg(feature = "gpu")]
 use crate::gpu::{Request as GpuRequest, Subgroups};
 use crate::{
@@ -298,6 +298,7 @@ pub(super) enum GenerateEvent {
         text: String,
     },
     Output(JsOutput),
+    Scored(JsScored),
     End {
         usage: JsUsage,
     },
@@ -340,6 +341,7 @@ impl From<Event> for GenerateEvent {
             }
             Event::Done { choice, reason, text } => Self::Done { choice, reason: FinishReason::name(reason), text },
             Event::Output(output) => Self::Output(output.into()),
+            Event::Scored(scored) => Self::Scored(scored.into()),
             Event::End(Usage { prompt_tokens, completion_tokens, cached_tokens }) => {
                 Self::End { usage: JsUsage { prompt_tokens, completion_tokens, cached_tokens } }
             }

@@ -42,7 +42,7 @@ fn with_plans(context: &Rc<Context>, file: &[u8], format: KvFormat, plans: Range
     for id in model.used_weights()? {
         gpu.create_weight(id, model.weights.spec(id))?;
     }
-    for plan in Plans::of(&model, model.hyper.n_ctx_train)?.iter().skip(plans.start).take(plans.len()) {
+    for plan in Plans::of(&model, model.hyper.n_ctx_train, true)?.iter().skip(plans.start).take(plans.len()) {
         gpu.prepare(plan.clone())?;
     }
     Ok(gpu)

@@ -20,6 +20,8 @@ pub struct Fault {
     pub calls_left: Cell<Option<usize>>,
     /// Logits are NaN.
     pub nan: Cell<bool>,
+    /// Steps that were begun.
+    pub n_steps: Cell<usize>,
 }
 
 struct Faulty {
@@ -65,6 +67,7 @@ impl Executor for Faulty {
     }
     fn begin(&mut self, slot: PlanSlot, step: &Step<'_>) -> Result<()> {
         self.call()?;
+        self.fault.n_steps.set(self.fault.n_steps.get() + 1);
         self.inner.begin(slot, step)
     }
     fn advance(&mut self, max_ops: usize) -> Result<Progress> {
@@ -107,7 +110,8 @@ pub fn session_on(
                 executor.create_weight(id, model.weights.spec(id))?;
             }
             let tokenizer = Arc::new(Tokenizer::from_metadata(&header.metadata)?);
-            session = Some(Session::new(executor, &Plans::of(&model, context_tokens)?, tokenizer, context_tokens)?);
+            session =
+                Some(Session::new(executor, &Plans::of(&model, context_tokens, false)?, tokenizer, context_tokens)?);
             Ok(())
         }
         (Event::Data { tensor, bytes }, Some(session)) => {

@@ -103,7 +103,7 @@ impl Answer {
                     assert_eq!(c.reason.replace(reason), None, "a choice ends once");
                     c.text += &text;
                 }
-                Event::Output(output) => panic!("{output:?} from a generation"),
+                Event::Output(_) | Event::Scored(_) => panic!("{event:?} from a generation"),
                 Event::End(usage) => {
                     assert!(self.choices.iter().all(|c| c.reason.is_some()));
                     self.usage = usage;

@@ -103,6 +103,30 @@ export interface EncodeRequest {
   only?: number[];
 }
 
+/** A text as it is, or its tokens. */
+export type TokensOrText = string | Uint32Array;
+
+/** A text whose tokens from `first` on are scored; of an encoder-decoder what it writes, where `first` may be 0. */
+export interface Span {
+  tokens: Uint32Array;
+  first: number;
+}
+
+/** Texts to score: what the spans of a group have in common is computed once. The engine validates everything. */
+export interface ScoreRequest {
+  /** `source`: what an encoder-decoder reads. */
+  groups: { source?: Uint32Array; spans: Span[] }[];
+}
+
+/** A span is scored: ln P of each token, and whether greedy decoding would have written the same. */
+export interface ScoredEvent {
+  type: 'scored';
+  group: number;
+  span: number;
+  logprobs: number[];
+  isGreedy: boolean;
+}
+
 /** What became of an input. */
 export interface EncodeOutput {
   type: 'output';
@@ -143,6 +167,7 @@ export type GenerateEvent =
       top?: Alternative[];
     }
   | EncodeOutput
+  | ScoredEvent
   | { type: 'done'; choice: number; reason: 'stop' | 'length'; text: string }
   | { type: 'end'; usage: { promptTokens: number; completionTokens: number; cachedTokens: number } };
 
@@ -174,6 +199,8 @@ export interface Engine {
   start(request: GenerateRequest): void;
   /** Starts the encoding of texts: an event `output` for each, in order, and `end`. */
   encode(request: EncodeRequest): void;
+  /** Starts the scoring of texts: an event `scored` for each span, and `end`. */
+  score(request: ScoreRequest): void;
   /** On the CPU works for about so long; on the GPU hands work over and returns at once. Gives what has happened. */
   advance(budgetMs: number): GenerateEvent[];
   /** What to wait for before `advance` can go on; undefined: nothing. Rejects as `advance` throws. */

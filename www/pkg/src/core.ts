@@ -170,14 +170,43 @@ export class Core {
     request: EncodeRequest,
     signal: AbortSignal | undefined,
   ): Promise<{ outputs: EncodeOutput[]; ms: number }> {
+    const outputs: EncodeOutput[] = [];
+    const call = (): Call<number> =>
+      this.#client.call('encode', request, { signal, onEvent: (some) => outputs.push(...some) });
+    return { ms: await this.#inTurn(call, signal), outputs };
+  }
+
+  /** Takes the next place in the queue; resolves when every continuation was told. What `onEvent` throws ends it. */
+  async score(
+    items: EngineRequests['score']['input'],
+    signal: AbortSignal | undefined,
+    onEvent: (events: EngineRequests['score']['event']) => void,
+  ): Promise<void> {
+    const call = (): Call<void> => {
+      const running: Call<void> = this.#client.call('score', items, {
+        signal,
+        onEvent: (events) => {
+          try {
+            onEvent(events);
+          } catch (thrown) {
+            running.cancel(thrown); // the caller's own exception comes back as it is
+          }
+        },
+      });
+      return running;
+    };
+    await this.#inTurn(call, signal);
+  }
+
+  /** Waits for its turn, calls, and lets the next one in when the worker is done. */
+  async #inTurn<T>(begin: () => Call<T>, signal: AbortSignal | undefined): Promise<T> {
     signal?.throwIfAborted();
     const turn = this.#takeTurn();
-    const outputs: EncodeOutput[] = [];
-    let call: Call<number> | undefined;
+    let call: Call<T> | undefined;
     try {
       await untilAborted(turn.ready, signal);
-      call = this.#client.call('encode', request, { signal, onEvent: (some) => outputs.push(...some) });
-      return { ms: await call.result, outputs };
+      call = begin();
+      return await call.result;
     } finally {
       // The next one waits while the worker is still at this one, or at those before it.
       void (call?.settled ?? turn.ready).then(() => turn.done());

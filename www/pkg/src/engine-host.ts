@@ -2,16 +2,17 @@
 // messages in, so that an abort takes effect at once. Has no globals of its own: worker.ts gives it the wasm module and the
 // way to the GPU, tests give it fakes. The truth of a conversation is on the page; this keeps nothing between generations.
 
-import type { EncodeOutput, EncodeRequest, Engine, GenerateEvent } from './abi.js';
+import type { EncodeOutput, EncodeRequest, Engine, GenerateEvent, ScoredEvent } from './abi.js';
 import type { CallContext, Handlers } from './dispatch.js';
 import { isTyped, KingletError, type TypedError } from './errors.js';
 import { loadEngine, type Surroundings } from './loading.js';
+import { type ContinuationInput, tokenizeItems } from './score-tokens.js';
 import type { EngineRequests, GenerateInput, GenerateOutput, LoadInput, LoadOutput } from './protocol.js';
 import type { ProgressEvent } from './types.js';
 import { macrotask, waitForGpu } from './waiting.js';
 
-/** A slice of an encoder's work, milliseconds: messages are looked at between two. */
-const ENCODE_SLICE_MS = 50;
+/** A slice of work whose results nobody watches grow, milliseconds: messages are looked at between two. */
+const WHOLE_SLICE_MS = 50;
 
 export class EngineHost implements Handlers<EngineRequests> {
   readonly #surroundings: Surroundings;
@@ -65,13 +66,33 @@ export class EngineHost implements Handlers<EngineRequests> {
       start: (engine) => engine.encode(request),
       advance: async (engine) => {
         throwIfCancelled(call);
-        const events = engine.advance(ENCODE_SLICE_MS);
+        const events = engine.advance(WHOLE_SLICE_MS);
         const outputs = events.filter((event) => event.type === 'output');
         if (outputs.length > 0) call.emit(outputs);
         return events;
       },
     });
     return performance.now() - startMs;
+  };
+
+  score = async (
+    items: ContinuationInput[][],
+    call: CallContext<(ScoredEvent & { tokens: Uint32Array })[]>,
+  ): Promise<void> => {
+    const { request, tokens } = tokenizeItems(this.#loaded(), items);
+    await this.#run(call, {
+      start: (engine) => engine.score(request),
+      advance: async (engine) => {
+        throwIfCancelled(call);
+        const events = engine.advance(WHOLE_SLICE_MS);
+        const scored = events.filter((event) => event.type === 'scored');
+        if (scored.length > 0)
+          call.emit(
+            scored.map((event) => ({ ...event, tokens: tokens[event.group]?.[event.span] ?? new Uint32Array() })),
+          );
+        return events;
+      },
+    });
   };
 
   /** Runs a request, slice by slice, until its last event. */

@@ -11,6 +11,7 @@ import { choose, type Choice, detect } from './features.js';
 import { describeModel, type DescribedModel } from './model-files.js';
 import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
 import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
+import { score } from './score.js';
 import { spawn, watchStart } from './spawn.js';
 import { describeTemplate } from './template-facts.js';
 import { TemplateRenderer, templateOf } from './templates.js';
@@ -18,6 +19,7 @@ import type {
   CallOptions,
   ChatMessage,
   Classification,
+  Continuation,
   EmbeddingParams,
   EmbeddingResponse,
   EncoderInput,
@@ -25,6 +27,8 @@ import type {
   Info,
   LabelledToken,
   LoadOptions,
+  ScoredContinuation,
+  ScoreOptions,
   Source,
   Task,
   TemplateOptions,
@@ -178,6 +182,17 @@ export class Kinglet {
     options?: CallOptions & { top?: number; only?: readonly number[] },
   ): Promise<FilledMask[][][]> {
     return fillMask(this.#core, texts, options);
+  }
+
+  /**
+   * How probable continuations of texts are. Those of one item are computed together: what their texts have in common, once (and what all
+   * items begin with, too). An encoder-decoder reads the context, and writes the continuation and its end token; the continuations
+   * of one item then have one context. At most 4,096 items of 4,096 continuations.
+   *
+   * @throws KingletError E_CONTEXT_OVERFLOW where a text is longer than the context; E_UNSUPPORTED_TASK with an encoder.
+   */
+  async score(items: readonly (readonly Continuation[])[], options?: ScoreOptions): Promise<ScoredContinuation[][]> {
+    return score(this.#core, items, options);
   }
 
   /**

@@ -3,6 +3,7 @@
 
 import type { EncodeRequest, GenerateRequest } from './abi.js';
 import { unsupported } from './errors.js';
+import type { ContinuationInput } from './score-tokens.js';
 import type {
   ChatMessage,
   ChatParams,
@@ -22,6 +23,7 @@ const MAX_LENGTH_PENALTY = 100;
 const MAX_THREADS = 64;
 const MAX_INPUTS = 2048;
 const MAX_CANDIDATES = 1000;
+const MAX_SCORED = 4096;
 /** As OpenAI's legacy completions have it. */
 const COMPLETION_MAX_TOKENS = 16;
 const ROLES: readonly string[] = ['system', 'developer', 'user', 'assistant', 'tool'];
@@ -234,6 +236,37 @@ export function checkFillMask(options: object, vocabularySize: number): { top?: 
     throw new RangeError(`only has ${ids.length} tokens, not 1 to ${MAX_CANDIDATES}`);
   if (top !== undefined) throw new RangeError('top and only are two answers to the same question');
   return { only: ids };
+}
+
+/** Checks what is to be scored, and the options but for the signal. */
+export function checkScore(items: unknown, options: object, vocabularySize: number): ContinuationInput[][] {
+  const { onProgress, onItem } = asBag(options, 'options', new Set(['signal', 'onProgress', 'onItem']));
+  for (const [name, call] of Object.entries({ onProgress, onItem })) {
+    if (call !== undefined && typeof call !== 'function') throw new TypeError(`${name} must be a function`);
+  }
+  const text = (value: unknown, name: string): string | Uint32Array => {
+    if (typeof value === 'string') return value;
+    if (!Array.isArray(value) && !(value instanceof Uint32Array))
+      throw new TypeError(`${name} must be a string or a list of token ids`);
+    checkTokens(value, name, vocabularySize);
+    return Uint32Array.from(value);
+  };
+  const continuation = (value: unknown, name: string): ContinuationInput => {
+    const bag = asBag(value, name, new Set(['context', 'continuation']));
+    const after = text(bag['continuation'], `${name}.continuation`);
+    if (after.length === 0) throw new RangeError(`${name}.continuation is empty`);
+    return { context: text(bag['context'], `${name}.context`), continuation: after };
+  };
+  return listOf(items, 'items').map((item, i) =>
+    listOf(item, `items[${i}]`).map((one, j) => continuation(one, `items[${i}][${j}]`)),
+  );
+}
+
+function listOf(value: unknown, name: string): unknown[] {
+  if (!Array.isArray(value)) throw new TypeError(`${name} must be a list`);
+  if (value.length === 0 || value.length > MAX_SCORED)
+    throw new RangeError(`${name} has ${value.length} entries, not 1 to ${MAX_SCORED}`);
+  return Array.from(value);
 }
 
 /** Checks the options of `Kinglet.load` that need no looking at the source. */

@@ -2,8 +2,17 @@
 // its output and of the events that come in between. The client (page) and the handlers (worker) both take their types from
 // here, so that adding a message is one entry here and one handler there.
 
-import type { EncodeOutput, EncodeRequest, EngineInfo, GenerateEvent, GenerateRequest, TemplateInfo } from './abi.js';
+import type {
+  EncodeOutput,
+  EncodeRequest,
+  EngineInfo,
+  GenerateEvent,
+  GenerateRequest,
+  ScoredEvent,
+  TemplateInfo,
+} from './abi.js';
 import type { PlainError } from './errors.js';
+import type { ContinuationInput } from './score-tokens.js';
 import type { Build, Device, Info, ProgressEvent } from './types.js';
 
 /** What a map of requests looks like. */
@@ -21,6 +30,12 @@ export interface EngineRequests {
   generate: { input: GenerateInput; output: GenerateOutput; event: GenerateEvent[] };
   /** Each output is told as it is there; at the end, how long all took, milliseconds. */
   encode: { input: EncodeRequest; output: number; event: EncodeOutput[] };
+  /** Each continuation is told as it is there, with the tokens that it was made to. */
+  score: {
+    input: ContinuationInput[][];
+    output: void;
+    event: (ScoredEvent & { tokens: Uint32Array })[];
+  };
   /** The last request: gives the GPU's memory back. */
   close: { input: undefined; output: void; event: never };
 }

@@ -327,6 +327,35 @@ export interface FilledMask {
   logprob: number;
 }
 
+/** A text, and what it is to go on with. Strings are made to tokens together: spaces at the end of the context go to the continuation. */
+export interface Continuation {
+  /** Empty stands for the model's BOS token, or where it has none for its EOS token. */
+  context: string | readonly number[];
+  continuation: string | readonly number[];
+}
+
+/** How probable a continuation is. */
+export interface ScoredContinuation {
+  /** ln P(continuation | context): the sum over its tokens. */
+  logprob: number;
+  token_logprobs: number[];
+  token_ids: number[];
+  /** Whether greedy decoding would have written just this. */
+  is_greedy: boolean;
+}
+
+/** How far a call with many items is. */
+export interface ItemProgress {
+  done: number;
+  total: number;
+}
+
+export interface ScoreOptions extends CallOptions {
+  onProgress?(progress: ItemProgress): void;
+  /** An item is done; the items come in no certain order. */
+  onItem?(index: number, scores: ScoredContinuation[]): void;
+}
+
 /** Why an answer ended: the model or a stop string ended it, or the limit or the context did. */
 export type FinishReason = 'stop' | 'length';
 

@@ -2,7 +2,16 @@
 // code units of text, and the model says the prompt backwards, again and again.
 
 import { Client, type WorkerLike } from '../src/client.js';
-import type { EncodeRequest, Engine, EngineInfo, EngineOptions, GenerateEvent, GenerateRequest } from '../src/abi.js';
+import type {
+  EncodeRequest,
+  Engine,
+  EngineInfo,
+  EngineOptions,
+  GenerateEvent,
+  GenerateRequest,
+  ScoredEvent,
+  ScoreRequest,
+} from '../src/abi.js';
 import { Core } from '../src/core.js';
 import { serve, type ScopeLike } from '../src/dispatch.js';
 import { EngineHost } from '../src/engine-host.js';
@@ -52,6 +61,8 @@ export class FakeEngine implements Engine {
   readonly faults: Faults;
   readonly options: EngineOptions;
   readonly encodings: EncodeRequest[] = [];
+  readonly scorings: ScoreRequest[] = [];
+  #scored: ScoredEvent[] | undefined;
   #request: GenerateRequest | undefined;
   #encoding: { request: EncodeRequest; next: number } | undefined;
   #n = 0;
@@ -196,8 +207,27 @@ export class FakeEngine implements Engine {
       },
     ];
   }
+  /** The last span first. ln P of a token is minus a tenth of its id; what has only even ids is what greedy decoding would write. */
+  score(request: ScoreRequest): void {
+    if (this.faults.startThrows) throw this.faults.startThrows;
+    this.scorings.push(request);
+    this.#scored = request.groups.flatMap(({ spans }, group) =>
+      spans.map(({ tokens, first }, span) => {
+        const ids = Array.from(tokens.subarray(first));
+        const [logprobs, isGreedy] = [ids.map((id) => -id / 10), ids.every((id) => id % 2 === 0)];
+        return { type: 'scored' as const, group, span, logprobs, isGreedy };
+      }),
+    );
+  }
+  #scoreNext(scored: ScoredEvent[]): GenerateEvent[] {
+    const next = scored.pop();
+    if (next) return [next];
+    this.#scored = undefined;
+    return [{ type: 'end', usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 } }];
+  }
   advance(): GenerateEvent[] {
     this.advances++;
+    if (this.#scored) return this.#scoreNext(this.#scored);
     if (this.#encoding) return this.#encodeNext(this.#encoding);
     const request = this.#request;
     if (!request) throw { code: 'E_INTERNAL', message: 'nothing to advance', details: {} };
@@ -256,6 +286,7 @@ export class FakeEngine implements Engine {
     this.cancels++;
     this.#request = undefined;
     this.#encoding = undefined;
+    this.#scored = undefined;
   }
   poolAddress(): number {
     return 0;

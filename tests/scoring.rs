@@ -1,0 +1,308 @@
+//! Scoring on tiny random models: however texts are grouped, sliced or interrupted, each score has the bits that a prompt scored by
+//! itself has; what texts have in common is computed once, in no more of the cache than a conversation may take.
+
+#![cfg(not(target_arch = "wasm32"))]
+
+mod common;
+
+use common::{
+    faulty::faulty_session,
+    generate::{devices, load, options, run},
+    runner::log_sum_exp,
+    t5::t5_goldens,
+    tiny_llama::{TinyConfig, tiny_llama},
+};
+use kinglet::{
+    engine::{Device, Engine},
+    error::Result,
+    kv::{KvFormat, KvGeometry},
+    sample::SamplingParams,
+    session::{Event, MAX_GROUPS, MAX_SPANS, Request, ScoreGroup, ScoreRequest, Scored, Session, Span},
+};
+use std::sync::LazyLock;
+
+const CONTEXT: usize = 160;
+const ALL_AT_ONCE: usize = 1_000_000;
+/// Logits by HF transformers, in f32 as ours, so their logarithms differ as the logits do.
+const T5_TOLERANCE: f64 = 1e-3;
+
+static FILE: LazyLock<Vec<u8>> =
+    LazyLock::new(|| tiny_llama(&TinyConfig { n_ctx: CONTEXT, ..TinyConfig::default() }, 7).build());
+
+fn engine(device: Device) -> Engine {
+    load(&FILE, options(device), 1 << 16).unwrap()
+}
+
+/// n tokens; those with the same seed share their beginnings.
+fn tokens(n: usize, seed: u32) -> Vec<u32> {
+    (0..n as u32).map(|i| 3 + (i * 31 + seed * 17 + i * i * 7) % 300).collect()
+}
+
+fn span(common: &[u32], rest: &[u32]) -> Span {
+    Span { tokens: [common, rest].concat(), first: common.len() }
+}
+
+fn group(spans: Vec<Span>) -> ScoreGroup {
+    ScoreGroup { source: vec![], spans }
+}
+
+/// Groups of every awkward shape, all with the same beginning of 40 tokens.
+fn awkward() -> Vec<ScoreGroup> {
+    let header = tokens(40, 1);
+    let context = |n, seed| [&header[..], &tokens(n, seed)].concat();
+    let (short, page, long) = (context(9, 2), context(24, 3), context(100, 4));
+    let choices = |context: &[u32]| (5..9).map(|seed| span(context, &tokens(seed as usize - 4, seed))).collect();
+    vec![
+        group(choices(&short)),
+        group(choices(&page)),
+        // One span; single tokens; one that begins as another ends; the same twice.
+        group(vec![span(&short, &tokens(12, 5))]),
+        group((5..8).map(|seed| span(&short, &tokens(1, seed))).collect()),
+        group(vec![span(&page, &tokens(3, 6)), span(&page, &tokens(9, 6)), span(&page, &tokens(3, 6))]),
+        // The contexts differ and the ends are the same; scored from the middle of what is common; up to the last position.
+        group(vec![
+            span(&[&header[..], &tokens(2, 8)].concat(), &tokens(20, 9)),
+            span(&[&header[..], &tokens(5, 9)].concat(), &tokens(20, 9)),
+        ]),
+        group(vec![
+            Span { first: 41, ..span(&page, &tokens(2, 5)) },
+            Span { first: 50, ..span(&page, &tokens(80, 5)) },
+        ]),
+        group(vec![span(&long, &tokens(20, 5)), span(&long, &tokens(20, 6)), span(&long, &tokens(2, 7))]),
+    ]
+}
+
+fn request(groups: Vec<ScoreGroup>) -> ScoreRequest {
+    ScoreRequest { groups }
+}
+
+/// Bits of the scores of a span, and whether greedy decoding would write it.
+type Bits = (Vec<u64>, bool);
+
+/// Runs a request to its end; the scores by group and span, and how many rows were computed.
+fn score(session: &mut Session, request: &ScoreRequest, max_ops: usize) -> Result<(Vec<Vec<Bits>>, usize)> {
+    let mut all: Vec<Vec<Option<Bits>>> = request.groups.iter().map(|g| vec![None; g.spans.len()]).collect();
+    session.score(request.clone())?;
+    loop {
+        for event in session.advance(max_ops)? {
+            match event {
+                Event::Scored(Scored { group, span, logprobs, is_greedy }) => {
+                    let bits = logprobs.iter().map(|l| l.to_bits()).collect();
+                    assert_eq!(all[group][span].replace((bits, is_greedy)), None, "a span is scored once");
+                }
+                Event::End(usage) => {
+                    assert!(!session.is_busy());
+                    let all = all.into_iter().map(|g| g.into_iter().map(|s| s.expect("every span")).collect());
+                    return Ok((all.collect(), usage.prompt_tokens));
+                }
+                other => panic!("{other:?} while scoring"),
+            }
+        }
+    }
+}
+
+/// The same by prompts that are scored one by one, and by greedy decoding.
+fn one_by_one(session: &mut Session, groups: &[ScoreGroup]) -> Vec<Vec<Bits>> {
+    let mut one = |span: &Span| {
+        let echo = Request {
+            prompt: span.tokens.clone(),
+            max_tokens: Some(0),
+            logprobs: Some(0),
+            echo: true,
+            ..Request::default()
+        };
+        let echo = run(session, &echo, ALL_AT_ONCE).unwrap().echo.unwrap();
+        let logprobs = echo.logprobs[span.first..].iter().map(|l| l.unwrap().to_bits()).collect();
+        let greedy = Request {
+            prompt: span.tokens[..span.first].to_vec(),
+            max_tokens: Some(span.tokens.len() - span.first),
+            ignore_eos: true,
+            sampling: SamplingParams::greedy(),
+            ..Request::default()
+        };
+        let written = run(session, &greedy, ALL_AT_ONCE).unwrap().choices.remove(0).tokens;
+        (logprobs, written == span.tokens[span.first..])
+    };
+    groups.iter().map(|group| group.spans.iter().map(&mut one).collect()).collect()
+}
+
+#[test]
+fn every_score_has_the_bits_of_a_prompt_scored_by_itself() {
+    for device in devices() {
+        let mut session = engine(device).session;
+        let mut groups = awkward();
+        let expected = one_by_one(&mut session, &groups);
+        for max_ops in [ALL_AT_ONCE, 7] {
+            assert!(score(&mut session, &request(groups.clone()), max_ops).unwrap().0 == expected);
+        }
+        // Each by itself, and all as one.
+        for (group, expected) in groups.iter().zip(&expected) {
+            let alone = score(&mut session, &request(vec![group.clone()]), ALL_AT_ONCE).unwrap().0;
+            assert!(alone == [expected.clone()]);
+        }
+        let all = group(groups.drain(..).flat_map(|group| group.spans).collect());
+        assert!(score(&mut session, &request(vec![all]), ALL_AT_ONCE).unwrap().0 == [expected.concat()]);
+    }
+}
+
+#[test]
+fn what_greedy_decoding_writes_is_said_to_be_greedy() {
+    let mut session = engine(Device::Reference).session;
+    let context = tokens(20, 3);
+    let greedy = Request {
+        prompt: context.clone(),
+        max_tokens: Some(6),
+        ignore_eos: true,
+        sampling: SamplingParams::greedy(),
+        ..Request::default()
+    };
+    let written = run(&mut session, &greedy, ALL_AT_ONCE).unwrap().choices.remove(0).tokens;
+    let mut other = written.clone();
+    other[5] = (other[5] + 1) % 300;
+    let spans = vec![span(&context, &written), span(&context, &written[..1]), span(&context, &other)];
+    let (scores, _) = score(&mut session, &request(vec![group(spans)]), ALL_AT_ONCE).unwrap();
+    assert_eq!(scores[0].iter().map(|(_, is_greedy)| *is_greedy).collect::<Vec<_>>(), [true, true, false]);
+}
+
+#[test]
+fn what_texts_have_in_common_is_computed_once() {
+    let mut session = engine(Device::Reference).session;
+    let mut n_rows = |groups| score(&mut session, &request(groups), ALL_AT_ONCE).unwrap().1;
+    let (header, rest) = (tokens(40, 1), tokens(9, 2));
+    let context = [&header[..], &rest].concat();
+    // The last token of a span is scored and not computed.
+    assert_eq!(n_rows(vec![group((5..9).map(|seed| span(&context, &tokens(5, seed))).collect())]), 49 + 4 * 4);
+    assert_eq!(n_rows(vec![group((5..9).map(|seed| span(&context, &tokens(1, seed))).collect())]), 49);
+    let with_header = |seed| group(vec![span(&[&header[..], &tokens(9, seed)].concat(), &tokens(2, 5))]);
+    assert_eq!(n_rows((2..7).map(with_header).collect()), 40 + 5 * 10, "the header of all groups once");
+}
+
+#[test]
+fn many_groups_take_few_steps_and_no_more_pages_than_the_context() {
+    let groups: Vec<ScoreGroup> = (0..40)
+        .map(|seed| {
+            let context = tokens(20 + seed as usize % 7, seed);
+            group((5..9).map(|end| span(&context, &tokens(3, end))).collect())
+        })
+        .collect();
+    let page_bytes = KvGeometry { layers: 2, kv_heads: 2, head_size: 16, format: KvFormat::F32 }.page_bytes();
+    for (n_ctx, rows_per_step) in [(CONTEXT, 8), (4096, 32)] {
+        let file = tiny_llama(&TinyConfig { n_ctx, ..TinyConfig::default() }, 7).build();
+        let (mut session, fault) = faulty_session(&file, n_ctx).unwrap();
+        let (_, n_rows) = score(&mut session, &request(groups.clone()), ALL_AT_ONCE).unwrap();
+        let n_steps = fault.n_steps.get();
+        println!("context {n_ctx}: {n_rows} rows in {n_steps} steps");
+        assert!(n_rows >= 40 * 20 && n_steps * rows_per_step <= n_rows, "{n_rows} rows in {n_steps} steps");
+        let most = KvGeometry::pages_for(n_ctx) + 8;
+        let kv_bytes = session.memory().kv_bytes;
+        assert!(kv_bytes <= (most * page_bytes) as u64, "{kv_bytes} bytes are more than {most} pages");
+    }
+}
+
+#[test]
+fn cancelled_anywhere_or_failed_anywhere_the_next_call_is_undisturbed() {
+    let groups = awkward();
+    let (mut session, fault) = faulty_session(&FILE, CONTEXT).unwrap();
+    let expected = score(&mut session, &request(groups.clone()), ALL_AT_ONCE).unwrap().0;
+    for n_ops in (0..400).step_by(23) {
+        session.score(request(groups.clone())).unwrap();
+        session.advance(n_ops).unwrap();
+        session.cancel().unwrap();
+        assert!(!session.is_busy());
+        assert!(score(&mut session, &request(groups.clone()), ALL_AT_ONCE).unwrap().0 == expected, "after {n_ops}");
+    }
+    for n_calls in (0..).step_by(5) {
+        fault.calls_left.set(Some(n_calls));
+        let outcome = score(&mut session, &request(groups.clone()), 64);
+        fault.calls_left.set(None);
+        match outcome {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.code(), "E_MEMORY"),
+        }
+        assert!(score(&mut session, &request(groups.clone()), ALL_AT_ONCE).unwrap().0 == expected, "call {n_calls}");
+    }
+    fault.nan.set(true);
+    assert_eq!(score(&mut session, &request(groups), ALL_AT_ONCE).unwrap_err().code(), "E_INTERNAL");
+}
+
+#[test]
+fn a_conversation_stays_in_the_cache() {
+    let mut session = engine(Device::Reference).session;
+    let prompt = tokens(30, 1);
+    let chat = Request { prompt: prompt.clone(), max_tokens: Some(3), ignore_eos: true, ..Request::default() };
+    run(&mut session, &chat, ALL_AT_ONCE).unwrap();
+    let cached = session.cached_tokens().to_vec();
+    score(&mut session, &request(awkward()), ALL_AT_ONCE).unwrap();
+    assert_eq!(session.cached_tokens(), cached);
+    assert_eq!(run(&mut session, &chat, ALL_AT_ONCE).unwrap().usage.cached_tokens, 29);
+}
+
+#[test]
+fn an_encoder_decoder_scores_answers_to_what_it_reads() {
+    for golden in t5_goldens() {
+        for device in devices() {
+            let mut session = load(golden.file, options(device), 1 << 16).unwrap().session;
+            // The decoder's own first token is the engine's to put.
+            let groups: Vec<ScoreGroup> = golden
+                .cases
+                .iter()
+                .map(|case| ScoreGroup {
+                    source: case.output.source.clone(),
+                    spans: (1..case.target.len())
+                        .map(|first| Span { tokens: case.target[1..].to_vec(), first: first - 1 })
+                        .collect(),
+                })
+                .collect();
+            let (scores, _) = score(&mut session, &request(groups), ALL_AT_ONCE).unwrap();
+            for (case, scores) in golden.cases.iter().zip(&scores) {
+                let expected: Vec<f64> = case.target[1..]
+                    .iter()
+                    .zip(&case.logits)
+                    .map(|(token, logits)| f64::from(logits[*token as usize]) - log_sum_exp(logits))
+                    .collect();
+                for (first, (bits, _)) in scores.iter().enumerate() {
+                    assert_eq!(bits.len(), expected.len() - first);
+                    for (bits, expected) in bits.iter().zip(&expected[first..]) {
+                        let difference = (f64::from_bits(*bits) - expected).abs();
+                        assert!(difference <= T5_TOLERANCE, "{}: {difference} at {expected}", golden.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_requests_are_refused_by_name_before_any_work() {
+    let mut session = engine(Device::Reference).session;
+    let context = tokens(9, 1);
+    let good = span(&context, &tokens(2, 2));
+    let of = |span: Span| vec![group(vec![span])];
+    for (groups, said) in [
+        (vec![], "0 groups"),
+        (vec![group(vec![good.clone()]); MAX_GROUPS + 1], "groups"),
+        (vec![group(vec![])], "group 0 has 0 spans"),
+        (vec![group(vec![good.clone(); MAX_SPANS + 1])], "spans"),
+        (of(Span { first: 0, ..good.clone() }), "from token 0 of 11"),
+        (of(Span { first: 11, ..good.clone() }), "from token 11 of 11"),
+        (of(Span::default()), "from token 0 of 0"),
+        (of(span(&context, &[u32::MAX])), "vocabulary"),
+        (vec![ScoreGroup { source: vec![3], spans: vec![good.clone()] }], "no encoder"),
+    ] {
+        let error = session.score(request(groups)).unwrap_err();
+        assert_eq!(error.code(), "RangeError", "{said}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    let error = session.score(request(of(span(&tokens(CONTEXT, 1), &[3])))).unwrap_err();
+    assert_eq!(error.code(), "E_CONTEXT_OVERFLOW");
+    session.score(request(of(span(&tokens(CONTEXT - 1, 1), &[3])))).unwrap();
+    assert_eq!(session.score(request(of(good.clone()))).unwrap_err().code(), "RangeError", "one at a time");
+    session.cancel().unwrap();
+
+    let golden = t5_goldens().remove(0);
+    let mut t5 = load(golden.file, options(Device::Reference), 1 << 16).unwrap().session;
+    let error = t5.score(request(of(good))).unwrap_err();
+    assert!(error.to_string().contains("nothing to read"), "{error}");
+    let empty = ScoreGroup { source: vec![3], spans: vec![Span::default()] };
+    assert!(t5.score(request(vec![empty])).unwrap_err().to_string().contains("from token 0 of 0"));
+}
