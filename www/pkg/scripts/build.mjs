@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, buildSync, transformSync } from 'esbuild';
+import { buildSync, transformSync } from 'esbuild';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
@@ -32,28 +32,15 @@ function writeMemorySizes() {
   );
 }
 
-/** What is imported by itself, beside the engine: `kinglet/tasks`. */
-const EXTRAS = ['tasks/index.js'];
-
-// A KingletError that an extra throws is the one that the page knows: index.js gives the class to both.
-const errorsOfIndex = {
-  name: 'errors of index.js',
-  setup: (context) =>
-    context.onResolve({ filter: /\/errors\.js$/ }, () => ({ path: '../index.js', external: true, sideEffects: false })),
-};
-
 // The modules of the page and of each worker become one file, which is smaller and comes at once. The glue stays beside them, because
 // the worker and the threads of its pool share it.
-async function bundleModules() {
-  const engine = ['index.js', 'worker.js', 'pool-worker.js', 'template-worker.js'];
+function bundleModules() {
+  const entries = ['index.js', 'worker.js', 'pool-worker.js', 'template-worker.js'];
   const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', external: ['./generated/*'] };
-  const bundles = engine.map((name) => buildSync({ entryPoints: [inRoot('dist', name)], ...options }));
-  const extras = { ...options, plugins: [errorsOfIndex] };
-  for (const name of EXTRAS) bundles.push(await build({ entryPoints: [inRoot('dist', name)], ...extras }));
+  const bundles = entries.map((name) => buildSync({ entryPoints: [inRoot('dist', name)], ...options }));
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
     if (name.endsWith('.js') && !name.startsWith('generated')) fs.rmSync(inRoot('dist', name));
-  for (const [i, name] of [...engine, ...EXTRAS].entries())
-    fs.writeFileSync(inRoot('dist', name), bundles[i].outputFiles[0].contents);
+  for (const [i, name] of entries.entries()) fs.writeFileSync(inRoot('dist', name), bundles[i].outputFiles[0].contents);
 }
 
 function minify() {
@@ -85,6 +72,6 @@ if (process.argv[2] === 'test') {
   }
   tsc('-p', 'tsconfig.json');
   for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
-  await bundleModules();
+  bundleModules();
   minify();
 }
