@@ -48,7 +48,12 @@ test('what looks like the end of a sentence and is none', () => {
 });
 
 test('Chinese and Japanese need no spaces', () => {
-  assert.deepEqual(sentencesOf('我爱你。你好吗？「はい。」と言った。'), ['我爱你。', '你好吗？', '「はい。」', 'と言った。']);
+  assert.deepEqual(sentencesOf('我爱你。你好吗？「はい。」と言った。'), [
+    '我爱你。',
+    '你好吗？',
+    '「はい。」',
+    'と言った。',
+  ]);
 });
 
 test('a long row of marks takes no time', () => {
@@ -78,7 +83,25 @@ test('parts of about the same length, that end where paragraphs and sentences do
 test('random texts lose nothing and fit', async () => {
   let seed = 1;
   const random = (n: number): number => (seed = (seed * 48_271) % 2_147_483_647) % n;
-  const pieces = ['word', ' ', ' ', '. ', '\n', '\n\n', 'é', '👩‍🚀', '漢字', '。', '"', 'A', '…', 'e\u0301', 'Dr. ', '\t', 'x'.repeat(40)];
+  const pieces = [
+    'word',
+    ' ',
+    ' ',
+    '. ',
+    '\n',
+    '\n\n',
+    'é',
+    '👩‍🚀',
+    '漢字',
+    '。',
+    '"',
+    'A',
+    '…',
+    'e\u0301',
+    'Dr. ',
+    '\t',
+    'x'.repeat(40),
+  ];
   for (let i = 0; i < 300; i++) {
     const text = Array.from({ length: random(200) }, () => pieces[random(pieces.length)]).join('');
     for (const [measure, limit] of [
@@ -109,7 +132,10 @@ test('words without an end, and what cannot be cut', async () => {
   assert.ok(n_calls < 100, `${n_calls} calls: a text without sentences is not counted word by word`);
   const isOverflow = (error: unknown): boolean => error instanceof KingletError && error.code === 'E_CONTEXT_OVERFLOW';
   await assert.rejects(split('a b', 0, words), isOverflow);
-  await assert.rejects(split('ab', 1, async () => 2), isOverflow);
+  await assert.rejects(
+    split('ab', 1, async () => 2),
+    isOverflow,
+  );
 });
 
 test('parts that are more together than each by itself', async () => {

@@ -1,6 +1,6 @@
 // How far a call is, for its caller: `done` never falls, `total` never changes, and the last report has both the same.
 
-import type { ItemProgress } from './types.js';
+import type { ItemProgress } from '../types.js';
 
 export class Progress {
   readonly #tell: ((progress: ItemProgress) => void) | undefined;

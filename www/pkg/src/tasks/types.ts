@@ -2,40 +2,22 @@
 // index.ts gives all of them out.
 
 import type { Kinglet } from '../index.js';
-import type { CallOptions, FinishReason, Timings, Usage } from '../types.js';
-
-/** A text, and what it is to go on with. Strings are made to tokens together. */
-export interface Continuation {
-  context: string | readonly number[];
-  continuation: string | readonly number[];
-}
-
-/** Progress of a call with many items. `done` never falls, `total` never changes. */
-export interface ItemProgress {
-  done: number;
-  total: number;
-}
-
-/** How probable a continuation is. */
-export interface ScoredContinuation {
-  /** Sum of the natural logarithms of the probabilities of its tokens. */
-  logprob: number;
-  token_logprobs: number[];
-  token_ids: number[];
-  /** Whether greedy decoding would have written exactly these tokens. */
-  is_greedy: boolean;
-}
+import type { FinishReason, ItemProgress, Timings, Usage } from '../types.js';
 
 /** What the tasks use of an engine; every {@link Kinglet} has it. */
 export type TaskEngine = Pick<
   Kinglet,
-  'info' | 'tokenize' | 'applyChatTemplate' | 'chat' | 'completions' | 'embeddings' | 'classify' | 'label' | 'fillMask'
-> & {
-  score(
-    items: readonly (readonly Continuation[])[],
-    options?: CallOptions & { onProgress?(progress: ItemProgress): void },
-  ): Promise<ScoredContinuation[][]>;
-};
+  | 'info'
+  | 'tokenize'
+  | 'applyChatTemplate'
+  | 'chat'
+  | 'completions'
+  | 'embeddings'
+  | 'classify'
+  | 'label'
+  | 'fillMask'
+  | 'score'
+>;
 
 export type TaskName =
   'complete' | 'summarize' | 'translate' | 'answer' | 'classify' | 'tag' | 'fillMask' | 'embed' | 'search' | 'rerank';
@@ -50,7 +32,7 @@ export type Support = { by: 'head' | 'prefix' | 'prompt' | 'score' | 'embedding'
 export interface TaskOptions {
   /** Ends the call, also within a part of a long text; it rejects with the signal's reason. */
   signal?: AbortSignal;
-  /** Told when a text, or a part of a long one, is done. */
+  /** Told when a text, or a part of a long one, is done: `done` never falls, `total` never changes, and at the end they are equal. */
   onProgress?(progress: ItemProgress): void;
 }
 
