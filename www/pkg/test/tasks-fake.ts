@@ -85,11 +85,13 @@ export function fakeEngine(options: FakeOptions = {}) {
         : { text: input.map((id) => words[id]).join(''), pair: undefined };
   const turn = async (signal: AbortSignal | undefined): Promise<void> => {
     signal?.throwIfAborted();
-    const aborted = new Promise<never>((_, reject) =>
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true }),
-    );
-    aborted.catch(() => {});
+    let onAbort = (): void => {};
+    const aborted = new Promise<never>((_, reject) => {
+      onAbort = () => reject(signal?.reason);
+    });
+    signal?.addEventListener('abort', onAbort);
     await Promise.race([options.onCall?.(), aborted]);
+    signal?.removeEventListener('abort', onAbort);
     signal?.throwIfAborted();
   };
 
@@ -194,7 +196,7 @@ export function fakeEngine(options: FakeOptions = {}) {
           score: 0.5,
           logits: new Float32Array(),
         }));
-        if (tokens.length + 2 > contextLength) throw overflow(tokens.length + 2);
+        if (wordsOf(text).length + 2 > contextLength) throw overflow(wordsOf(text).length + 2);
         const end = { token: 0, start: null, end: null, label: 'O', score: 1, logits: new Float32Array() };
         return [end, ...tokens, end];
       });

@@ -12,6 +12,8 @@ import { Costs, Writer } from './writing.js';
 
 /** Most tokens of a summary, by what was asked. */
 const MAX_TOKENS: Record<Length, number> = { short: 48, medium: 128, long: 256 };
+/** A part of a text may be summarized in so many tokens, also where its share of the whole summary will be less: what matters in it is known only then. */
+const PART_TOKENS = 64;
 /** A summary takes at most so much of the context where its length was not given. */
 const MAX_SHARE = 0.25;
 
@@ -33,23 +35,35 @@ export async function summarize(engine: TaskEngine, text: string, options: Summa
   const prompt = summaryPrompt(writer.manner, length);
   const most = Math.max(1, Math.floor(MAX_SHARE * engine.info.contextLength));
   const max_tokens = options.max_tokens ?? Math.min(MAX_TOKENS[length], most);
-  const { spans, limit } = await writer.split(source, prompt, max_tokens);
-  return new Summary(writer, prompt, max_tokens, limit, options).of(source, spans);
+  const part_tokens = Math.max(max_tokens, Math.min(PART_TOKENS, most));
+  const { spans, limit } = await writer.split(source, prompt, part_tokens);
+  return new Summary(writer, prompt, { max_tokens, part_tokens, limit }, options).of(source, spans);
+}
+
+interface Limits {
+  max_tokens: number;
+  part_tokens: number;
+  limit: number;
 }
 
 class Summary {
   readonly #writer: Writer;
   readonly #prompt: Prompt;
   readonly #max_tokens: number;
+  /** Tokens of the summary of a part. */
+  readonly #part_tokens: number;
+  /** Tokens of a part. */
   readonly #limit: number;
   readonly #options: SummarizeOptions;
   readonly #costs = new Costs();
 
-  constructor(writer: Writer, prompt: Prompt, max_tokens: number, limit: number, options: SummarizeOptions) {
+  constructor(writer: Writer, prompt: Prompt, limits: Limits, options: SummarizeOptions) {
     this.#writer = writer;
     this.#prompt = prompt;
-    this.#max_tokens = max_tokens;
-    this.#limit = limit;
+    this.#max_tokens = limits.max_tokens;
+    this.#limit = limits.limit;
+    // Two have to fit a prompt.
+    this.#part_tokens = Math.max(1, Math.min(limits.part_tokens, limits.limit >> 1));
     this.#options = options;
   }
 
@@ -69,7 +83,7 @@ class Summary {
       const summaries: string[] = [];
       let finish_reason: FinishReason = 'stop';
       for (const { start, end } of parts) {
-        const part = await this.#write(current.slice(start, end), this.#partTokens);
+        const part = await this.#write(current.slice(start, end), this.#part_tokens);
         if (part.finish_reason === 'length') finish_reason = 'length';
         if (part.text !== '') summaries.push(part.text);
         progress.step();
@@ -86,14 +100,9 @@ class Summary {
     }
   }
 
-  /** Tokens of the summary of a part: two have to fit a prompt. */
-  get #partTokens(): number {
-    return Math.max(1, Math.min(this.#max_tokens, this.#limit >> 1));
-  }
-
   /** Answers that it takes to summarize so many parts, if each summary is as long as it may be. */
   #mostCalls(n_parts: number): number {
-    const n_together = Math.max(2, Math.floor(this.#limit / this.#partTokens));
+    const n_together = Math.max(2, Math.floor(this.#limit / this.#part_tokens));
     let n_calls = n_parts;
     for (let n = n_parts; n > 1;) {
       n = Math.ceil(n / n_together);
