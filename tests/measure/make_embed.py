@@ -58,7 +58,7 @@ def main():
     sample = tokenizer(sentences[:2], padding=True, return_tensors="pt")
     axes = {name: {0: "batch", 1: "sequence"} for name in [*names, "last_hidden_state"]}
     torch.onnx.export(
-        Outputs(), tuple(sample[name] for name in names), target / "onnx" / "model.onnx", input_names=names, output_names=["last_hidden_state"],
+        Outputs().eval(), tuple(sample[name] for name in names), target / "onnx" / "model.onnx", input_names=names, output_names=["last_hidden_state"],
         dynamic_axes=axes, opset_version=17, dynamo=False,
     )  # fmt: skip
     # As transformers.js' own conversion script does it.
