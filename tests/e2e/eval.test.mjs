@@ -64,7 +64,8 @@ for (const [name, file] of [
       const [value, stderr] = Array.isArray(expected) ? expected : [expected];
       // exp of the mean: what is relative in the mean is absolute in the logarithm.
       if (figure === 'perplexity') near(Math.log(report.metrics.perplexity.value), Math.log(value), figure);
-      else assert.ok(Math.abs(report.metrics[figure].value - value) < 1e-12, `${figure}: ${report.metrics[figure].value}`);
+      else
+        assert.ok(Math.abs(report.metrics[figure].value - value) < 1e-12, `${figure}: ${report.metrics[figure].value}`);
       if (stderr !== undefined) assert.ok(Math.abs(report.metrics[figure].stderr - stderr) < 1e-12, figure);
     }
     assert.equal(report.model.name, 'tiny random llama, grouped');
