@@ -1,7 +1,7 @@
 // Benchmarks through `kinglet/eval` in Chromium against HF transformers' f32 model on the same weights:
 //
 //     node tests/measure/benchmarks.mjs <model.gguf> <folder of the benchmarks' files> <folder of hf_*.json> [name …] [--device cpu] [--threads N]
-//         [--reports FOLDER]
+//         [--limit N] [--reports FOLDER]
 //
 // with files of tests/measure/make_benchmarks.py, to which tests/measure/llama_benchmarks.py may have added llama.cpp's own figures. Fails where a text to score differs, where fewer than 98 % of the choices are the same, or where an
 // accuracy differs by more than a point. Writes the reports, as the page exports them, to a folder of choice.
@@ -25,7 +25,12 @@ const FILES = {
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { device: { type: 'string', default: 'cpu' }, threads: { type: 'string' }, reports: { type: 'string' } },
+  options: {
+    device: { type: 'string', default: 'cpu' },
+    threads: { type: 'string' },
+    reports: { type: 'string' },
+    limit: { type: 'string' },
+  },
 });
 const [model, files, goldens, ...names] = positionals;
 if (!goldens) throw new Error('usage: benchmarks.mjs <model.gguf> <folder of files> <folder of hf_*.json> [name …]');
@@ -49,7 +54,8 @@ try {
   console.log('|---|---|---|---|---|---|---|---|---|---|');
   for (const name of names.length > 0 ? names : Object.keys(FILES)) {
     const golden = join(goldens, `hf_${name}.json`);
-    if (existsSync(golden)) await measure(name, JSON.parse(readFileSync(golden, 'utf8')).items);
+    if (existsSync(golden))
+      await measure(name, JSON.parse(readFileSync(golden, 'utf8')).items.slice(0, Number(values.limit ?? Infinity)));
     else console.log(`${name}: there is no ${golden}`);
   }
 } finally {
