@@ -307,11 +307,11 @@ test('any other text is for its perplexity; WikiText is cut into articles', () =
   const [item] = plain.items;
   assert.deepEqual([item?.text, item?.n_words, item?.n_bytes], ['Wrens sing.\n[They] do, é.', 5, 26]);
   const wiki = readBenchmark(
-    " \n = Wren = \n \n The wren @-@ bird , is small ( very ) . \n = = Song = = \n \n = Cat = \n x 's y \n",
+    " \n = Wren = \n \n The wren @-@ bird , is small ( very ) . \n = = Song = = \n = = = By night = = = \n \n = Cat = \n x 's y \n",
   );
   assert.deepEqual([wiki.name, wiki.form, wiki.items.length], ['wikitext', 'WikiText, raw', 2]);
-  assert.equal(wiki.items[0]?.text, ' = Wren =\n\nThe wren-bird, is small (very).\n== Song ==\n');
-  assert.deepEqual([wiki.items[0]?.line, wiki.items[0]?.n_words], [2, 21]);
+  assert.equal(wiki.items[0]?.text, ' = Wren =\n\nThe wren-bird, is small (very).\n== Song ==\n=== By night ===\n');
+  assert.deepEqual([wiki.items[0]?.line, wiki.items[0]?.n_words], [2, 29]);
   assert.equal(wiki.items[1]?.text, " = Cat =\nx's y\n");
   assert.equal(readBenchmark(COPA, { name: 'perplexity' }).items[0]?.text, COPA);
 });
