@@ -22,7 +22,7 @@ pub struct EncodeRequest {
     pub dimensions: Option<usize>,
     /// How many tokens are proposed for each mask, 1 to [`MAX_CANDIDATES`].
     pub n_candidates: usize,
-    /// Report these tokens for each mask instead, 1 to [`MAX_CANDIDATES`].
+    /// Report just these tokens for each mask instead, 1 to [`MAX_CANDIDATES`].
     pub only: Option<Vec<u32>>,
 }
 
