@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { installApps } from './apps.mjs';
 import { launch, visitQuietly } from './browser.mjs';
 import { withString } from './gguf.mjs';
+import { memoryMib } from './memory.mjs';
 import { openSite } from './site.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -73,26 +74,9 @@ async function settledMib() {
   let least = Infinity;
   for (let i = 0; i < 10; i++) {
     await new Promise((resolve) => setTimeout(resolve, 250));
-    least = Math.min(least, treePssMib(process.pid) - pssMib(process.pid));
+    least = Math.min(least, memoryMib());
   }
   return least;
-}
-
-function treePssMib(pid) {
-  const children = readText(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean);
-  return children.reduce((sum, child) => sum + treePssMib(child), pssMib(pid));
-}
-
-function pssMib(pid) {
-  return Number(/^Pss:\s+(\d+)/m.exec(readText(`/proc/${pid}/smaps_rollup`))?.[1] ?? 0) / 1024;
-}
-
-function readText(path) {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return ''; // the process has gone
-  }
 }
 
 /** In the page: a record of long tasks, and what tests use to look at errors. */
@@ -701,7 +685,10 @@ const FRANCE_IDS = [
   4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198,
 ];
 test("the default model: HF's ids for a chat, an answer, and a fact", async () => {
-  assert.ok(existsSync(join(MODELS, DEFAULT_MODEL)), `${DEFAULT_MODEL} is not in ${MODELS}: ./build.sh test fetches it`);
+  assert.ok(
+    existsSync(join(MODELS, DEFAULT_MODEL)),
+    `${DEFAULT_MODEL} is not in ${MODELS}: ./build.sh test fetches it`,
+  );
   const site = await siteOf({ isolated: true });
   const got = await visitingSmoothly(site, (page) =>
     page.evaluate(

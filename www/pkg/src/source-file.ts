@@ -7,6 +7,7 @@ import type { OpenSource } from './source.js';
 interface Opened {
   totalBytes: number | undefined;
   chunks: AsyncIterator<Uint8Array>;
+  recycle(chunk: Uint8Array): void;
 }
 
 export class SourceFile {
@@ -35,15 +36,19 @@ export class SourceFile {
     return (await this.#opened()).totalBytes;
   }
 
-  /** Every chunk from the first on: those that were kept, and those still to come. Leaving the loop does not end the file. */
+  /**
+   * Every chunk from the first on: those that were kept, and those still to come. Leaving the loop does not end the file. Once
+   * nothing is kept, a chunk is there only until the next one is asked for.
+   */
   async *read(): AsyncGenerator<Uint8Array> {
     yield* [...(this.#kept ?? [])];
-    const { chunks } = await this.#opened();
+    const { chunks, recycle } = await this.#opened();
     for (;;) {
       const { done, value } = await chunks.next();
       if (done) return;
       this.#kept?.push(value);
       yield value;
+      if (!this.#kept) recycle(value);
     }
   }
 
@@ -73,9 +78,10 @@ export class SourceFile {
 
   #opened(): Promise<Opened> {
     if (!this.#opening) {
-      this.#opening = this.#open().then(({ totalBytes, chunks }) => ({
+      this.#opening = this.#open().then(({ totalBytes, chunks, recycle = () => {} }) => ({
         totalBytes,
         chunks: chunks[Symbol.asyncIterator](),
+        recycle,
       }));
       this.#opening.catch(() => {}); // whoever reads awaits it
     }

@@ -3,6 +3,7 @@
 // consumer holds the producer back). In the worker `openSource` reads it. Servers lie: statuses are checked, bytes are counted,
 // a short body is an error; what the bytes mean is the parser's business.
 
+import { ByteReader } from './byte-reader.js';
 import { describe, KingletError, toPlain } from './errors.js';
 import type { FileSource, SourcePull, SourcePush } from './protocol.js';
 
@@ -17,6 +18,8 @@ export interface OpenSource {
   /** The server calls it a web page. */
   isPage?: boolean;
   chunks: AsyncIterable<Uint8Array>;
+  /** Takes a chunk back that nobody looks at any more; its bytes may change then. */
+  recycle?(chunk: Uint8Array): void;
 }
 
 /** A source that can be posted, with what must be transferred along. */
@@ -131,7 +134,7 @@ export async function openSource(source: FileSource): Promise<OpenSource> {
     case 'blob':
       return {
         totalBytes: source.blob.size,
-        chunks: readAll(source.blob.stream(), { what: 'the file', totalBytes: source.blob.size }),
+        ...readAll(source.blob.stream(), { what: 'the file', totalBytes: source.blob.size }),
       };
     case 'port':
       return {
@@ -181,15 +184,24 @@ async function openUrl(url: string, headers: Record<string, string>): Promise<Op
   return {
     ...(totalBytes === undefined ? {} : { totalBytes }),
     isPage: /^text\/html\b/i.test(response.headers.get('content-type') ?? ''),
-    chunks: readAll(response.body, { what: url, ...(totalBytes === undefined ? {} : { totalBytes }) }),
+    ...readAll(response.body, { what: url, ...(totalBytes === undefined ? {} : { totalBytes }) }),
   };
 }
 
-async function* readAll(
-  stream: ReadableStream<Uint8Array>,
-  expected: { what: string; totalBytes?: number },
-): AsyncGenerator<Uint8Array> {
-  const reader = stream.getReader();
+interface Expected {
+  what: string;
+  totalBytes?: number;
+}
+
+function readAll(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  expected: Expected,
+): Required<Pick<OpenSource, 'chunks' | 'recycle'>> {
+  const reader = new ByteReader(stream);
+  return { chunks: chunksOf(reader, expected), recycle: (chunk) => reader.recycle(chunk) };
+}
+
+async function* chunksOf(reader: ByteReader, expected: Expected): AsyncGenerator<Uint8Array> {
   let n_bytes = 0;
   let ended = false;
   try {
@@ -200,12 +212,12 @@ async function* readAll(
         });
       });
       ended = done;
-      if (done) break;
+      if (done || !value) break;
       n_bytes += value.byteLength;
       yield value;
     }
   } finally {
-    if (!ended) reader.cancel().catch(() => {});
+    if (!ended) reader.cancel();
   }
   if (expected.totalBytes !== undefined && n_bytes < expected.totalBytes) {
     throw networkError(`${expected.what}: the body ended after ${n_bytes} of ${expected.totalBytes} bytes`, undefined, {
