@@ -112,6 +112,31 @@ test('progress, an abort in the middle, a report of what was done, comparison', 
   assert.equal(found.comparison.p_value, 1);
 });
 
+test('an encoder-decoder: choices behind one context and behind several, and no perplexity of texts', async () => {
+  const found = await opened.page.evaluate(async () => {
+    const t5 = await Kinglet.load('/models/tiny_t5_flan.gguf', { device: 'cpu' });
+    try {
+      const [arc, winograd, text] = await Promise.all(
+        ['arc_easy.jsonl', 'winograd.xml', 'text.txt'].map((f) => read(f)),
+      );
+      const reports = [await evaluation.evaluate(t5, arc), await evaluation.evaluate(t5, winograd)];
+      const alone = await t5.score(winograd.items[0].requests.map((request) => [request]));
+      const refused = await evaluation.evaluate(t5, text).catch(({ code }) => code);
+      return { items: reports.map(({ items }) => items), alone: alone.map(([{ logprob }]) => logprob), refused };
+    } finally {
+      await t5.close();
+    }
+  });
+  const [arc, winograd] = found.items;
+  assert.deepEqual([arc.length, winograd.length, found.refused], [6, 4, 'E_UNSUPPORTED_TASK']);
+  for (const { choices } of [...arc, ...winograd])
+    for (const { logprob } of choices) assert.ok(Number.isFinite(logprob) && logprob < 0, `${logprob}`);
+  assert.deepEqual(
+    winograd[0].choices.map(({ logprob }) => logprob),
+    found.alone,
+  );
+});
+
 test("what it throws is a KingletError of the package's other modules", async () => {
   const found = await opened.page.evaluate(() => {
     try {
