@@ -1,24 +1,25 @@
 // Summaries and translations of 20 texts by kinglet/tasks in Chromium, with every answer of the model that they are made of, to be compared
 // with HF transformers by check_summaries.py:
 //
-//     node tests/measure/summaries.mjs <flan_t5_small.f16.gguf> <records.json> [num_beams]
+//     node tests/measure/summaries.mjs <flan_t5_small.f16.gguf> <records.json> [num_beams] [f16 | f32]
 //
-// The model is of tests/measure/make_flan_t5.py. Six of the texts are longer than its context of 512 tokens.
+// The model is of tests/measure/make_flan_t5.py; f16 (default) or f32 is what the attention remembers in. Six of the texts are longer than
+// its context of 512 tokens.
 import { writeFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { openKingletPage } from '../e2e/kinglet_page.mjs';
 import { TEXTS } from './summary_texts.mjs';
 
-const [model, file, beams = '1'] = process.argv.slice(2);
-if (!model || !file) throw new Error('usage: summaries.mjs <model.gguf> <records.json> [num_beams]');
+const [model, file, beams = '1', kvType = 'f16'] = process.argv.slice(2);
+if (!model || !file) throw new Error('usage: summaries.mjs <model.gguf> <records.json> [num_beams] [f16 | f32]');
 
 const { page, close } = await openKingletPage(dirname(resolve(model)));
 page.setDefaultTimeout(0);
 try {
   const info = await page.evaluate(
-    async ([url]) => {
+    async ([url, kvType]) => {
       globalThis.tasks = await import('/kinglet/tasks/index.js');
-      const engine = await Kinglet.load(url, { device: 'cpu' });
+      const engine = await Kinglet.load(url, { device: 'cpu', kvType });
       // What the tasks use of an engine, with a note of each answer.
       globalThis.calls = [];
       const create = async (params, options) => {
@@ -33,7 +34,7 @@ try {
       };
       return engine.info;
     },
-    [`/models/${basename(model)}`],
+    [`/models/${basename(model)}`, kvType],
   );
   console.log(`${info.name}, ${info.quantization}, context ${info.contextLength}, ${info.device.reason}`);
   const records = [];

@@ -194,7 +194,7 @@ test('… by how much more probable a label is after the text', async () => {
 test('… and by embeddings', async () => {
   const { engine } = fakeEngine({
     ...EMBEDDER,
-    embed: (text) => (text.includes('ball') || text === 'sport' ? [1, 0.2, 0, 0] : [0.2, 1, 0, 0]),
+    embed: (text) => (text.includes('ball') || text === 'This text is about sport.' ? [1, 0.2, 0, 0] : [0.2, 1, 0, 0]),
   });
   const [ball, soup] = await classify(engine, ['a ball', 'a soup'], { labels: ['food', 'sport'] });
   assert.deepEqual([ball?.[0]?.label, soup?.[0]?.label], ['sport', 'food']);

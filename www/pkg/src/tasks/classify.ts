@@ -75,7 +75,7 @@ function judgeOf(engine: TaskEngine, { labels, template, signal }: ClassifyOptio
   if (entailed >= 0)
     return inferenceJudge(engine, wanted, partsOf(template ?? HYPOTHESIS), info.labels[entailed] ?? '', signal);
   if (info.tasks.includes('generate')) return scoreJudge(engine, wanted, template, signal);
-  if (info.tasks.includes('embed')) return cosineJudge(engine, wanted, partsOf(template ?? '{}'), signal);
+  if (info.tasks.includes('embed')) return cosineJudge(engine, wanted, partsOf(template ?? HYPOTHESIS), signal);
   const unknown = wanted.find((label) => !own.includes(label));
   throw unknown === undefined
     ? new RangeError('template: this model judges its own labels only, and without a template')

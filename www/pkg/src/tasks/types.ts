@@ -107,7 +107,7 @@ export interface ClassifyOptions extends TaskOptions {
   labels?: readonly string[];
   /**
    * For labels that the model was not trained for: a sentence with `{}` for the label, such as `'This text is about {}.'`, or with two
-   * `{}`, the first for the text.
+   * `{}`, the first for the text. By default it asks what the text is about: for moods, languages or intents give one that says so.
    */
   template?: string;
 }
