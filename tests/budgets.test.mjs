@@ -10,13 +10,15 @@ import { gzipSync } from 'node:zlib';
 const root = new URL('..', import.meta.url);
 const dist = new URL('www/pkg/dist/', root);
 const budgets = JSON.parse(readFileSync(new URL('budgets.json', import.meta.url), 'utf8'));
-const { version } = JSON.parse(readFileSync(new URL('www/pkg/package.json', root), 'utf8'));
+const { version, exports } = JSON.parse(readFileSync(new URL('www/pkg/package.json', root), 'utf8'));
 const tarball = new URL(`dist/kinglet-${version}.tgz`, root);
 
 const gzipBytes = (name) => gzipSync(readFileSync(new URL(name, dist)), { level: 9 }).length;
 /** A page loads one of them. */
 const BINARIES = ['kinglet_simd.wasm', 'kinglet_relaxed.wasm', 'kinglet_gpu.wasm'];
 const scripts = readdirSync(dist, { recursive: true }).filter((name) => name.endsWith('.js'));
+/** What is imported by itself, beside the engine, such as `kinglet/tasks`. */
+const modules = Object.values(exports).flatMap(({ default: file }) => /^\.\/dist\/(\w+)\/index\.js$/.exec(file)?.[1] ?? []);
 
 /** Complains when a figure is over its limit; says how far it is from the goal. */
 function hold(name, found, { limit, goal } = budgets[name]) {
@@ -27,10 +29,16 @@ function hold(name, found, { limit, goal } = budgets[name]) {
 test('engine: all JavaScript and the largest wasm, gzip', () => {
   const wasm = Math.max(...BINARIES.map((name) => gzipBytes(name)));
   for (const name of BINARIES) console.log(`${name}: ${gzipBytes(name)}`);
-  const javascript = scripts.reduce((sum, name) => sum + gzipBytes(name), 0);
-  console.log(`wasm ${wasm}, JavaScript ${javascript} in ${scripts.length} files`);
+  const engine = scripts.filter((name) => !modules.some((module) => name === `${module}/index.js`));
+  const javascript = engine.reduce((sum, name) => sum + gzipBytes(name), 0);
+  console.log(`wasm ${wasm}, JavaScript ${javascript} in ${engine.length} files`);
   assert.ok(scripts.includes('index.js') && scripts.includes('worker.js'), `no engine in ${dist}: ${scripts}`);
   hold('engine_gzip_bytes', wasm + javascript);
+});
+
+test('what is imported by itself, gzip', () => {
+  assert.deepEqual(modules, ['tasks', 'eval'], `the package exports ${modules}`);
+  for (const module of modules) hold(`${module}_gzip_bytes`, gzipBytes(`${module}/index.js`));
 });
 
 /** Vite 5 to 7 build a worker as one script, and refuse one that fetches a part of itself later. */

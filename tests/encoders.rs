@@ -218,6 +218,13 @@ fn more_masks_than_a_step_has_room_for() -> Result<()> {
         assert_eq!(output.candidates.iter().map(Vec::len).collect::<Vec<_>>(), [3; 11]);
     }
     assert_eq!(bits(&outputs[..1]), bits(&outputs[1..]));
+
+    // Of the tokens that are asked for, the same numbers.
+    let all = &outputs[0].candidates;
+    let only: Vec<u32> = all[0].iter().rev().map(|token| token.id).collect();
+    let (chosen, _) = encode(&mut engine.session, &EncodeRequest { only: Some(only), ..request }, 5)?;
+    assert_eq!(chosen[0].candidates.iter().map(Vec::len).collect::<Vec<_>>(), [3; 11]);
+    assert_eq!(chosen[0].candidates[0], all[0]);
     Ok(())
 }
 
@@ -258,6 +265,8 @@ fn what_is_wrong_with_a_request_is_said_before_any_work() {
         (EncodeRequest { dimensions: Some(0), ..one(text("a")) }, "dimensions is 0"),
         (EncodeRequest { dimensions: Some(65), ..one(text("a")) }, "dimensions is 65"),
         (EncodeRequest { n_candidates: 0, ..one(text("a")) }, "0 tokens for each mask"),
+        (EncodeRequest { only: Some(vec![]), ..one(text("a")) }, "only has 0 tokens"),
+        (EncodeRequest { only: Some(vec![7, 9999]), ..one(text("a")) }, "only has token 9999"),
         (encode_request(Task::FillMask, vec![text("[MASK]"), text("a [MASKED")]), "input 1 has nothing to fill in"),
     ] {
         let (found, what) = code(engine.session.encode(request));

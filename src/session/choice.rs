@@ -175,9 +175,18 @@ impl Choice {
 
 /// The `n` most probable tokens with their texts.
 pub(super) fn alternatives(all: &LogProbs<'_>, n: usize, tokenizer: &Tokenizer) -> Vec<TopLogprob> {
-    let with_text = |(id, logprob)| {
-        let bytes = tokenizer.token_bytes(id).unwrap_or_default().to_vec();
-        TopLogprob { id, text: String::from_utf8_lossy(&bytes).into_owned(), bytes, logprob }
-    };
-    all.top(n).into_iter().map(with_text).collect()
+    all.top(n).into_iter().map(|(id, logprob)| with_text(id, logprob, tokenizer)).collect()
+}
+
+/// These tokens with their texts, best first; of equals the one that was named first.
+pub(super) fn chosen(all: &LogProbs<'_>, ids: &[u32], tokenizer: &Tokenizer) -> Result<Vec<TopLogprob>> {
+    let logprobs = ids.iter().map(|id| Ok(with_text(*id, all.get(*id)?, tokenizer)));
+    let mut found = logprobs.collect::<Result<Vec<_>>>()?;
+    found.sort_by(|a, b| b.logprob.total_cmp(&a.logprob));
+    Ok(found)
+}
+
+fn with_text(id: u32, logprob: f64, tokenizer: &Tokenizer) -> TopLogprob {
+    let bytes = tokenizer.token_bytes(id).unwrap_or_default().to_vec();
+    TopLogprob { id, text: String::from_utf8_lossy(&bytes).into_owned(), bytes, logprob }
 }

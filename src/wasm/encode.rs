@@ -19,6 +19,7 @@ pub(super) struct JsEncodeRequest {
     inputs: Vec<JsInput>,
     dimensions: Option<f64>,
     candidates: f64,
+    only: Option<Vec<u32>>,
 }
 
 /// Either tokens, or a text that may have another beside it.
@@ -47,6 +48,7 @@ impl JsEncodeRequest {
             inputs: self.inputs.into_iter().map(input).collect::<Result<_>>()?,
             dimensions: self.dimensions.map(|n| count("dimensions", n)).transpose()?,
             n_candidates: count("candidates", self.candidates)?,
+            only: self.only,
         })
     }
 }

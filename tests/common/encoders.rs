@@ -107,7 +107,7 @@ fn case(json: &CaseJson) -> Case {
 
 /// A request of every number and token there is.
 pub fn encode_request(task: Task, inputs: Vec<Input>) -> EncodeRequest {
-    EncodeRequest { task, inputs, dimensions: None, n_candidates: 1000 }
+    EncodeRequest { task, inputs, dimensions: None, n_candidates: 1000, only: None }
 }
 
 /// Runs a request to its end, `max_ops` operations at a time.

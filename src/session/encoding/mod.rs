@@ -14,7 +14,7 @@ use std::{ops::Range, sync::Arc};
 
 use self::request::Text;
 use super::{
-    choice::alternatives,
+    choice::{alternatives, chosen},
     event::{Event, TopLogprob, Usage},
     runner::{Prepared, Runner},
 };
@@ -50,7 +50,7 @@ pub struct Output {
     pub width: usize,
     /// With [`Task::Label`] the token of each row, with [`Task::FillMask`] nothing.
     pub tokens: Vec<Token>,
-    /// With [`Task::FillMask`] for each mask the most probable tokens, best first.
+    /// With [`Task::FillMask`] for each mask the most probable tokens, or those that were asked for, best first.
     pub candidates: Vec<Vec<TopLogprob>>,
 }
 
@@ -130,6 +130,7 @@ pub(super) struct Encoding {
     task: Task,
     dimensions: Option<usize>,
     n_candidates: usize,
+    only: Option<Vec<u32>>,
     texts: Vec<Text>,
     /// The first text that is not done.
     next: usize,
@@ -150,9 +151,10 @@ impl Encoding {
     /// Everything that is wrong with the request is said here.
     pub(super) fn new(request: EncodeRequest, model: &Model, tokenizer: &Tokenizer, n_ctx: usize) -> Result<Self> {
         let EncodeRequest { task, dimensions, n_candidates, .. } = request;
+        let only = request.only.clone();
         let texts = request.texts(model, tokenizer, n_ctx)?;
         let (candidates, parts) = (vec![], vec![]);
-        Ok(Self { task, dimensions, n_candidates, texts, next: 0, candidates, parts })
+        Ok(Self { task, dimensions, n_candidates, only, texts, next: 0, candidates, parts })
     }
 
     /// Begins the next step; `false` where none is left, and then the end is said.
@@ -269,7 +271,10 @@ impl Encoding {
     fn fill(&mut self, outputs: Range<usize>, runner: &Runner, tokenizer: &Tokenizer) -> Result<Option<Output>> {
         for o in outputs {
             let all = LogProbs::of(Scores::All(runner.output(o)?))?;
-            self.candidates.push(alternatives(&all, self.n_candidates, tokenizer));
+            self.candidates.push(match &self.only {
+                Some(ids) => chosen(&all, ids, tokenizer)?,
+                None => alternatives(&all, self.n_candidates, tokenizer),
+            });
         }
         let ids = &self.next_text()?.encoded.ids;
         if self.candidates.len() < ids.iter().filter(|id| Some(**id) == tokenizer.mask()).count() {

@@ -22,6 +22,8 @@ pub struct EncodeRequest {
     pub dimensions: Option<usize>,
     /// How many tokens are proposed for each mask, 1 to [`MAX_CANDIDATES`].
     pub n_candidates: usize,
+    /// Report these tokens for each mask instead, 1 to [`MAX_CANDIDATES`].
+    pub only: Option<Vec<u32>>,
 }
 
 /// What is encoded together.
@@ -57,6 +59,13 @@ impl EncodeRequest {
         }
         if !(1..=MAX_CANDIDATES).contains(&self.n_candidates) {
             return refuse(format!("{} tokens for each mask, not 1 to {MAX_CANDIDATES}", self.n_candidates));
+        }
+        let only = self.only.iter().flatten();
+        if let Some(token) = only.copied().find(|id| *id as usize >= model.hyper.n_vocab) {
+            return refuse(format!("only has token {token} of a vocabulary of {}", model.hyper.n_vocab));
+        }
+        if self.only.as_ref().is_some_and(|ids| !(1..=MAX_CANDIDATES).contains(&ids.len())) {
+            return refuse(format!("only has {} tokens, not 1 to {MAX_CANDIDATES}", self.only.iter().flatten().count()));
         }
         let mask = match (self.task, tokenizer.mask()) {
             (Task::FillMask, None) => {

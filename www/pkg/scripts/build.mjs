@@ -32,10 +32,15 @@ function writeMemorySizes() {
   );
 }
 
+// What is imported beside the engine, such as `kinglet/eval`: a file each, and nothing of it in index.js.
+const MODULES = Object.values(JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8')).exports)
+  .map((entry) => /^\.\/dist\/(.+\/index\.js)$/.exec(entry.default)?.[1])
+  .filter(Boolean);
+
 // The modules of the page and of each worker become one file, which is smaller and comes at once. The glue stays beside them, because
 // the worker and the threads of its pool share it.
 function bundleModules() {
-  const entries = ['index.js', 'worker.js', 'pool-worker.js', 'template-worker.js'];
+  const entries = ['index.js', 'worker.js', 'pool-worker.js', 'template-worker.js', ...MODULES];
   const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', external: ['./generated/*'] };
   const bundles = entries.map((name) => buildSync({ entryPoints: [inRoot('dist', name)], ...options }));
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))

@@ -99,6 +99,8 @@ export interface EncodeRequest {
   dimensions?: number;
   /** Tokens to propose for each mask. */
   candidates: number;
+  /** Of each mask only these tokens instead. */
+  only?: number[];
 }
 
 /** A text as it is, or its tokens. */

@@ -84,11 +84,11 @@ export async function label(
 export async function fillMask(
   core: Core,
   texts: readonly EncoderInput[],
-  options: CallOptions & { top?: number } = {},
+  options: CallOptions & { top?: number; only?: readonly number[] } = {},
 ): Promise<FilledMask[][][]> {
   const { signal, ...rest } = options;
-  const candidates = checkFillMask(rest) ?? DEFAULT_CANDIDATES;
-  const outputs = await run(core, 'fill-mask', texts, { ...(signal && { signal }) }, candidates);
+  const { top: candidates = DEFAULT_CANDIDATES, only } = checkFillMask(rest, core.info.vocabularySize);
+  const outputs = await run(core, 'fill-mask', texts, { ...(signal && { signal }) }, candidates, only);
   return outputs.map(({ candidates: masks }) =>
     masks.map((tokens) =>
       tokens.map(({ id, text, logprob }) => ({ token: id, text, score: Math.exp(logprob), logprob })),
@@ -104,11 +104,12 @@ async function run(
   texts: readonly EncoderInput[],
   { signal }: CallOptions,
   candidates = 1,
+  only?: number[],
 ): Promise<EncodeOutput[]> {
   core.checkOpen();
   core.checkTask(task, CALLS[task]);
   const inputs: EncodeRequest['inputs'] = checkTexts(texts, core.info.vocabularySize);
-  const { outputs } = await core.encode({ task, inputs, candidates }, signal);
+  const { outputs } = await core.encode({ task, inputs, candidates, ...(only && { only }) }, signal);
   if (outputs.length !== inputs.length)
     throw new KingletError('E_INTERNAL', `${inputs.length} inputs became ${outputs.length} outputs`);
   return outputs;

@@ -28,6 +28,9 @@ export type ErrorCode =
 /** Numbers and names behind an error's message, such as `{ requestedTokens, availableTokens }` or `{ url, status }`. */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
+/** Marks errors of every copy of {@link KingletError}: each bundle of the package (`kinglet`, `kinglet/eval` …) carries one. */
+const MARK = Symbol.for('kinglet.KingletError');
+
 /** What went wrong, with a stable `code`, a message for people, and the numbers behind it. */
 export class KingletError extends Error {
   override readonly name = 'KingletError';
@@ -40,6 +43,16 @@ export class KingletError extends Error {
     super(message, 'cause' in options ? { cause: options.cause } : {});
     this.code = code;
     this.details = options.details ?? {};
+  }
+
+  static {
+    Object.defineProperty(KingletError.prototype, MARK, { value: true });
+  }
+
+  /** Holds between the bundles of the package: what `kinglet/eval` throws is an instance of the class that `kinglet` exports. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (this !== KingletError) return super[Symbol.hasInstance](value);
+    return typeof value === 'object' && value !== null && MARK in value;
   }
 }
 

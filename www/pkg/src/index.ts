@@ -175,9 +175,12 @@ export class Kinglet {
 
   /**
    * For each text and each mask in it (written as the model's own mask, such as `[MASK]`) the tokens that are most likely there,
-   * best first: `top` of them, 5 by default, at most 1,000.
+   * best first: `top` of them, 5 by default, at most 1,000. With `only`, these tokens instead.
    */
-  async fillMask(texts: readonly EncoderInput[], options?: CallOptions & { top?: number }): Promise<FilledMask[][][]> {
+  async fillMask(
+    texts: readonly EncoderInput[],
+    options?: CallOptions & { top?: number; only?: readonly number[] },
+  ): Promise<FilledMask[][][]> {
     return fillMask(this.#core, texts, options);
   }
 

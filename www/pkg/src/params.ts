@@ -224,9 +224,18 @@ export function checkTexts(
   });
 }
 
-/** Checks the options of `fillMask` but for the signal: how many tokens to propose. */
-export function checkFillMask(options: object): number | undefined {
-  return integer(asBag(options, 'options', new Set(['top'])), 'top', 1, MAX_CANDIDATES);
+/** Checks the options of `fillMask` but for the signal: how many tokens to propose, or which. */
+export function checkFillMask(options: object, vocabularySize: number): { top?: number; only?: number[] } {
+  const bag = asBag(options, 'options', new Set(['top', 'only']));
+  const top = integer(bag, 'top', 1, MAX_CANDIDATES);
+  const { only } = bag;
+  if (only === undefined) return top === undefined ? {} : { top };
+  checkTokens(only, 'only', vocabularySize);
+  const ids = Array.from(only as number[]);
+  if (ids.length < 1 || ids.length > MAX_CANDIDATES)
+    throw new RangeError(`only has ${ids.length} tokens, not 1 to ${MAX_CANDIDATES}`);
+  if (top !== undefined) throw new RangeError('top and only are two answers to the same question');
+  return { only: ids };
 }
 
 /** Checks what is to be scored, and the options but for the signal. */
