@@ -55,7 +55,10 @@ async function runExample(page) {
   assert.equal(await pane(page).locator('.error').count(), 0, await pane(page).locator('.output').innerText());
 }
 
-const open = (page, title) => page.locator('.task-list a', { hasText: title }).click();
+async function open(page, title) {
+  await page.locator('.task-list a', { hasText: title }).click();
+  await page.waitForSelector(`.task:not([hidden]) h2:text-is("${title}")`);
+}
 const announced = (page) => page.textContent('#announce');
 
 test('an encoder-decoder summarizes, translates and answers from the examples', () =>
@@ -100,6 +103,26 @@ test('an encoder fills blanks, classifies and finds, from the examples', () =>
     assert.match(await pane(page).locator('.given > .figures').innerText(), /^8 notes · 8 read in/);
   }));
 
+test('a text that is dropped goes into the task that is open', () =>
+  visiting('classify', async (page) => {
+    const drop = (name, text) =>
+      page.evaluate(
+        ([name, text]) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([text], name));
+          document.dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }));
+        },
+        [name, text],
+      );
+    await drop('news.txt', 'It rained.');
+    const field = pane(page).getByRole('textbox', { name: 'Text' });
+    await page.waitForFunction((field) => field.value === 'It rained.', await field.elementHandle());
+    await drop('news.bin', 'a\0b');
+    await page.waitForSelector('.task:not([hidden]) .error');
+    assert.match(await pane(page).locator('.error').innerText(), /news\.bin is not a text/);
+    assert.equal(await field.inputValue(), 'It rained.');
+  }));
+
 test('a decoder compares words and labels by how probable it finds them', () =>
   visiting('fill', async (page) => {
     await load(page, DECODER);
@@ -111,7 +134,7 @@ test('a decoder compares words and labels by how probable it finds them', () =>
       (await pane(page).locator('.bars .name').allInnerTexts()).sort(),
       ['cooking', 'politics', 'science', 'sport'],
     );
-    await pane(page).getByLabel('Labels').fill('only one');
+    await pane(page).getByRole('textbox', { name: 'Labels' }).fill('only one');
     await pane(page).getByRole('button', { name: 'Classify', exact: true }).click();
     await page.waitForSelector('.task:not([hidden]) .error');
     assert.match(await pane(page).locator('.error').innerText(), /labels/i);
@@ -121,7 +144,8 @@ test('a model that is not meant for a task says so, names one that is, and leads
   visiting('summarize', async (page) => {
     await load(page, BERT);
     const unsuited = page.locator('.task-list a[data-unsuited]');
-    assert.deepEqual(await unsuited.allInnerTexts(), ['Summarize', 'Translate', 'Answer'].map((title) => `${title}, not with this model`));
+    const titles = ['Summarize', 'Translate', 'Answer'];
+    assert.deepEqual(await unsuited.allTextContents(), titles.map((title) => `${title}, not with this model`));
     const note = pane(page).getByRole('note');
     assert.match(await note.innerText(), /is an encoder.*does not write.*Made for it: flan-T5/s);
     assert.ok(await pane(page).getByRole('button', { name: 'Summarize' }).isDisabled());
@@ -136,6 +160,7 @@ test('a model that is not meant for a task says so, names one that is, and leads
 
 test('a task loads the default model, streams, and is cancelled by its button and by Escape', () =>
   visiting('summarize', async (page) => {
+    await pane(page).getByText('Long', { exact: true }).click();
     await pane(page).getByRole('button', { name: 'Summarize' }).click();
     await page.waitForSelector('body[data-state=ready]', { timeout: 120_000 });
     await page.waitForSelector('.task:not([hidden]) .written', { timeout: 120_000 });
@@ -152,16 +177,19 @@ test('a task loads the default model, streams, and is cancelled by its button an
     assert.equal(await page.getAttribute('body', 'data-state'), 'ready');
   }));
 
-test('addresses lead back, forward and to the same task after a reload; the focus goes along', () =>
-  visitWatched(browser, site.url, async (page) => {
-    const code = (name) => site.requests.filter((path) => path.endsWith(name)).length;
-    const before = [code('/tasks/page.js'), code('/kinglet/tasks/index.js'), code('/kinglet/eval/index.js')];
-    assert.deepEqual(before, [code('/tasks/page.js'), code('/kinglet/tasks/index.js'), code('/kinglet/eval/index.js')]);
+test('addresses lead back, forward and to the same task after a reload; the focus goes along', async () => {
+  const code = () =>
+    ['/tasks/page.js', '/kinglet/tasks/index.js', '/kinglet/eval/index.js'].map(
+      (name) => site.requests.filter((path) => path.endsWith(name)).length,
+    );
+  const [page0, tasks0, eval0] = code();
+  await visitWatched(browser, site.url, async (page) => {
+    await page.waitForSelector('#headline');
+    assert.deepEqual(code(), [page0, tasks0, eval0], 'the chat needs none of it');
     await page.getByRole('link', { name: 'Tasks' }).focus();
     await page.keyboard.press('Enter');
     await page.waitForSelector('#task-summarize:visible');
-    assert.equal(code('/kinglet/tasks/index.js'), before[1] + 1, 'the code of the tasks comes now');
-    assert.equal(code('/kinglet/eval/index.js'), before[2], 'and that of the benchmarks not yet');
+    assert.deepEqual(code(), [page0 + 1, tasks0 + 1, eval0], 'the code of the tasks comes now, that of the benchmarks not yet');
     assert.equal(await page.title(), 'Tasks · kinglet');
     assert.equal(await page.getAttribute('#views a[href="#tasks"]', 'aria-current'), 'page');
     assert.equal(await page.evaluate(() => document.activeElement?.id), 'view-tasks');
@@ -179,18 +207,21 @@ test('addresses lead back, forward and to the same task after a reload; the focu
     await page.waitForSelector('#headline:visible');
     await page.goForward();
     await page.waitForSelector('#task-summarize:visible');
-  }));
+  });
+});
 
 test('notes: pasted and dropped, searched as one types, saved, loaded, forgotten', () =>
   visiting('search', async (page) => {
     await load(page, BERT);
-    await pane(page).getByLabel('Notes').fill('one thing\n\nanother thing\n\none thing');
+    await pane(page).getByRole('textbox', { name: 'Notes' }).fill('one thing\n\nanother thing\n\none thing');
     await pane(page).getByRole('button', { name: 'Add these notes' }).click();
     const state = pane(page).locator('.given > .figures');
     await page.waitForFunction(() => /^2 notes · 2 read/.test(document.querySelector('#task-search .given > .figures').textContent));
     await page.evaluate(dropTexts, [['third.md', 'a third thing'], ['none.txt', ' '], ['binary.txt', 'a\0b']]);
     await page.waitForFunction(() => /^3 notes · 1 read/.test(document.querySelector('#task-search .given > .figures').textContent));
-    await pane(page).getByLabel('Search').pressSequentially('a third thing', { delay: 20 });
+    const refused = await pane(page).locator('[role=alert]').innerText();
+    assert.match(refused, /none\.txt is empty.*binary\.txt is not a text/s);
+    await pane(page).getByRole('searchbox').pressSequentially('a third thing', { delay: 20 });
     await page.waitForSelector('.results li');
     await page.waitForFunction(() => document.querySelector('.results .passage')?.textContent === 'a third thing');
     assert.equal(await pane(page).locator('.results h3').first().innerText(), 'third.md');
@@ -214,7 +245,7 @@ test('notes: pasted and dropped, searched as one types, saved, loaded, forgotten
     await page.click('#change-model');
     await load(page, folder('tests/golden/encoders/nomic-bert.gguf'));
     assert.match(await state.innerText(), /not read by this model yet/);
-    await pane(page).getByLabel('Search').fill('another thing');
+    await pane(page).getByRole('searchbox').fill('another thing');
     await page.waitForFunction(() => document.querySelector('.results .passage')?.textContent === 'another thing');
   }));
 

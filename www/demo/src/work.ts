@@ -84,6 +84,11 @@ export class Work {
     });
   }
 
+  /** Resolves when what runs has ended. */
+  get ended(): Promise<void> | undefined {
+    return this.#running;
+  }
+
   /** Resolves when it has ended; undefined where nothing ran. */
   stop(): Promise<void> | undefined {
     this.#abort?.abort();
@@ -105,6 +110,7 @@ export class Work {
     const announce = byId('announce', HTMLElement);
     try {
       this.say('Working', undefined);
+      announce.textContent = 'Working.';
       announce.textContent = await run({
         engine,
         signal,

@@ -19,7 +19,7 @@ export class Comparing {
   constructor() {
     this.element.append(
       el('h2', { id: 'compare-title' }, 'Item by item'),
-      el('div', { class: 'row languages' }, labelled('A', this.#a), labelled('B', this.#b)),
+      el('div', { class: 'row sides' }, labelled('A', this.#a), labelled('B', this.#b)),
       this.#result,
     );
     for (const select of [this.#a, this.#b]) select.addEventListener('change', () => this.#compare());
@@ -136,7 +136,9 @@ function itemOf({ id, text, a, b }: ComparedItem, kind: Comparison['kind']): HTM
 }
 
 function choicesOf(a: ItemResult, b: ItemResult, kind: Comparison['kind']): HTMLElement {
-  const head = ['', 'ln P, A', 'ln P, B'].map((name) => el('th', { scope: 'col', class: name ? 'number' : '' }, name));
+  const head = ['Choice', 'ln P, A', 'ln P, B'].map((name, i) =>
+    el('th', { scope: 'col', class: i > 0 ? 'number' : '' }, name),
+  );
   const rows =
     kind === 'perplexity'
       ? [rowOf(`${count(a.n_bytes ?? 0)} bytes`, a.logprob, b.logprob, [])]

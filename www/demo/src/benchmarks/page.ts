@@ -62,10 +62,12 @@ class BenchmarksView implements View {
       'Drop a file here: ARC, COPA, Winograd schemas, LAMBADA or WikiText as they are published, or any text. ',
       el('span', { class: 'fine' }, 'Reports that were exported can be dropped too.'),
     );
+    const other = el('button', { type: 'button', class: 'quiet when-ready' }, 'Load another model');
+    other.addEventListener('click', () => void this.#frame.changeModel());
     this.#known.append(
       el('div'),
       this.#why,
-      el('div', { class: 'run-row' }, this.#limitField, this.#work.start, this.#work.cancel),
+      el('div', { class: 'run-row' }, this.#limitField, this.#work.start, this.#work.cancel, other),
       this.#live,
       this.#work.progress,
     );

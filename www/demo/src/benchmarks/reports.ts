@@ -43,7 +43,7 @@ export class Reports {
     );
     const table = el(
       'table',
-      {},
+      { class: 'reports' },
       el('caption', { class: 'sr-only' }, benchmarkName(name)),
       el('thead', {}, el('tr', {}, ...head)),
       el('tbody', {}, ...reports.map((report) => this.#row(report, columns))),

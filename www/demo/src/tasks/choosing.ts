@@ -20,6 +20,7 @@ export function filling(): Spec {
     suits: 'BERT and other masked language models; a decoder can compare the words that you give',
     action: 'Fill it in',
     hint: 'The words come here, the likeliest first.',
+    text,
     fields: [labelled('Sentence', text), labelled('Words to compare', words, hint)],
     example: (by) => ([text.value, words.value] = [BLANK, by === 'head' ? '' : BLANK_WORDS]),
     adapt: (by) => {
@@ -60,6 +61,7 @@ export function classifying(): Spec {
     suits: 'a classifier, a model of natural language inference, or one of embeddings such as MiniLM',
     action: 'Classify',
     hint: 'The labels come here, the best first.',
+    text,
     fields: [labelled('Text', text), labelled('Labels', labels, hint)],
     example: (by) => ([text.value, labels.value] = [NEWS, by === 'head' ? '' : NEWS_LABELS]),
     adapt: (_, { engine }) => {
@@ -76,7 +78,7 @@ export function classifying(): Spec {
       const [found = []] = await classify(engine, text.value, options);
       output.show(
         bars(
-          'Labels',
+          'Scores',
           found.map(({ label, score }) => ({ name: label, share: score })),
         ),
       );

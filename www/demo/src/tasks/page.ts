@@ -38,7 +38,7 @@ class TasksView implements View {
   get dropHint(): string {
     return this.#current instanceof SearchPane
       ? 'Drop texts to search in, an index that was saved, or a model'
-      : 'Drop the GGUF file, all its parts, or a checkpoint, to run it here';
+      : 'Drop a text for this task, or a model';
   }
 
   open(path: string): void {

@@ -2,6 +2,7 @@
 import { support, type Support, type TaskName } from 'kinglet/tasks';
 import { byId, el } from '../dom.js';
 import type { Frame } from '../frame.js';
+import { bytes } from '../words.js';
 import { type Context, Work } from '../work.js';
 import { Output } from './output.js';
 import { supportLine, taskError } from './words.js';
@@ -31,6 +32,8 @@ export interface Spec {
   /** Stands where the result will come. */
   hint: string;
   fields: HTMLElement[];
+  /** Which of them a text that is dropped goes into. */
+  text: HTMLTextAreaElement;
   /** Fills the fields in; the model may decide with what. */
   example(by: Support['by'] | undefined): void;
   /** Adapts hints and defaults to the loaded model. */
@@ -99,8 +102,15 @@ export class FormPane implements Pane {
     return this.#work.stop();
   }
 
-  take(): boolean {
-    return false;
+  take([file]: File[]): boolean {
+    if (file) void this.#read(file);
+    return true;
+  }
+
+  async #read(file: File): Promise<void> {
+    const text = await textOf(file);
+    if ('refused' in text) this.#output.show(el('p', { class: 'error', role: 'alert' }, `${text.refused}.`));
+    else this.#spec.text.value = text.text;
   }
 
   #example(): void {
@@ -112,6 +122,7 @@ export class FormPane implements Pane {
   async #run(context: Context): Promise<string> {
     this.#output.clear();
     this.#output.finish('');
+    this.#output.element.scrollIntoView({ block: 'nearest' });
     const figures = await this.#spec.run(context, this.#output);
     this.#output.finish(figures);
     return this.#output.text || this.#output.element.innerText;
@@ -122,6 +133,16 @@ export class FormPane implements Pane {
     this.#output.fail(plain);
     byId('announce', HTMLElement).textContent = plain.text;
   }
+}
+
+const MAX_FILE_BYTES = 4_000_000;
+
+/** A text that a visitor brings, or why it is not taken. */
+export async function textOf(file: File): Promise<{ text: string } | { refused: string }> {
+  if (file.size > MAX_FILE_BYTES) return { refused: `${file.name} is larger than ${bytes(MAX_FILE_BYTES)}` };
+  const text = await file.text();
+  if (text.includes('\0')) return { refused: `${file.name} is not a text` };
+  return text.trim() === '' ? { refused: `${file.name} is empty` } : { text };
 }
 
 export const supportOf = ({ engine }: Frame, task: TaskName): Support | undefined => engine && support(engine)[task];

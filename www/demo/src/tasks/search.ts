@@ -5,11 +5,11 @@ import { byId, el } from '../dom.js';
 import { download, filePicker, labelled, textArea } from '../fields.js';
 import type { Frame } from '../frame.js';
 import type { Engine } from '../loader.js';
-import { bytes, count, duration } from '../words.js';
+import { count, duration } from '../words.js';
 import { type Context, Work } from '../work.js';
 import { NOTES, NOTES_QUERY } from './examples.js';
 import { Output } from './output.js';
-import { card, type Pane, Suited, supportOf } from './pane.js';
+import { card, type Pane, Suited, supportOf, textOf } from './pane.js';
 import { type Note, notesOf, percent, taskError } from './words.js';
 
 const SPEC = {
@@ -21,7 +21,6 @@ const SPEC = {
 } as const;
 const DEBOUNCE_MS = 200;
 const TOP = 5;
-const MAX_FILE_BYTES = 4_000_000;
 const INDEX_NAME = 'notes.kinglet-index';
 const IS_INDEX = /\.kinglet-index$/i;
 
@@ -36,6 +35,7 @@ export class SearchPane implements Pane {
   readonly #pasted = textArea(10, 'One note after another, with an empty line between them');
   readonly #query = el('input', { type: 'search', placeholder: 'What are you looking for?', autocomplete: 'off' });
   readonly #state = el('p', { class: 'figures' });
+  readonly #refused = el('div', { role: 'alert' });
   readonly #save = el('button', { type: 'button' }, 'Save the index');
   readonly #forget = el('button', { type: 'button', class: 'quiet' }, 'Forget all');
   readonly #output = new Output('Found', 'What is nearest comes here.');
@@ -80,6 +80,7 @@ export class SearchPane implements Pane {
       labelled('Notes', this.#pasted),
       el('p', { class: 'row' }, this.#work.start, this.#work.cancel, files, example),
       this.#work.progress,
+      this.#refused,
       this.#state,
       el('p', { class: 'row' }, this.#save, this.#forget),
     );
@@ -122,20 +123,21 @@ export class SearchPane implements Pane {
 
   #take(notes: readonly Note[]): void {
     const known = new Set(this.#notes.map(({ text }) => text));
-    this.#notes.push(...notes.filter(({ text }) => !known.has(text)));
+    // A set takes what it has not yet, and tells by its size whether it has.
+    for (const note of notes) if (known.size < known.add(note.text).size) this.#notes.push(note);
     this.#show();
   }
 
   async #read(files: File[]): Promise<void> {
     const refused: string[] = [];
     for (const file of files) {
-      const text = file.size > MAX_FILE_BYTES ? undefined : await file.text();
-      if (text === undefined) refused.push(`${file.name} is larger than ${bytes(MAX_FILE_BYTES)}`);
-      else if (text.includes('\0')) refused.push(`${file.name} is not a text`);
-      else if (text.trim() === '') refused.push(`${file.name} is empty`);
-      else this.#take([{ title: file.name, text }]);
+      const found = await textOf(file);
+      if ('refused' in found) refused.push(found.refused);
+      else this.#take([{ title: file.name, text: found.text }]);
     }
-    if (refused.length > 0) this.#output.show(el('p', { class: 'error' }, `Not taken: ${refused.join('; ')}.`));
+    const said = refused.map((why) => el('p', { class: 'error' }, `${why}, so it was not taken.`));
+    this.#refused.replaceChildren(...said);
+    await this.#work.ended;
     if (this.#pending() > 0 && this.#canRun()) this.#work.begin();
   }
 
@@ -159,7 +161,7 @@ export class SearchPane implements Pane {
     const started = performance.now();
     const n = await this.#bring(engine, signal, onProgress);
     this.#show(n > 0 ? `${count(n)} read in ${duration(performance.now() - started)}` : '');
-    await this.#find(engine, signal);
+    if (await this.#find(engine, signal)) this.#output.element.scrollIntoView({ block: 'nearest' });
     return `${count(this.#notes.length)} notes can be searched.`;
   }
 
@@ -212,7 +214,7 @@ export class SearchPane implements Pane {
     await this.stop();
     const { engine } = this.#frame;
     if (!engine) {
-      this.#output.show(el('p', { class: 'error' }, 'Load the model first that made this index.'));
+      this.#output.show(el('p', { class: 'error', role: 'alert' }, 'Load the model first that made this index.'));
       return;
     }
     try {
@@ -242,6 +244,7 @@ export class SearchPane implements Pane {
     const n = this.#notes.length;
     const waiting = this.#pending();
     const said = [n === 0 ? 'No notes yet' : n === 1 ? '1 note' : `${count(n)} notes`];
+    if (!this.#frame.engine) said.push('load a model of embeddings to search them');
     if (n > 0 && waiting > 0)
       said.push(waiting === n ? 'not read by this model yet' : `${count(waiting)} not read yet`);
     if (more) said.push(more);

@@ -25,6 +25,7 @@ export function summarizing(): Spec {
     suits: 'flan-T5 and T5, or a model that follows instructions',
     action: 'Summarize',
     hint: 'The summary comes here.',
+    text,
     fields: [labelled('Text', text), length.element],
     example: () => {
       text.value = ARTICLE;
@@ -52,6 +53,7 @@ export function translating(): Spec {
     suits: 'T5 and flan-T5, or a large model that follows instructions',
     action: 'Translate',
     hint: 'The translation comes here.',
+    text,
     fields: [
       el('div', { class: 'row languages' }, labelled('From', from), swap, labelled('To', to)),
       labelled('Text', text),
@@ -79,6 +81,7 @@ export function answering(): Spec {
     suits: 'flan-T5 and T5, or a model that follows instructions',
     action: 'Answer',
     hint: 'The answer comes here.',
+    text: context,
     fields: [labelled('Question', question), labelled('Text', context)],
     example: () => ([question.value, context.value] = [QUESTION, ARTICLE]),
     run: async ({ engine, signal, onProgress }, output) => {
