@@ -5,7 +5,7 @@
 mod common;
 
 use common::{
-    case::{Case, EXACT, HASH_START, QUANTIZED, ROUNDED, Results, SUMMED, hash},
+    case::{Case, EXACT, HASH_START, QUANTIZED, ROUNDED, Results, SUMMED, Tolerance, hash},
     cases,
     formats::{a_code_byte, halves, not_finite, whole},
 };
@@ -72,6 +72,24 @@ fn threads_splits_and_flavours_change_no_bit() {
             }
         }
     }
+}
+
+/// What activations of 12 bits lose is a sixteenth of what those of 8 bits lose.
+const FINE: Tolerance = Tolerance { name: "fine", abs: 0.003, rel: 0.002, outliers: 1e-3, nmse: 1e-6 };
+
+#[test]
+fn fine_activations_are_nearer_to_the_reference() {
+    let mut n = 0;
+    for mut case in cases::all().into_iter().filter(|c| c.tolerance.name == QUANTIZED.name && c.n_weights() < 1 << 20) {
+        case.tolerance = FINE;
+        let fine = run_cpu(&case, 1, usize::MAX, Flavour::Fine);
+        if let Err(complaint) = case.check(&fine, &run_reference(&case)) {
+            panic!("{complaint}");
+        }
+        assert_eq!(bits(&run_cpu(&case, 3, 3, Flavour::Fine)), bits(&fine), "{}", case.name);
+        n += 1;
+    }
+    assert!(n > 20, "{n} cases");
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn family_plan() -> Plan {
         ops: vec![],
         output: BufferId(0),
         taps: vec![],
+        is_precise: false,
     };
     let mut buffer = |rows, width| {
         plan.buffers.push(Buffer { name: format!("b{}", plan.buffers.len()), rows, width });

@@ -89,6 +89,7 @@ fn low_rank_parts_and_biases_by_hand() {
         ],
         output: BufferId(1),
         taps: vec![],
+        is_precise: false,
     };
     let slot = executor.prepare(Arc::new(plan)).unwrap();
     executor.kv_reserve(1).unwrap();

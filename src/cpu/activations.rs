@@ -2,8 +2,10 @@
 //!
 //! `d = max|x| / 127`, `q = round(x · 127 / max|x|)` to the nearest, ties to even, as ggml's Q8_0 and Q8_1 do on x86; d and
 //! the block sum stay f32 (ggml rounds them to f16: that only costs accuracy).
+//!
+//! Where probabilities are what is asked for, [`quantize_fine`] keeps 12 bits, 2047 for 127: what that rounds off is a sixteenth.
 
-use super::simd::{F32x4, I8x16, I16x8, TWO_112};
+use super::simd::{F32x4, I8x16, I16x8, I32x4, TWO_112};
 use crate::quant::repack::BLOCK;
 
 /// A block for the kernels with an 8-bit dot product (relaxed SIMD) on nibbles.
@@ -46,9 +48,13 @@ impl Act16 {
     pub(crate) const ZERO: Self = Self { q: [[0; 2]; 16], d_112: 0.0, d: 0.0, sum: 0.0, sums: [0; 2] };
 }
 
-/// Quantizes 32 values: q and d. A NaN or infinity makes d NaN, so that it is not lost on the way through the integers.
+/// The largest value of a block is so much: as much as 8 bits hold, and as much as a half block's sum of 16 bits allows.
+const MAX_8: f32 = 127.0;
+const MAX_FINE: f32 = 2047.0;
+
+/// Quantizes 32 values to ±`max`: q and d. A NaN or infinity makes d NaN, so that it is not lost on the way through the integers.
 #[inline(always)]
-fn quantize(x: &[f32; BLOCK]) -> ([I8x16; 2], f32) {
+fn quantize(x: &[f32; BLOCK], max: f32) -> ([I32x4; 8], f32) {
     let (quads, _) = x.as_chunks::<4>();
     let x: [F32x4; 8] = core::array::from_fn(|i| F32x4::load(&quads[i]));
     let mut amax = F32x4::splat(0.0);
@@ -58,18 +64,24 @@ fn quantize(x: &[f32; BLOCK]) -> ([I8x16; 2], f32) {
         zero = zero.add(x.sub(x));
     }
     let amax = amax.reduce_max();
-    // Below this, 127 / amax could overflow; such a block counts as zero.
-    let (inverse, d) = if amax < 1e-36 { (0.0, 0.0) } else { (127.0 / amax, amax / 127.0) };
+    // Below this, max / amax could overflow; such a block counts as zero.
+    let (inverse, d) = if amax < max * 1e-38 { (0.0, 0.0) } else { (max / amax, amax / max) };
     let inverse = F32x4::splat(inverse);
-    let q = x.map(|x| x.mul(inverse).nearest().to_i32());
-    ([I8x16::narrow([q[0], q[1], q[2], q[3]]), I8x16::narrow([q[4], q[5], q[6], q[7]])], d + zero.sum())
+    (x.map(|x| x.mul(inverse).nearest().to_i32()), d + zero.sum())
+}
+
+/// As 8 bits.
+#[inline(always)]
+fn bytes(q: [I32x4; 8]) -> [I8x16; 2] {
+    [I8x16::narrow([q[0], q[1], q[2], q[3]]), I8x16::narrow([q[4], q[5], q[6], q[7]])]
 }
 
 /// x [K] to blocks.
 pub(crate) fn quantize_8(x: &[f32], out: &mut [Act8]) {
     let (blocks, _) = x.as_chunks::<BLOCK>();
     for (x, out) in blocks.iter().zip(out) {
-        let (q, d) = quantize(x);
+        let (q, d) = quantize(x, MAX_8);
+        let q = bytes(q);
         let (halves, _) = out.q.as_flattened_mut().as_chunks_mut::<16>();
         q[0].store(&mut halves[0]);
         q[1].store(&mut halves[1]);
@@ -82,12 +94,22 @@ pub(crate) fn quantize_8(x: &[f32], out: &mut [Act8]) {
     }
 }
 
-/// x [K] to blocks.
+/// x [K] to blocks, with the values of [`quantize_8`].
 pub(crate) fn quantize_16(x: &[f32], out: &mut [Act16]) {
+    blocks_16(x, MAX_8, out);
+}
+
+/// x [K] to blocks, with 12 bits.
+pub(crate) fn quantize_fine(x: &[f32], out: &mut [Act16]) {
+    blocks_16(x, MAX_FINE, out);
+}
+
+#[inline(always)]
+fn blocks_16(x: &[f32], max: f32, out: &mut [Act16]) {
     let (blocks, _) = x.as_chunks::<BLOCK>();
     for (x, out) in blocks.iter().zip(out) {
-        let (q, d) = quantize(x);
-        let ([a, b], [c, e]) = (q[0].widen(), q[1].widen());
+        let (q, d) = quantize(x, max);
+        let [a, b, c, e] = [0, 2, 4, 6].map(|i| I16x8::narrow([q[i], q[i + 1]]));
         let (quarters, _) = out.q.as_flattened_mut().as_chunks_mut::<8>();
         for (q, out) in [a, b, c, e].into_iter().zip(quarters) {
             q.pairs_of_fours().store(out);
@@ -126,6 +148,32 @@ mod tests {
         assert_eq!(i32::from(a.init[0]), -8 * q.chunks(4).map(|q| q[0] + q[1]).sum::<i32>());
         assert_eq!((a.d, a.sum), (amax / 127.0, amax / 127.0 * sum as f32));
         assert_eq!((a.d, a.d_112, a.sum), (b.d, b.d_112, b.sum));
+    }
+
+    /// Twelve bits lose a sixteenth of what eight lose, and the sums still fit.
+    #[test]
+    fn fine_activations_are_nearer() {
+        let x: [f32; BLOCK] = core::array::from_fn(|k| (k as f32 * 1.7).sin() * k as f32);
+        let lost = |quantize: fn(&[f32], &mut [Act16])| {
+            let mut out = [Act16::ZERO];
+            quantize(&x, &mut out);
+            let value = |p: usize, i: usize| f32::from(out[0].q[p][i]) * out[0].d;
+            let differences = (0..16).flat_map(|p| {
+                let k = 4 * (p / 2) + p % 2;
+                [(value(p, 0) - x[k]).abs(), (value(p, 1) - x[k + 2]).abs()]
+            });
+            differences.fold(0.0_f32, f32::max)
+        };
+        let (fine, plain) = (lost(quantize_fine), lost(quantize_16));
+        assert!(plain > 0.01 && fine < plain / 10.0, "{fine} and {plain}");
+        let mut out = [Act16::ZERO];
+        quantize_fine(&[-5.0; BLOCK], &mut out);
+        assert_eq!((out[0].sums, out[0].d), ([-32752; 2], 5.0 / 2047.0));
+        assert!((out[0].sum + 160.0).abs() < 1e-3);
+        quantize_fine(&[1e-36; BLOCK], &mut out);
+        assert_eq!((out[0].q, out[0].d), ([[0; 2]; 16], 0.0));
+        quantize_fine(&core::array::from_fn::<f32, BLOCK, _>(|k| if k == 9 { f32::NAN } else { 1.0 }), &mut out);
+        assert!(out[0].d.is_nan() && out[0].sum.is_nan());
     }
 
     /// What is not finite must reach the logits, where it is noticed.

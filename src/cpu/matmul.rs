@@ -21,6 +21,8 @@ pub enum Flavour {
     Relaxed,
     /// 16-bit dot products: plain SIMD128.
     Plain,
+    /// The same on activations of 12 bits: where probabilities are what is asked for ([`crate::plan::Plan::is_precise`]).
+    Fine,
 }
 
 impl Flavour {
@@ -43,7 +45,7 @@ impl ActKind {
             Panels::Q8_0(_) | Panels::Q8_0Wide(_) | Panels::Codes(_) => Self::Act16,
             Panels::Q4_0(_) | Panels::Q4_0Wide(_) | Panels::Q4_1(_) | Panels::Q4_1Wide(_) => match flavour {
                 Flavour::Relaxed => Self::Act8,
-                Flavour::Plain => Self::Act16,
+                Flavour::Plain | Flavour::Fine => Self::Act16,
             },
         }
     }
@@ -288,10 +290,10 @@ fn nibble_product<B: Nibbles>(
     let unpack = each(panel, unpack_nibbles);
     match (flavour, acc) {
         (Flavour::Relaxed, [one]) => *one = nibble_row_madd(panel, acts.act8),
-        (Flavour::Plain, [one]) => *one = nibble_row_dot(panel, acts.act16),
+        (_, [one]) => *one = nibble_row_dot(panel, acts.act16),
         (Flavour::Relaxed, acc) if B::OFFSET => tiles(&MaddOffset, n, unpack, codes, acts.act8, acc),
         (Flavour::Relaxed, acc) => tiles(&MaddMin, n, unpack, codes, acts.act8, acc),
-        (Flavour::Plain, acc) => {
+        (_, acc) => {
             let offset = if B::OFFSET { 8 } else { 0 };
             let kernel = CodeTile { offset, is_halved: false, has_minima: !B::OFFSET };
             tiles(&kernel, n, unpack, codes, acts.act16, acc);

@@ -368,7 +368,7 @@ impl Cpu {
             ropes,
             biases,
             taps,
-            flavour: self.flavour,
+            flavour: if plan.is_precise { Flavour::Fine } else { self.flavour },
             scratch: &self.scratch,
         };
         self.pool.run(&|team| context.run(team, range.clone()));

@@ -7,7 +7,7 @@ use super::{
     activations::{self, Act8, Act16},
     cache::Octet,
     math,
-    matmul::{ActKind, Acts, Lanes8, panel_product},
+    matmul::{ActKind, Acts, Flavour, Lanes8, panel_product},
     pool::Team,
     run::{CHUNKS_PER_THREAD, Context, claim},
     scratch::Scratch,
@@ -93,10 +93,17 @@ impl<O: Octet> Context<'_, O> {
                 activations::quantize_8(float, &mut act8[..blocks]);
             }
             if kinds.act16 {
-                activations::quantize_16(float, &mut act16[..blocks]);
+                self.quantize_16(float, &mut act16[..blocks]);
             }
             let acts = Acts { float, act8: &act8[..blocks], act16: &act16[..blocks] };
             self.panels(m, acts, 1, counters[1], team, unpacked, [acc, acc_2]);
+        }
+    }
+
+    fn quantize_16(&self, x: &[f32], out: &mut [Act16]) {
+        match self.flavour {
+            Flavour::Fine => activations::quantize_fine(x, out),
+            Flavour::Relaxed | Flavour::Plain => activations::quantize_16(x, out),
         }
     }
 
@@ -146,7 +153,7 @@ impl<O: Octet> Context<'_, O> {
                     activations::quantize_8(x, self.acts.act8_row_mut(t, k / BLOCK));
                 }
                 if kinds.act16 {
-                    activations::quantize_16(x, self.acts.act16_row_mut(t, k / BLOCK));
+                    self.quantize_16(x, self.acts.act16_row_mut(t, k / BLOCK));
                 }
             }
         }
@@ -229,7 +236,7 @@ impl<O: Octet> Context<'_, O> {
             }
             ActKind::Act16 => {
                 u.act16.resize(u.float.len() / BLOCK, Act16::ZERO);
-                activations::quantize_16(&u.float, &mut u.act16);
+                self.quantize_16(&u.float, &mut u.act16);
             }
         }
         LowRank { b, scale: lora.scale, u }

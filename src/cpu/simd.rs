@@ -224,6 +224,11 @@ mod wasm {
             // SAFETY: 8 readable bytes.
             Self(unsafe { i16x8_load_extend_i8x8(x.as_ptr()) })
         }
+        /// Eight lanes that fit i16.
+        #[inline(always)]
+        pub(crate) fn narrow(x: [I32x4; 2]) -> Self {
+            Self(i16x8_narrow_i32x4(x[0].0, x[1].0))
+        }
         #[inline(always)]
         pub(crate) fn add(self, o: Self) -> Self {
             Self(i16x8_add(self.0, o.0))
@@ -265,10 +270,6 @@ mod wasm {
         pub(crate) fn store(self, x: &mut [i8; 16]) {
             // SAFETY: 16 writable bytes.
             unsafe { v128_store(x.as_mut_ptr().cast(), self.0) }
-        }
-        #[inline(always)]
-        pub(crate) fn widen(self) -> [I16x8; 2] {
-            [I16x8(i16x8_extend_low_i8x16(self.0)), I16x8(i16x8_extend_high_i8x16(self.0))]
         }
         /// `self[2i] + self[2i+1]` in i16.
         #[inline(always)]

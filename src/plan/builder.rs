@@ -37,6 +37,7 @@ impl<'a> Builder<'a> {
             ops: self.ops,
             output,
             taps: vec![],
+            is_precise: false,
         }
     }
 

@@ -84,6 +84,9 @@ pub struct Plan {
     pub output: BufferId,
     /// Buffers that stay readable after a step ([`Executor::tap`]).
     pub taps: Vec<BufferId>,
+    /// Whether an executor that rounds what it multiplies to 8 bits is to keep more of it, for some of the speed: for plans whose
+    /// probabilities are asked for. Which of two texts is the more probable is often a matter of less than 8 bits take away.
+    pub is_precise: bool,
 }
 
 impl Plan {

@@ -178,12 +178,9 @@ pub(super) fn alternatives(all: &LogProbs<'_>, n: usize, tokenizer: &Tokenizer) 
     all.top(n).into_iter().map(|(id, logprob)| with_text(id, logprob, tokenizer)).collect()
 }
 
-/// These tokens with their texts, best first; of equals the one that was named first.
+/// These tokens with their texts, in the order in which they were named.
 pub(super) fn chosen(all: &LogProbs<'_>, ids: &[u32], tokenizer: &Tokenizer) -> Result<Vec<TopLogprob>> {
-    let logprobs = ids.iter().map(|id| Ok(with_text(*id, all.get(*id)?, tokenizer)));
-    let mut found = logprobs.collect::<Result<Vec<_>>>()?;
-    found.sort_by(|a, b| b.logprob.total_cmp(&a.logprob));
-    Ok(found)
+    ids.iter().map(|id| Ok(with_text(*id, all.get(*id)?, tokenizer))).collect()
 }
 
 fn with_text(id: u32, logprob: f64, tokenizer: &Tokenizer) -> TopLogprob {

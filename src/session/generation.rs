@@ -118,7 +118,7 @@ impl Generation {
     /// Begins the next step; `false` where none is left, and then the end is said.
     pub(super) fn begin(&mut self, runner: &mut Runner, events: &mut Vec<Event>) -> Result<bool> {
         let n_prompt = self.request.prompt.len();
-        let Some(work) = self.next_work(runner.n_scored()) else {
+        let Some(work) = self.next_work() else {
             self.end(runner, events)?;
             return Ok(false);
         };
@@ -243,8 +243,7 @@ impl Generation {
         self.choices.iter().filter(|c| c.finished.is_none() && c.generated.is_empty())
     }
 
-    /// `n_scored`: rows of a step that gives all their logits.
-    fn next_work(&self, n_scored: usize) -> Option<Work> {
+    fn next_work(&self) -> Option<Work> {
         let n_prompt = self.request.prompt.len();
         let scores = Self::scores_prompt(&self.request);
         let from = self.choices.first()?.n_cached;
@@ -256,7 +255,7 @@ impl Generation {
             if self.source.as_ref().is_some_and(|source| !source.is_encoded) {
                 return Some(Work::Remember);
             }
-            let rows = if scores { n_scored } else { CHUNK_ROWS };
+            let rows = if scores { FEW_ROWS } else { CHUNK_ROWS };
             return Some(Work::Prompt { from, to: n_prompt.min(from + rows) });
         }
         if let Some(branches) = &self.branches {

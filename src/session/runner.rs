@@ -28,7 +28,7 @@ pub struct Plans {
     pub few: Arc<Plan>,
     /// Up to [`CHUNK_ROWS`] rows, logits of one at most.
     pub chunk: Arc<Plan>,
-    /// Up to [`CHUNK_ROWS`] rows, logits of many: what scores texts. It is prepared when a request needs it.
+    /// Up to [`CHUNK_ROWS`] rows, logits of many, precise: what scores texts. It is prepared when a request needs it.
     pub score: Arc<Plan>,
 }
 
@@ -56,7 +56,10 @@ impl Plans {
             one: Arc::new(model.plan(Task::Generate, RowBound::One, 1)?),
             few: Arc::new(model.plan(Task::Generate, RowBound::UpTo(FEW_ROWS), FEW_ROWS)?),
             chunk: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), 1)?),
-            score: Arc::new(model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), n_scored)?),
+            score: Arc::new(Plan {
+                is_precise: true,
+                ..model.plan(Task::Generate, RowBound::UpTo(CHUNK_ROWS), n_scored)?
+            }),
         })
     }
 
@@ -217,25 +220,23 @@ impl Runner {
         let n_rows: usize = runs.iter().map(|run| run.tokens.len()).sum();
         let n_outputs: usize = runs.iter().map(Run::n_outputs).sum();
         let fits = |p: &&Prepared| n_rows <= p.rows && n_outputs <= p.outputs;
-        let plan = match self.plans.iter().find(fits) {
-            Some(plan) => *plan,
-            None => Some(self.score_plan()?)
-                .filter(|plan| fits(&plan))
-                .ok_or_else(|| Error::internal(format!("no plan for {n_rows} rows with {n_outputs} outputs")))?,
-        };
+        let plan = self.plans.iter().find(fits).copied();
+        let plan =
+            plan.ok_or_else(|| Error::internal(format!("no plan for {n_rows} rows with {n_outputs} outputs")))?;
         self.begin_on(plan, runs, n_best.map_or(Want::All, Want::Best))
     }
 
-    /// How many rows of a step may give all their logits.
-    pub(super) fn n_scored(&self) -> usize {
-        self.score.as_ref().map_or(0, |score| score.plan.max_outputs)
-    }
-
-    fn score_plan(&mut self) -> Result<Prepared> {
+    /// Begins a step that scores: the same, but always by the precise plan, and all logits.
+    pub(super) fn begin_scoring(&mut self, runs: &[Run<'_>]) -> Result<()> {
         let score = self.score.take().ok_or_else(|| Error::internal("a step of a model that generates nothing"))?;
         let prepared = score.prepared.map_or_else(|| self.prepare(score.plan.clone()), Ok);
         self.score = Some(LaterPlan { prepared: prepared.as_ref().ok().copied(), ..score });
-        prepared
+        self.begin_on(prepared?, runs, Want::All)
+    }
+
+    /// How many rows of a step that scores may give logits.
+    pub(super) fn n_scored(&self) -> usize {
+        self.score.as_ref().map_or(0, |score| score.plan.max_outputs)
     }
 
     /// Begins the step that makes a memory of an empty sequence: the whole prompt of an encoder-decoder.

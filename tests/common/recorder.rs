@@ -45,6 +45,7 @@ impl Recorder {
             ops: vec![],
             output: BufferId(0),
             taps: vec![],
+            is_precise: false,
         });
         recorder.push(|out| Op::Embed { table: TABLE, scale: 1.0, out });
         recorder

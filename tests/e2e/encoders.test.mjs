@@ -1,18 +1,21 @@
-// Encoders through the public API in Chromium on the CPU: tiny random models of every head, with what HF transformers gives
-// (tests/golden/make_encoders.py).
+// Encoders through the public API in Chromium: tiny random models of every head, with what HF transformers gives
+// (tests/golden/make_encoders.py); on the CPU, and on WebGPU (SwiftShader) the CPU's answers.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { NOT_LONG, SOFTWARE_GPU } from './browser.mjs';
 import { openKingletPage } from './kinglet_page.mjs';
 
 const MODELS = fileURLToPath(new URL('../golden/encoders/', import.meta.url));
 /** Of the largest number: keys and values are rounded to 16 bits. */
 const TOLERANCE = 5e-3;
+/** The same of WebGPU against the CPU, both with keys and values of 32 bits. */
+const GPU_TOLERANCE = 1e-4;
 
 let opened;
 before(async () => {
-  opened = await openKingletPage(MODELS);
+  opened = await openKingletPage(MODELS, { args: SOFTWARE_GPU });
 });
 after(() => opened?.close());
 
@@ -26,24 +29,24 @@ function rowsOf({ rows, width }) {
 }
 
 /** Loads a model, runs `work(engine, data)` in the page, and closes it. */
-const onModel = (name, data, work) =>
+const onModel = (name, data, work, options = { device: 'cpu' }) =>
   opened.page.evaluate(
-    async ([url, data, work]) => {
-      const engine = await Kinglet.load(url, { device: 'cpu' });
+    async ([url, data, work, options]) => {
+      const engine = await Kinglet.load(url, options);
       try {
         return await new Function(`return (${work})`)()(engine, data);
       } finally {
         await engine.close();
       }
     },
-    [`/models/${name}.gguf`, data, work.toString()],
+    [`/models/${name}.gguf`, data, work.toString(), options],
   );
 
-function assertNear(found, expected, what) {
+function assertNear(found, expected, what, tolerance = TOLERANCE) {
   assert.equal(found.length, expected.length, what);
   const largest = Math.max(...expected.map(Math.abs));
   const worst = Math.max(...found.map((x, i) => Math.abs(x - expected[i])));
-  assert.ok(worst <= TOLERANCE * largest, `${what}: ${worst} of ${largest}`);
+  assert.ok(worst <= tolerance * largest, `${what}: ${worst} of ${largest}`);
 }
 
 const textOf = ({ text }) => (Array.isArray(text) ? { text: text[0], text_pair: text[1] } : text);
@@ -167,3 +170,61 @@ test('what a model is not made for, too long a text, and an abort', async () => 
   assert.ok(found.rejectedMs < 100, `rejected after ${found.rejectedMs} ms`);
   assert.equal(found.next, 1);
 });
+
+/** Everything that a model with these tasks gives, as arrays of numbers and as names, and which device it ran on. */
+async function everything(engine, { texts, masked }) {
+  const codeOf = (promise) =>
+    promise.then(
+      () => 'no error',
+      (error) => error.code,
+    );
+  const { tasks, device } = engine.info;
+  const numbers = [];
+  const names = [];
+  if (tasks.includes('embed')) {
+    numbers.push(...(await engine.embeddings.create({ input: texts })).data.map((one) => one.embedding));
+  }
+  if (tasks.includes('classify')) {
+    const found = (await engine.classify(texts)).map((all) => all.sort((a, b) => (a.label < b.label ? -1 : 1)));
+    numbers.push(...found.map((all) => all.map((one) => one.logit)));
+  }
+  if (tasks.includes('fill-mask')) {
+    const found = (await engine.fillMask(masked, { top: 3 })).flat();
+    numbers.push(...found.map((all) => all.map((one) => one.score)));
+    names.push(...found.map((all) => all.map((one) => one.token)));
+  }
+  if (tasks.includes('label')) {
+    const found = (await engine.label(texts)).flat();
+    numbers.push(...found.map((one) => Array.from(one.logits)));
+    names.push(...found.map((one) => [one.label, one.start, one.end]));
+  }
+  const refused = [
+    await codeOf(engine.completions.create({ prompt: 'a' })),
+    await codeOf(tasks.includes('label') ? engine.classify(['a']) : engine.label(['a'])),
+    await codeOf(
+      tasks.includes('embed')
+        ? engine.embeddings.create({ input: 'the '.repeat(100) })
+        : engine.label(['the '.repeat(100)]),
+    ),
+  ];
+  const again = tasks.includes('embed') ? (await engine.embeddings.create({ input: texts })).data[0].embedding : [];
+  return { kind: device.kind, numbers, names, refused, again };
+}
+
+for (const name of ['bert', 'bert-tokens', 'modern-bert']) {
+  const skip = name !== 'bert' && NOT_LONG;
+  test(`${name} on WebGPU gives what it gives on the CPU, and refuses what it refuses there`, { skip }, async () => {
+    const cases = goldens(name);
+    const data = { texts: (cases.embed ?? cases.label).map(textOf), masked: (cases['fill-mask'] ?? []).map(textOf) };
+    const on = (device) => onModel(name, data, everything, { device, kvType: 'f32' });
+    const [cpu, gpu] = [await on('cpu'), await on('webgpu')];
+    assert.deepEqual([cpu.kind, gpu.kind], ['cpu', 'webgpu']);
+    assert.deepEqual(gpu.names, cpu.names);
+    assert.ok(cpu.numbers.length >= data.texts.length);
+    assert.equal(gpu.numbers.length, cpu.numbers.length);
+    gpu.numbers.forEach((row, i) => assertNear(row, cpu.numbers[i], `${name}, row ${i}`, GPU_TOLERANCE));
+    assert.deepEqual(gpu.refused, ['E_UNSUPPORTED_TASK', 'E_UNSUPPORTED_TASK', 'E_CONTEXT_OVERFLOW']);
+    assert.deepEqual(gpu.refused, cpu.refused);
+    assert.deepEqual(gpu.again, cases.embed ? gpu.numbers[0] : [], 'a refusal changes nothing');
+  });
+}

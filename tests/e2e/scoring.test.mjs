@@ -1,8 +1,11 @@
-// engine.score through the public API in Chromium on the CPU: the bits of a prompt that is scored by itself, whatever is scored with it.
+// engine.score through the public API in Chromium on the CPU: the same bits, whatever is scored with a text, and nearly those of a prompt.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { openKingletPage } from './kinglet_page.mjs';
+
+/** What activations of 8 bits may change of a logarithm of a probability. */
+const ROUNDING = 0.2;
 
 const GOLDEN = fileURLToPath(new URL('../golden/', import.meta.url));
 
@@ -29,28 +32,35 @@ const onModel = (name, data, work) =>
 const contexts = Array.from({ length: 12 }, (_, i) => `Question ${i}: what is ${'very '.repeat(i)}small?\nAnswer:`);
 const endings = [' a bird', ' a mouse that sings', ' no', ' a bird'];
 
-test('scores of many items are those of prompts scored one by one', async () => {
-  const { items, alone, progress } = await onModel('tiny_grouped', { contexts, endings }, async (engine, data) => {
-    const progress = [];
-    const items = await engine.score(
-      data.contexts.map((context) => data.endings.map((continuation) => ({ context, continuation }))),
-      { onProgress: ({ done, total }) => progress.push([done, total]) },
-    );
-    const alone = [];
-    for (const context of data.contexts) {
-      for (const ending of data.endings) {
-        const prompt = context + ending;
-        const { choices } = await engine.completions.create({ prompt, echo: true, logprobs: 0, max_tokens: 0 });
-        const n = (await engine.tokenize(context)).length;
-        alone.push(choices[0].logprobs.token_logprobs.slice(n));
+test('scores of many items are those of each scored alone, and nearly those of prompts, which round more', async () => {
+  const { items, alone, prompts, progress } = await onModel(
+    'tiny_grouped',
+    { contexts, endings },
+    async (engine, data) => {
+      const progress = [];
+      const items = await engine.score(
+        data.contexts.map((context) => data.endings.map((continuation) => ({ context, continuation }))),
+        { onProgress: ({ done, total }) => progress.push([done, total]) },
+      );
+      const [alone, prompts] = [[], []];
+      for (const context of data.contexts) {
+        for (const ending of data.endings) {
+          const prompt = context + ending;
+          const { choices } = await engine.completions.create({ prompt, echo: true, logprobs: 0, max_tokens: 0 });
+          const n = (await engine.tokenize(context)).length;
+          prompts.push(choices[0].logprobs.token_logprobs.slice(n));
+          alone.push(...(await engine.score([[{ context, continuation: ending }]])).flat());
+        }
       }
-    }
-    return { items, alone, progress };
-  });
-  assert.deepEqual(
-    items.flat().map(({ token_logprobs }) => token_logprobs),
-    alone,
+      return { items, alone, prompts, progress };
+    },
   );
+  assert.deepEqual(items.flat(), alone);
+  for (const [i, { token_logprobs }] of alone.entries()) {
+    assert.equal(token_logprobs.length, prompts[i].length);
+    const worst = Math.max(...token_logprobs.map((logprob, j) => Math.abs(logprob - prompts[i][j])));
+    assert.ok(worst <= ROUNDING, `${worst}`);
+  }
   for (const item of items) assert.deepEqual(item[3], item[0]);
   assert.deepEqual(
     progress,

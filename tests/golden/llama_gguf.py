@@ -119,42 +119,69 @@ def byte_to_unicode():
 
 
 class LlamaCpp:
-    """llama.cpp's own logits, for comparison: its defaults (f16 cache, two threads), or as exact as it can be made."""
+    """llama.cpp's own logits, for comparison: its defaults (f16 cache, two threads), or as exact as it can be made. With `pooling`
+    (llama.cpp's number) it gives what it makes of the last layer instead of logits."""
 
-    def __init__(self, path, n_ctx, exact=False):
+    def __init__(self, path, n_ctx, exact=False, pooling=None):
         import llama_cpp
 
         self.lib = llama_cpp
         llama_cpp.llama_backend_init()
-        self.quiet = llama_cpp.llama_log_callback(lambda *_: None)
+        self.errors = []
+        keep = lambda level, text, _: self.errors.append(text.decode().strip()) if level == 4 else None  # GGML_LOG_LEVEL_ERROR
+        self.quiet = llama_cpp.llama_log_callback(keep)
         llama_cpp.llama_log_set(self.quiet, ctypes.c_void_p(0))
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
-        assert self.model, f"llama.cpp does not load {path}"
+        assert self.model, f"llama.cpp does not load it: {self.errors[0]}"
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = params.n_batch = n_ctx
         params.n_threads = params.n_threads_batch = 2
         if exact:
             params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
             params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        if pooling is not None:
+            params.embeddings, params.pooling_type = True, pooling
         self.context = llama_cpp.llama_init_from_model(self.model, params)
+        assert self.context, f"llama.cpp makes no context: {self.errors}"
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(self.vocab)
 
     def version(self):
         return self.lib.__version__
 
-    def logits(self, ids):
-        """[positions, V] f32 of one sequence, decoded as one batch."""
+    def _run(self, function, ids):
+        """One sequence as one batch, every row asked for."""
         lib = self.lib
-        lib.llama_memory_clear(lib.llama_get_memory(self.context), True)
         batch = lib.llama_batch_init(len(ids), 0, 1)
         batch.n_tokens = len(ids)
         for i, token in enumerate(ids):
             batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, i, 1, 0, 1
-        assert lib.llama_decode(self.context, batch) == 0
-        rows = [np.ctypeslib.as_array(lib.llama_get_logits_ith(self.context, i), (self.n_vocab,)).copy() for i in range(len(ids))]
+        assert function(self.context, batch) == 0, self.errors
         lib.llama_batch_free(batch)
-        return np.array(rows)
+
+    def logits(self, ids):
+        """[positions, V] f32 of one sequence, decoded as one batch."""
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
+        self._run(self.lib.llama_decode, ids)
+        return self._rows(self.lib.llama_get_logits_ith, len(ids), self.n_vocab)
+
+    def _rows(self, get, n, width):
+        return np.array([np.ctypeslib.as_array(get(self.context, i), (width,)).copy() for i in range(n)])
+
+    def encode(self, ids):
+        """Encodes a sequence for the decoder, if there is one."""
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
+        self._run(self.lib.llama_encode, ids)
+
+    def rows(self, ids):
+        """[positions, D] f32: an encoder's last layer; asks for pooling 0."""
+        self.encode(ids)
+        return self._rows(self.lib.llama_get_embeddings_ith, len(ids), self.lib.llama_model_n_embd(self.model))
+
+    def pooled(self, ids, width):
+        """[width] f32: what pooling or a classifier makes of a sequence."""
+        self.encode(ids)
+        return np.ctypeslib.as_array(self.lib.llama_get_embeddings_seq(self.context, 0), (width,)).copy()
 
     def tokenize(self, text, add_special, parse_special):
         data = text.encode()

@@ -1,9 +1,9 @@
 // Benchmarks through `kinglet/eval` in Chromium against HF transformers' f32 model on the same weights:
 //
 //     node tests/measure/benchmarks.mjs <model.gguf> <folder of the benchmarks' files> <folder of hf_*.json> [name …] [--device cpu] [--threads N]
-//         [--reports FOLDER]
+//         [--limit N] [--reports FOLDER]
 //
-// with files of tests/measure/make_benchmarks.py. Fails where a text to score differs, where fewer than 98 % of the choices are the same, or where an
+// with files of tests/measure/make_benchmarks.py, to which tests/measure/llama_benchmarks.py may have added llama.cpp's own figures. Fails where a text to score differs, where fewer than 98 % of the choices are the same, or where an
 // accuracy differs by more than a point. Writes the reports, as the page exports them, to a folder of choice.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -25,7 +25,12 @@ const FILES = {
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { device: { type: 'string', default: 'cpu' }, threads: { type: 'string' }, reports: { type: 'string' } },
+  options: {
+    device: { type: 'string', default: 'cpu' },
+    threads: { type: 'string' },
+    reports: { type: 'string' },
+    limit: { type: 'string' },
+  },
 });
 const [model, files, goldens, ...names] = positionals;
 if (!goldens) throw new Error('usage: benchmarks.mjs <model.gguf> <folder of files> <folder of hf_*.json> [name …]');
@@ -44,12 +49,13 @@ try {
   );
   console.log(`${info.name} ${info.quantization}, ${info.build}; ${info.device.reason}\n`);
   console.log(
-    '| benchmark | items | same choice | kinglet | HF f32 | normalised: kinglet | HF | mean, largest difference of ln P | items/s |',
+    '| benchmark | items | same choice | kinglet | HF f32 | normalised: kinglet | HF | mean, largest difference of ln P | llama.cpp: same choice, right, mean difference | items/s |',
   );
-  console.log('|---|---|---|---|---|---|---|---|---|');
+  console.log('|---|---|---|---|---|---|---|---|---|---|');
   for (const name of names.length > 0 ? names : Object.keys(FILES)) {
     const golden = join(goldens, `hf_${name}.json`);
-    if (existsSync(golden)) await measure(name, JSON.parse(readFileSync(golden, 'utf8')).items);
+    if (existsSync(golden))
+      await measure(name, JSON.parse(readFileSync(golden, 'utf8')).items.slice(0, Number(values.limit ?? Infinity)));
     else console.log(`${name}: there is no ${golden}`);
   }
 } finally {
@@ -120,6 +126,7 @@ function tell(name, report, expected, requests) {
         ? Math.exp(-mean(expected.map((e) => e.logprobs[0]))).toFixed(3)
         : '',
     `${(sum / n).toFixed(4)}, ${largest.toFixed(3)}`,
+    llamaCpp(expected),
     report.items_per_second.toFixed(2),
   ];
   console.log(`| ${cells.join(' | ')} |`);
@@ -127,6 +134,15 @@ function tell(name, report, expected, requests) {
     console.log(`NOT OK: ${name}`);
     failed = true;
   }
+}
+
+/** llama.cpp's own figures against the same f32 run, where they are known. */
+function llamaCpp(expected) {
+  if (!expected[0].llama_cpp || expected[0].choices.length === 1) return '';
+  const best = expected.map((item) => [argmax(item.llama_cpp), argmax(item.logprobs), item.gold]);
+  const apart = expected.flatMap((item) => item.llama_cpp.map((x, k) => Math.abs(x - item.logprobs[k])));
+  const same = mean(best.map(([theirs, f32]) => theirs === f32));
+  return `${(100 * same).toFixed(1)} %, ${percent(meanOf(best.map(([theirs, , gold]) => theirs === gold)))}, ${mean(apart).toFixed(4)}`;
 }
 
 /** A choice that is there twice counts once, as readBenchmark has it. */

@@ -151,8 +151,9 @@ def main():
         for item in items:
             item["logprobs"], item["n_tokens"], item["greedy"] = zip(*(next(scores) for _ in item["requests"]))
         seconds = time.time() - started
-        right = sum(max(range(len(i["logprobs"])), key=i["logprobs"].__getitem__) == i["gold"] for i in items) / len(items)
-        print(f"{name}: {len(items)} items, most probable choice right {100 * right:.2f} %, {seconds:.0f} s", flush=True)
+        best = lambda item: max(range(len(item["logprobs"])), key=item["logprobs"].__getitem__)
+        right = [i["greedy"][0] if len(i["choices"]) == 1 else best(i) == i["gold"] for i in items]
+        print(f"{name}: {len(items)} items, {100 * sum(right) / len(items):.2f} % right, {seconds:.0f} s", flush=True)
         found = {"versions": llama_gguf.versions(), "model": path.name, "seconds": round(seconds, 1), "items": items}
         (output / f"hf_{name}.json").write_text(json.dumps(found) + "\n")
 

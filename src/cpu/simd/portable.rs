@@ -140,6 +140,10 @@ impl I16x8 {
         Self(x.map(i16::from))
     }
     #[inline(always)]
+    pub(crate) fn narrow(x: [I32x4; 2]) -> Self {
+        Self(core::array::from_fn(|i| x[i / 4].0[i % 4].clamp(i16::MIN.into(), i16::MAX.into()) as i16))
+    }
+    #[inline(always)]
     pub(crate) fn add(self, o: Self) -> Self {
         Self(each(self.0, o.0, i16::wrapping_add))
     }
@@ -176,11 +180,6 @@ impl I8x16 {
     #[inline(always)]
     pub(crate) fn store(self, x: &mut [i8; 16]) {
         *x = self.0;
-    }
-    #[inline(always)]
-    pub(crate) fn widen(self) -> [I16x8; 2] {
-        let half = |h: usize| I16x8(core::array::from_fn(|i| i16::from(self.0[8 * h + i])));
-        [half(0), half(1)]
     }
     #[inline(always)]
     pub(crate) fn pair_sums(self) -> I16x8 {

@@ -50,7 +50,7 @@ pub struct Output {
     pub width: usize,
     /// With [`Task::Label`] the token of each row, with [`Task::FillMask`] nothing.
     pub tokens: Vec<Token>,
-    /// With [`Task::FillMask`] for each mask the most probable tokens, or those that were asked for, best first.
+    /// With [`Task::FillMask`] for each mask the most probable tokens, best first, or those that were asked for, as they were.
     pub candidates: Vec<Vec<TopLogprob>>,
 }
 

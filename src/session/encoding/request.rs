@@ -22,7 +22,7 @@ pub struct EncodeRequest {
     pub dimensions: Option<usize>,
     /// How many tokens are proposed for each mask, 1 to [`MAX_CANDIDATES`].
     pub n_candidates: usize,
-    /// Report these tokens for each mask instead, 1 to [`MAX_CANDIDATES`].
+    /// Report just these tokens for each mask instead, 1 to [`MAX_CANDIDATES`].
     pub only: Option<Vec<u32>>,
 }
 
@@ -64,8 +64,8 @@ impl EncodeRequest {
         if let Some(token) = only.copied().find(|id| *id as usize >= model.hyper.n_vocab) {
             return refuse(format!("only has token {token} of a vocabulary of {}", model.hyper.n_vocab));
         }
-        if self.only.as_ref().is_some_and(|ids| !(1..=MAX_CANDIDATES).contains(&ids.len())) {
-            return refuse(format!("only has {} tokens, not 1 to {MAX_CANDIDATES}", self.only.iter().flatten().count()));
+        if let Some(n) = self.only.as_ref().map(Vec::len).filter(|n| !(1..=MAX_CANDIDATES).contains(n)) {
+            return refuse(format!("only has {n} tokens, not 1 to {MAX_CANDIDATES}"));
         }
         let mask = match (self.task, tokenizer.mask()) {
             (Task::FillMask, None) => {

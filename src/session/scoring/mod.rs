@@ -152,7 +152,7 @@ impl Scoring {
             return Ok(false);
         }
         let runs = self.parts.iter().map(|part| self.run(part)).collect::<Result<Vec<_>>>()?;
-        runner.begin(&runs, None)?;
+        runner.begin_scoring(&runs)?;
         Ok(true)
     }
 
@@ -199,7 +199,7 @@ impl Scoring {
         let sequence = *sequence.get_or_insert_with(|| runner.kv.create());
         let to = tokens.len().min(from + CHUNK_ROWS);
         let rows = tokens.get(from..to).unwrap_or_default();
-        runner.begin(&[Run { sequence, tokens: rows, logits: Logits::None, memory: None }], None)?;
+        runner.begin_scoring(&[Run { sequence, tokens: rows, logits: Logits::None, memory: None }])?;
         self.parts = vec![Part { of: Of::Beginning, from, to, first_output: to }];
         Ok(true)
     }

@@ -138,7 +138,7 @@ export interface EncodeOutput {
   ids: Uint32Array<ArrayBuffer>;
   /** Start and end of each of `ids` in the text, UTF-16 code units; -1 where they are not known. */
   places: Int32Array<ArrayBuffer>;
-  /** With task 'fill-mask' for each mask, best first. */
+  /** With task 'fill-mask' for each mask, best first, or in the order of `only`. */
   candidates: Alternative[][];
 }
 

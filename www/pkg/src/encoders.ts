@@ -91,7 +91,9 @@ export async function fillMask(
   const outputs = await run(core, 'fill-mask', texts, { ...(signal && { signal }) }, candidates, only);
   return outputs.map(({ candidates: masks }) =>
     masks.map((tokens) =>
-      tokens.map(({ id, text, logprob }) => ({ token: id, text, score: Math.exp(logprob), logprob })),
+      tokens
+        .map(({ id, text, logprob }) => ({ token: id, text, score: Math.exp(logprob), logprob }))
+        .sort((a, b) => b.logprob - a.logprob),
     ),
   );
 }

@@ -98,6 +98,16 @@ test('masks are filled in', async () => {
   ]);
   await fillMask(core, ['_']);
   assert.equal(engine.encodings.at(-1)?.candidates, 5);
+  const [only] = await fillMask(core, ['_'], { only: [99, 97, 98] });
+  assert.deepEqual(
+    only?.[0]?.map(({ token, logprob }) => [token, logprob]),
+    [
+      [97, -1],
+      [98, -2],
+      [99, -3],
+    ],
+  );
+  assert.deepEqual(engine.encodings.at(-1)?.only, [99, 97, 98]);
 });
 
 test('what is wrong is said before any work', async () => {
@@ -122,6 +132,10 @@ test('what is wrong is said before any work', async () => {
     [() => texts([null]), 'TypeError', /texts\[0\]/],
     [() => fillMask(core, ['_'], { top: 0 }), 'RangeError', /top/],
     [() => fillMask(core, ['_'], { top: 1001 }), 'RangeError', /top/],
+    [() => fillMask(core, ['_'], { only: [] }), 'RangeError', /only has 0/],
+    [() => fillMask(core, ['_'], { only: [70_000] }), 'RangeError', /only\[0\] is 70000/],
+    [() => fillMask(core, ['_'], { only: 'a' as unknown as number[] }), 'TypeError', /only/],
+    [() => fillMask(core, ['_'], { only: [97], top: 2 }), 'RangeError', /top and only/],
   ] as const)
     await assert.rejects(call, (error: Error) => error.name === name && pattern.test(error.message), String(pattern));
   await assert.rejects(embed({ input: 'a', user: 'me' }), code('E_UNSUPPORTED_FEATURE', /"user"/));

@@ -286,9 +286,12 @@ test('Winograd schemas as JSON lines and with masks', () => {
 });
 
 test('LAMBADA as JSON lines and as lines of text', () => {
-  const lambada = readBenchmark(lines({ text: 'The wren sang\n"until  dawn' }, { text: 'alone' }));
+  const lambada = readBenchmark(
+    lines({ text: 'The wren sang\n"until  dawn' }, { text: 'alone' }, { text: 'at dusk ' }),
+  );
   assert.deepEqual([lambada.name, lambada.kind, lambada.skipped.length], ['lambada', 'greedy', 1]);
   assert.deepEqual(requestsOf(lambada), [['The wren sang\n"until ', ' dawn']]);
+  assert.deepEqual(requestsOf(lambada, 1), [['at', ' dusk']]);
   assert.deepEqual(lambada.items[0]?.choices, ['dawn']);
   const plain = readBenchmark('the wren sang until dawn\n\nand the cat slept\n', { name: 'lambada' });
   assert.deepEqual([plain.name, plain.kind, plain.items.length], ['lambada', 'greedy', 2]);
@@ -304,13 +307,30 @@ test('any other text is for its perplexity; WikiText is cut into articles', () =
   const [item] = plain.items;
   assert.deepEqual([item?.text, item?.n_words, item?.n_bytes], ['Wrens sing.\n[They] do, é.', 5, 26]);
   const wiki = readBenchmark(
-    " \n = Wren = \n \n The wren @-@ bird , is small ( very ) . \n = = Song = = \n \n = Cat = \n x 's y \n",
+    " \n = Wren = \n \n The wren @-@ bird , is small ( very ) . \n = = Song = = \n = = = By night = = = \n \n = Cat = \n x 's y \n",
   );
   assert.deepEqual([wiki.name, wiki.form, wiki.items.length], ['wikitext', 'WikiText, raw', 2]);
-  assert.equal(wiki.items[0]?.text, ' = Wren =\n\nThe wren-bird, is small (very).\n== Song ==\n');
-  assert.deepEqual([wiki.items[0]?.line, wiki.items[0]?.n_words], [2, 21]);
+  assert.equal(wiki.items[0]?.text, ' = Wren =\n\nThe wren-bird, is small (very).\n== Song ==\n=== By night ===\n');
+  assert.deepEqual([wiki.items[0]?.line, wiki.items[0]?.n_words], [2, 29]);
   assert.equal(wiki.items[1]?.text, " = Cat =\nx's y\n");
   assert.equal(readBenchmark(COPA, { name: 'perplexity' }).items[0]?.text, COPA);
+});
+
+test('encodings: UTF-16 by its mark, ISO-8859-1 by its declaration, a wrong declaration', () => {
+  const utf16 = Uint8Array.from([
+    0xff,
+    0xfe,
+    ...[...COPA].flatMap((c) => [c.charCodeAt(0) & 255, c.charCodeAt(0) >> 8]),
+  ]);
+  assert.deepEqual(readBenchmark(utf16).items, readBenchmark(COPA).items);
+  const wrong = COPA.replace('UTF-8', 'UTF-16');
+  assert.deepEqual(readBenchmark(new TextEncoder().encode(wrong).buffer).items, readBenchmark(COPA).items);
+  const accents = readBenchmark(
+    latin1(
+      '<?xml version="1.0" encoding="ISO-8859-1"?><copa-corpus><item asks-for="cause" most-plausible-alternative="1"><p>\xc9lan.</p><a1>A.</a1><a2>B.</a2></item></copa-corpus>',
+    ),
+  );
+  assert.equal(accents.items[0]?.text, 'Élan. (cause)');
 });
 
 test('files that are none of these', () => {

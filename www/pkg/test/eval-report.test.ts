@@ -138,7 +138,18 @@ function reportOf(marks: string, from = 0): Report {
   const model = { name: marks, architecture: 'x', quantization: 'x', parameters: 1, file_bytes: 1 };
   const facts = { device: 'cpu', build: 'x', too_long: [], seconds: 1, items_per_second: 1, date: '2026-01-01' };
   const counts = { n_items: items.length, n_benchmark: 20, offset: from };
-  return { version: 1, benchmark: 'copa', form: 'x', kind: 'choices', model, metrics, items, ...counts, ...facts };
+  return {
+    version: 1,
+    benchmark: 'copa',
+    form: 'x',
+    conventions: 'lm-eval-0.3',
+    kind: 'choices',
+    model,
+    metrics,
+    items,
+    ...counts,
+    ...facts,
+  };
 }
 
 test('two reports, item by item', () => {
@@ -199,6 +210,8 @@ test('perplexities: the texts that differ most come first, whatever the tokens',
 test('reports that have nothing to do with each other', () => {
   const other = { ...reportOf('+'), benchmark: 'wsc273' };
   assert.throws(() => compare(reportOf('+'), other), /different benchmarks, copa and wsc273/);
+  const spaced = { ...reportOf('+'), conventions: 'lm-eval-0.4' };
+  assert.throws(() => compare(reportOf('+'), spaced), /different conventions, lm-eval-0.3 and lm-eval-0.4/);
   assert.throws(() => compare(reportOf('+'), reportOf('+', 5)), /no item in common/);
   const changed = reportOf('+');
   (changed.items[0] as ItemResult).text = 'another';

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { evaluate, KingletError, readBenchmark, reportOf } from '../src/eval/index.js';
-import type { EvaluateOptions, EvaluateProgress, ItemResult } from '../src/eval/index.js';
+import type { EvaluateOptions, EvaluateProgress, ItemResult, ScoringEngine } from '../src/eval/index.js';
+import type { Kinglet } from '../src/index.js';
 import { codesOf, FakeModel } from './eval-fake.js';
+
+/** The engine itself will do. */
+const isEnough: (engine: Kinglet) => ScoringEngine = (engine) => engine;
+assert.ok(isEnough);
 
 const near = (found: number | null | undefined, expected: number) =>
   assert.ok(
@@ -29,6 +34,7 @@ test('the report of a choice benchmark', async () => {
     version: 1,
     benchmark: 'arc_easy',
     form: 'ARC, JSON lines of llm-foundry',
+    conventions: 'lm-eval-0.3',
     kind: 'choices',
     model: { name: 'Fake 1', architecture: 'fake', quantization: 'F32', parameters: 7, file_bytes: 28 },
     device: 'cpu, 2 threads',
@@ -203,8 +209,9 @@ test('perplexity: every token once, in windows that the context holds', async ()
   const sd = Math.sqrt(logprobs.reduce((a, b) => a + (b - mean) ** 2, 0) / 24);
   near(perplexity?.stderr, (Math.exp(-mean) * sd) / 5);
   assert.equal(report.items.length, 1);
+  assert.equal(report.window_tokens, 11);
   assert.deepEqual([told.at(-1)?.done, told.at(-1)?.total], [3, 3]);
-  near(told[1]?.perplexity, Math.exp(-codesOf('abcdefghijklmnopqrst').reduce((a, b) => a - b / 100, 0) / 20));
+  near(told[1]?.perplexity, Math.exp(-codesOf('abcdefghij').reduce((a, b) => a - b / 100, 0) / 10));
   const narrow = new FakeModel(1000);
   await evaluate(narrow, readBenchmark(text), { windowTokens: 5 });
   assert.equal(narrow.calls.flat().length, 7);

@@ -164,7 +164,8 @@ export class FakeEngine implements Engine {
   }
   /**
    * An input a turn. An embedding is the number of code units, the first of them, and zeros; the logits of a text are its number
-   * of code units and 0, -1; each code unit has its own label. Before the mask, `_`, the code units from `a` on are proposed.
+   * of code units and 0, -1; each code unit has its own label. Before the mask, `_`, the code units from `a` on are proposed,
+   * or `only` these tokens.
    */
   #encodeNext({ request, next }: { request: EncodeRequest; next: number }): GenerateEvent[] {
     const input = request.inputs[next];
@@ -175,11 +176,11 @@ export class FakeEngine implements Engine {
     this.#encoding = { request, next: next + 1 };
     const ids = 'tokens' in input ? input.tokens : this.tokenize(input.text + (input.pair ?? ''), true, false);
     const isLabel = request.task === 'label';
-    const proposed = Array.from({ length: request.candidates }, (_, i) => ({
-      id: 97 + i,
-      text: String.fromCharCode(97 + i),
-      bytes: [97 + i],
-      logprob: -1 - i,
+    const proposed = (request.only ?? Array.from({ length: request.candidates }, (_, i) => 97 + i)).map((id) => ({
+      id,
+      text: String.fromCharCode(id),
+      bytes: [id],
+      logprob: 96 - id,
     }));
     const values = {
       embed: [ids.length, ids[0] ?? 0, 0, 0].slice(0, request.dimensions),

@@ -138,13 +138,19 @@ test('words without an end, and what cannot be cut', async () => {
   );
 });
 
-test('parts that are more together than each by itself', async () => {
-  // As a tokenizer may have it: joined texts take two tokens more for each end of a sentence in them.
-  const measure = async (text: string): Promise<number> => wordsOf(text).length + 2 * (text.split('. ').length - 1);
-  const text = 'a b c. D e f. G h i. J k l. M n o.';
-  const spans = await split(text, 8, measure);
+test('an end of a paragraph is worth a part that is a little shorter', async () => {
+  const sentences = (n: number): string => 'Five words are in it. '.repeat(n).trim();
+  const text = `${sentences(9)}\n\n${sentences(11)}`;
+  const spans = await split(text, 60, words);
+  assert.deepEqual(textsOf(text, spans), [`${sentences(9)}\n\n`, sentences(11)]);
+});
+
+test('parts that are more together than the sum of what each is', async () => {
+  const measure = async (text: string): Promise<number> => wordsOf(text).length ** 2;
+  const text = 'Aa bb cc. Dd ee ff. Gg hh ii. Jj kk ll. Mm nn oo.';
+  const spans = await split(text, 20, measure);
   assertWhole(text, spans);
-  for (const part of textsOf(text, spans)) assert.ok((await measure(part)) <= 8, part);
+  for (const part of textsOf(text, spans)) assert.ok((await measure(part)) <= 20, part);
 });
 
 test('how far a text can be read back and on', async () => {

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
-import { classify, type ClassifyOptions, fillMask, rerank, support, tag, type TaskName } from '../src/tasks/index.js';
+import {
+  classify,
+  type ClassifyOptions,
+  fillMask,
+  rerank,
+  support,
+  tag,
+  type TaskEngine,
+  type TaskName,
+} from '../src/tasks/index.js';
+import type { Kinglet } from '../src/index.js';
 import type { Task } from '../src/types.js';
 import { BASE, CHAT, ENCODER_DECODER, fakeEngine, type FakeOptions, progressWatch, wordsOf } from './tasks-fake.js';
 
@@ -14,6 +24,9 @@ const softmax = (logits: number[]): number[] => {
   const powers = logits.map(Math.exp);
   return powers.map((power) => power / powers.reduce((a, b) => a + b, 0));
 };
+/** An engine as it is loaded is one that the tasks take. */
+export const taken = (engine: Kinglet): TaskEngine => engine;
+
 const EMBEDDER: FakeOptions = { tasks: ['embed'] };
 const MOOD: FakeOptions = {
   tasks: ['classify'],
@@ -31,6 +44,7 @@ test('what each kind of model can do, and how', () => {
     [
       CHAT,
       BASE,
+      { ...CHAT, ...ENCODER_DECODER, ...CHAT, tasks: ['generate', 'remember'] as Task[] },
       ENCODER_DECODER,
       { ...ENCODER_DECODER, name: 'flan-t5' },
       EMBEDDER,
@@ -42,6 +56,7 @@ test('what each kind of model can do, and how', () => {
     [
       'complete:prompt summarize:prompt translate:prompt answer:prompt classify:score tag:- fillMask:score embed:- search:- rerank:-',
       'complete:prompt summarize:- translate:- answer:- classify:score tag:- fillMask:score embed:- search:- rerank:-',
+      'complete:- summarize:prompt translate:prompt answer:prompt classify:score tag:- fillMask:- embed:- search:- rerank:-',
       'complete:- summarize:prefix translate:prefix answer:prefix classify:score tag:- fillMask:- embed:- search:- rerank:-',
       'complete:- summarize:prompt translate:prompt answer:prompt classify:score tag:- fillMask:- embed:- search:- rerank:-',
       'complete:- summarize:- translate:- answer:- classify:embedding tag:- fillMask:- embed:embedding search:embedding rerank:embedding',
@@ -248,6 +263,14 @@ test('tokens become words, and words spans', async () => {
   }
 });
 
+test('what is between two parts keeps them apart', async () => {
+  const { engine } = fakeEngine({ ...TAGGER, labelOf: (word) => (word === 'and' ? 'O' : 'I-PER') });
+  assert.deepEqual(
+    (await tag(engine, 'Ada Bob and Amy'))[0]?.map(({ text }) => text),
+    ['Ada Bob', 'Amy'],
+  );
+});
+
 test('other schemes of labels', async () => {
   const of = async (labels: string[], byWord: Record<string, string>, text: string) => {
     const { engine } = fakeEngine({ tasks: ['label'], labels, labelOf: (word) => byWord[word] ?? labels[0] ?? '' });
@@ -320,6 +343,9 @@ test('candidates of one and of several tokens, among themselves', async () => {
   assert.ok(near(found?.[0]?.score, expected[2] ?? 0) && near(found?.[1]?.score, expected[1] ?? 0));
   assert.equal(found?.[1]?.filled, 'I live New York in');
   assert.equal((await fillMask(engine, 'I live [MASK] in', { candidates: ['Rome', 'Paris'], top: 1 }))[0]?.length, 1);
+  const [first, second] = await fillMask(engine, 'I live [MASK] in and [MASK] too', { candidates: ['Rome', 'Paris'] });
+  assert.ok(near(first?.[0]?.score, softmax([-5, -0.1])[1] ?? 0));
+  assert.ok(near(second?.[0]?.score, softmax([-5, -2])[1] ?? 0), 'each by its own place');
 });
 
 test('a mask in a long text is seen with what is about it', async () => {

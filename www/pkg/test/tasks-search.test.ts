@@ -35,11 +35,12 @@ test('an embedding of each text', async () => {
 
 test('a long text has the mean of its parts', async () => {
   const { engine, embedded } = fakeEngine({ ...EMBEDDER, contextLength: 40 });
-  const text = `${'There is a cat here. '.repeat(20)}${'Now comes a dog. '.repeat(5)}`.trim();
+  const sentence = (n: number): string => `There is a cat${' that is here'.repeat(n)}. `;
+  const text = `${[3, 9, 1, 7, 2, 8, 5].map(sentence).join('')}${'Now comes a dog. '.repeat(5)}`.trim();
   const [short, long] = await embed(engine, ['a dog', text]);
   assert.ok(isNear(short, unit(byTopic('a dog'))));
   const parts = embedded.flat().slice(1);
-  assert.ok(parts.length > 3);
+  assert.ok(parts.length > 3 && new Set(parts.map((part) => wordsOf(part).length)).size > 2);
   assert.equal(parts.join(''), text);
   const sum = [0, 0, 0, 0];
   for (const part of parts)
@@ -99,6 +100,16 @@ test('documents are found by what they mean, long ones by a passage', async () =
     ['c'],
   );
   assert.deepEqual(await SearchIndex.create(fakeEngine(EMBEDDER).engine).search('a'), []);
+});
+
+test('a passage is short, however long the context is', async () => {
+  const { engine, embedded } = fakeEngine({ ...EMBEDDER, contextLength: 2048 });
+  const index = SearchIndex.create(engine);
+  await index.add([{ text: 'These are five words here. '.repeat(120) }]);
+  assert.deepEqual(
+    embedded.flat().map((text) => wordsOf(text).length),
+    [200, 200, 200],
+  );
 });
 
 test('documents come, go and are replaced', async () => {

@@ -127,6 +127,8 @@ test('summaries that are no shorter are not summarized for ever', async () => {
   const found = await summarize(engine, text, { max_tokens: 8 });
   assert.ok(asked.length < 50, `${asked.length} calls`);
   assert.ok(found.text.length > 0);
+  const tight = fakeEngine({ ...ENCODER_DECODER, contextLength: 11, say: () => 'x' });
+  assert.equal((await summarize(tight.engine, 'a b c d')).text, 'x\nx\nx\nx');
   const mute = fakeEngine({ ...ENCODER_DECODER, say: () => '' });
   assert.equal((await summarize(mute.engine, text)).text, '');
 });
@@ -147,6 +149,36 @@ test('what ended by its limit says so', async () => {
   const { engine } = fakeEngine({ ...ENCODER_DECODER, say: () => 'one two three' });
   assert.equal((await summarize(engine, 'A text.', { max_tokens: 2 })).finish_reason, 'length');
   assert.equal((await summarize(engine, 'A text.', { max_tokens: 3 })).finish_reason, 'stop');
+  const onText = (): void => {};
+  for (const [max_tokens, reason] of [
+    [2, 'length'],
+    [3, 'stop'],
+  ] as const) {
+    assert.equal((await summarize(engine, 'A text.', { max_tokens, onText })).finish_reason, reason);
+    assert.equal((await translate(engine, 'A. B.', { from: 'en', to: 'de', max_tokens })).finish_reason, reason);
+  }
+});
+
+test('progress ends with the last answer, not before', async () => {
+  const { text } = textOf(40);
+  const seen: { done: number; total: number }[] = [];
+  const atCalls: number[] = [];
+  const { engine } = fakeEngine({
+    ...ENCODER_DECODER,
+    say: keepsFacts,
+    onCall: () => {
+      const { done, total } = seen.at(-1) ?? { done: 0, total: 0 };
+      atCalls.push(total - done);
+    },
+  });
+  const onProgress = (progress: { done: number; total: number }) => void seen.push(progress);
+  await summarize(engine, text, { max_tokens: 6, onProgress });
+  assert.ok(atCalls.length > 12 && atCalls.every((n_left) => n_left > 0), String(atCalls));
+  await answer(engine, { question: 'Why?' }, { onProgress });
+  assert.deepEqual(seen.slice(-2), [
+    { done: 0, total: 1 },
+    { done: 1, total: 1 },
+  ]);
 });
 
 test('T5 translates sentence by sentence; lines, spaces and what has no letters stay', async () => {

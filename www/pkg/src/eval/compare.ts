@@ -6,11 +6,13 @@ import type { ComparedItem, Comparison, ItemResult, Report } from './types.js';
 /**
  * Compares the items that are in both reports.
  *
- * @throws RangeError where the reports are on different benchmarks, or have none or other items in common.
+ * @throws RangeError where the reports are on different benchmarks, follow different conventions, or have none or other items in common.
  */
 export function compare(a: Report, b: Report): Comparison {
   if (a.benchmark !== b.benchmark || a.kind !== b.kind)
     throw new RangeError(`the reports are on different benchmarks, ${a.benchmark} and ${b.benchmark}`);
+  if (a.conventions !== b.conventions)
+    throw new RangeError(`the reports follow different conventions, ${a.conventions} and ${b.conventions}`);
   const pairs = pairsOf(a, b);
   const { kind, benchmark } = a;
   const isJudged = kind !== 'perplexity';

@@ -2,7 +2,7 @@
 // no file. Sources are paths in EleutherAI/lm-evaluation-harness, release 0.4.13 unless another is named; where the harness
 // has a choice, it is without examples (0-shot), as its tasks are by default.
 
-import type { BenchmarkItem, ReadOptions } from './types.js';
+import type { BenchmarkItem, Conventions } from './types.js';
 
 /** What makes an item unusable; the reader notes it with the line. */
 export class Unusable extends Error {}
@@ -12,8 +12,6 @@ export interface Place {
   id: string;
   line: number;
 }
-
-export type Conventions = NonNullable<ReadOptions['conventions']>;
 
 /**
  * tasks/arc/arc_easy.yaml, arc_challenge.yaml: `Question: {{question}}\nAnswer:`, and each choice behind a space. Questions have 3, 4 or 5
@@ -120,7 +118,8 @@ function candidate(option: string, pronoun: string, startsSentence: boolean): st
 }
 
 /** tasks/lambada/lambada_openai.yaml: the last word, cut off at the last space, is the continuation. */
-export function lambadaItem(place: Place, text: string): BenchmarkItem {
+export function lambadaItem(place: Place, passage: string): BenchmarkItem {
+  const text = passage.trimEnd();
   const at = text.lastIndexOf(' ');
   const word = text.slice(at + 1);
   if (at <= 0 || word === '') throw new Unusable('there is no last word after a space');

@@ -31,5 +31,7 @@ function encodingOf(bytes: Uint8Array): string {
   if (bytes[0] === 0xfe && bytes[1] === 0xff) return 'utf-16be';
   if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) return 'utf-8';
   const start = String.fromCharCode(...bytes.subarray(0, 200));
-  return DECLARED.exec(start)?.[1]?.toLowerCase() ?? 'utf-8';
+  const declared = DECLARED.exec(start)?.[1]?.toLowerCase() ?? 'utf-8';
+  // What can be read byte by byte is not UTF-16, whatever it says.
+  return declared.startsWith('utf-16') ? 'utf-8' : declared;
 }

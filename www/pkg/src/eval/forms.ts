@@ -2,17 +2,8 @@
 // found out which form it is. A broken item is noted with its line and left out; a broken file is an error.
 
 import { KingletError } from '../errors.js';
-import {
-  arcItem,
-  articleItem,
-  type Conventions,
-  copaItem,
-  lambadaItem,
-  schemaItem,
-  textItem,
-  Unusable,
-} from './conventions.js';
-import type { Benchmark, BenchmarkItem } from './types.js';
+import { arcItem, articleItem, copaItem, lambadaItem, schemaItem, textItem, Unusable } from './conventions.js';
+import type { Benchmark, BenchmarkItem, Conventions } from './types.js';
 import { child, childrenOf, type XmlElement } from './xml.js';
 
 /** A JSON value, and the line that it is on. */

@@ -17,8 +17,7 @@ import {
   schemasFromMasks,
   schemasFromXml,
 } from './forms.js';
-import type { Conventions } from './conventions.js';
-import type { Benchmark, BenchmarkKind, BenchmarkName, ReadOptions } from './types.js';
+import type { Benchmark, BenchmarkKind, BenchmarkName, Conventions, ReadOptions } from './types.js';
 import { parseXml } from './xml.js';
 
 /** WSC273 is the first 273 schemas of the collection, which has grown since. */
@@ -76,7 +75,7 @@ export function readBenchmark(data: string | Uint8Array | ArrayBuffer, options: 
   if (name === 'wsc273')
     for (const { line } of items.splice(N_WSC273))
       skipped.push({ line, reason: 'not among the first 273 schemas, which are WSC273 (all are wsc285)' });
-  return { name, kind: kindOf(name), form: found.form, items, skipped };
+  return { name, kind: kindOf(name), form: found.form, conventions, items, skipped };
 }
 
 function checkRead(data: unknown, { name, fileName, conventions }: ReadOptions): void {

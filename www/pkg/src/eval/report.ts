@@ -10,17 +10,20 @@ export interface ReportFacts {
   seconds: number;
   /** Where the evaluation began. Default 0. */
   offset?: number;
+  /** `perplexity`: tokens of a window. */
+  windowTokens?: number;
   /** Indices of items that did not fit into the context. */
   tooLong?: readonly number[];
 }
 
 /** A report of results: of all, or of those that {@link EvaluateOptions.onItem} was given before an abort. */
 export function reportOf(info: Info, benchmark: Benchmark, results: readonly ItemResult[], facts: ReportFacts): Report {
-  const { seconds, offset = 0, tooLong = [] } = facts;
+  const { seconds, offset = 0, windowTokens, tooLong = [] } = facts;
   return {
     version: 1,
     benchmark: benchmark.name,
     form: benchmark.form,
+    conventions: benchmark.conventions,
     kind: benchmark.kind,
     model: {
       name: info.name,
@@ -36,6 +39,7 @@ export function reportOf(info: Info, benchmark: Benchmark, results: readonly Ite
     n_items: results.length,
     n_benchmark: benchmark.items.length,
     offset,
+    ...(windowTokens === undefined ? {} : { window_tokens: windowTokens }),
     too_long: tooLong.map((index) => ({ index, id: benchmark.items[index]?.id ?? '' })),
     seconds,
     items_per_second: seconds > 0 ? results.length / seconds : 0,
@@ -117,6 +121,7 @@ const REPORT: Shape = {
   version: 'count',
   benchmark: 'string',
   form: 'string',
+  conventions: 'string',
   kind: 'string',
   model: { name: 'string', architecture: 'string', quantization: 'string', parameters: 'number', file_bytes: 'number' },
   device: 'string',
@@ -125,6 +130,7 @@ const REPORT: Shape = {
   n_items: 'count',
   n_benchmark: 'count',
   offset: 'count',
+  'window_tokens?': 'count',
   too_long: [{ index: 'count', id: 'string' }],
   seconds: 'number',
   items_per_second: 'number',

@@ -42,7 +42,9 @@ export async function evaluate(
       ? await windowsOf(engine, benchmark, options, offset, end)
       : jobsOf(benchmark, offset, end);
   await run.all(jobs);
-  return reportOf(engine.info, benchmark, run.results, { offset, tooLong: run.tooLong, seconds: run.seconds });
+  const facts = { offset, tooLong: run.tooLong, seconds: run.seconds };
+  const window = benchmark.kind === 'perplexity' ? { windowTokens: windowOf(engine, options) } : {};
+  return reportOf(engine.info, benchmark, run.results, { ...facts, ...window });
 }
 
 /** Which items are meant. */
@@ -73,6 +75,9 @@ function checkEvaluate(
   return { offset, end: limit === undefined ? items.length : Math.min(items.length, offset + limit) };
 }
 
+const windowOf = ({ info }: ScoringEngine, { windowTokens }: EvaluateOptions): number =>
+  windowTokens ?? info.contextLength;
+
 function jobsOf({ items }: Benchmark, offset: number, end: number): Job[] {
   return items.slice(offset, end).map(({ requests }, i) => {
     const longest = Math.max(...requests.map(({ context }) => context.length));
@@ -91,15 +96,15 @@ function jobsOf({ items }: Benchmark, offset: number, end: number): Job[] {
 async function windowsOf(
   engine: ScoringEngine,
   { items }: Benchmark,
-  { signal, windowTokens }: EvaluateOptions,
+  options: EvaluateOptions,
   offset: number,
   end: number,
 ): Promise<Job[]> {
   // Context and continuation share the context length.
-  const n = (windowTokens ?? engine.info.contextLength) - 1;
+  const n = windowOf(engine, options) - 1;
   const jobs: Job[] = [];
   for (let index = offset; index < end; index++) {
-    signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
     const ids = await engine.tokenize(items[index]?.text ?? '', { addSpecial: false });
     for (let at = 0; at < ids.length; at += n) {
       const stop = Math.min(ids.length, at + n);
@@ -148,7 +153,7 @@ class Run {
 
   /** As many as will take about BATCH_MS. */
   #nextBatch(jobs: readonly Job[], at: number, started: number): Job[] {
-    if (this.#done.jobs === 0) return jobs.slice(at, at + N_FIRST_BATCH);
+    if (this.#done.jobs === 0) return jobs.slice(at, at + (this.#benchmark.kind === 'perplexity' ? 1 : N_FIRST_BATCH));
     const wanted = (BATCH_MS * this.#done.weight) / (performance.now() - started);
     let weight = 0;
     let n = 0;

@@ -45,10 +45,17 @@ export interface Benchmark {
   kind: BenchmarkKind;
   /** Which published form the file has, in words, such as `COPA, XML`. */
   form: string;
+  conventions: Conventions;
   items: BenchmarkItem[];
   /** What is in the file and not among the items, and why. */
   skipped: { line: number; reason: string }[];
 }
+
+/**
+ * lm-evaluation-harness 0.4 (seen: 0.4.13) scores COPA's and Winograd's continuations behind two spaces, because its tasks bring one and
+ * its delimiter is another; 0.3.0, with which most published figures were made, and the papers have one. Nothing else differs.
+ */
+export type Conventions = 'lm-eval-0.3' | 'lm-eval-0.4';
 
 /** Options of {@link readBenchmark}. */
 export interface ReadOptions {
@@ -56,12 +63,8 @@ export interface ReadOptions {
   name?: BenchmarkName;
   /** Tells ARC-Easy from ARC-Challenge. */
   fileName?: string;
-  /**
-   * lm-evaluation-harness 0.4 (seen: 0.4.13) scores COPA's and Winograd's continuations behind two spaces, because its tasks bring one and
-   * its delimiter is another; 0.3.0, with which most published figures were made, and the papers have one. Nothing else differs.
-   * Default `'lm-eval-0.3'`.
-   */
-  conventions?: 'lm-eval-0.3' | 'lm-eval-0.4';
+  /** Default `'lm-eval-0.3'`. */
+  conventions?: Conventions;
 }
 
 /** A figure of a report. */
@@ -148,6 +151,7 @@ export interface Report {
   version: 1;
   benchmark: string;
   form: string;
+  conventions: string;
   kind: BenchmarkKind;
   model: { name: string; architecture: string; quantization: string; parameters: number; file_bytes: number };
   /** What computed it, in words, such as `cpu, 2 threads`. */
@@ -160,6 +164,8 @@ export interface Report {
   /** Items that the benchmark has, and where the evaluation began among them. */
   n_benchmark: number;
   offset: number;
+  /** `perplexity`: tokens of a window. */
+  window_tokens?: number;
   /** Items that do not fit into the model's context. They are in no figure. */
   too_long: { index: number; id: string }[];
   seconds: number;

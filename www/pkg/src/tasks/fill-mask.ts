@@ -116,6 +116,9 @@ class Filler {
   async judge(blank: Blank, candidates: readonly string[]): Promise<Scored[]> {
     const { mask, first, last } = await this.#marks();
     const ids = await Promise.all(candidates.map((candidate) => this.#tokensIn(blank, candidate)));
+    const silent = candidates.find((_, i) => ids[i]?.length === 0);
+    if (silent !== undefined)
+      throw new RangeError(`candidates has ${JSON.stringify(silent)}, of which no token is made`);
     const { before, after } = await this.#around(blank, Math.max(...ids.map((some) => some.length)));
     const n_masksBefore = before.filter((id) => id === mask).length;
     // Candidates that begin alike ask the same.

@@ -37,7 +37,10 @@ function goesOn(text: string, index: number, end: string, at: number): boolean {
   return end.trimEnd() === '.' && ABBREVIATION.test(text.slice(Math.max(0, index - 24), index + 1));
 }
 
-/** The place nearest to the middle of a part of a text where it can be cut: between words, or else between characters. Undefined where none is. */
+/**
+ * The place nearest to the middle of a part of a text where it can be cut: between words, or else between characters. Undefined where
+ * none is.
+ */
 export function middleCut(text: string, start: number, end: number): Cut | undefined {
   const middle = (start + end) >> 1;
   const words = nearest(middle, start, end, (at) => /\s/.test(text.charAt(at - 1)) && /\S/.test(text.charAt(at)));

@@ -12,7 +12,7 @@ import { Costs, Writer } from './writing.js';
 
 /** Most tokens of a summary, by what was asked. */
 const MAX_TOKENS: Record<Length, number> = { short: 48, medium: 128, long: 256 };
-/** A part of a text may be summarized in so many tokens, also where its share of the whole summary will be less: what matters in it is known only then. */
+/** A part may be summarized in so many tokens, also for a shorter summary of the whole: what matters in it is known only then. */
 const PART_TOKENS = 64;
 /** A summary takes at most so much of the context where its length was not given. */
 const MAX_SHARE = 0.25;

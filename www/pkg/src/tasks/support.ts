@@ -40,22 +40,21 @@ export function support({ info }: Pick<TaskEngine, 'info'>): Record<TaskName, Su
   };
   const embeds = (what: string): Support =>
     has('embed') ? { by: 'embedding' } : no(`it gives no embeddings. To ${what} takes a model such as MiniLM`);
-  const isScored = has('generate');
+  const isDecoder = has('generate') && !has('remember');
   return {
-    complete:
-      manner === 'base' || manner === 'chat'
-        ? { by: 'prompt' }
-        : no(
-            manner === 'none'
-              ? 'it does not write. To go on with a text takes a decoder, such as SmolLM2'
-              : 'it answers a text and does not go on with it. That takes a decoder, such as SmolLM2',
-          ),
+    complete: isDecoder
+      ? { by: 'prompt' }
+      : no(
+          manner === 'none'
+            ? 'it does not write. To go on with a text takes a decoder, such as SmolLM2'
+            : 'it answers a text and does not go on with it. That takes a decoder, such as SmolLM2',
+        ),
     summarize: writes('summarize'),
     translate: writes('translate'),
     answer: writes('answer'),
     classify: has('classify')
       ? { by: 'head' }
-      : isScored
+      : has('generate')
         ? { by: 'score' }
         : has('embed')
           ? { by: 'embedding' }
@@ -63,7 +62,7 @@ export function support({ info }: Pick<TaskEngine, 'info'>): Record<TaskName, Su
     tag: has('label') ? { by: 'head' } : no('it does not label words. That takes a token classifier'),
     fillMask: has('fill-mask')
       ? { by: 'head' }
-      : manner === 'base' || manner === 'chat'
+      : isDecoder
         ? { by: 'score' }
         : no('it does not fill in blanks. That takes a masked language model, such as BERT'),
     embed: embeds('embed'),
