@@ -238,8 +238,8 @@ test('notes: pasted and dropped, searched as one types, saved, loaded, forgotten
     await page.waitForSelector('.results li');
     assert.match(await state.innerText(), /^3 notes · from notes\.kinglet-index/);
     await pane(page).locator('input[type=file]').setInputFiles({ ...index, buffer: index.buffer.subarray(0, 40) });
-    await page.waitForSelector('.task:not([hidden]) .error');
-    assert.match(await pane(page).locator('.error').innerText(), /E_FILE_FORMAT/);
+    await page.waitForSelector('#task-search .output .error');
+    assert.match(await pane(page).locator('.error').innerText(), /not an index of notes.*E_FILE_FORMAT/s);
     assert.match(await state.innerText(), /^3 notes/, 'the notes are kept');
 
     await page.click('#change-model');

@@ -77,7 +77,7 @@ function facts({ device, memory, ...info }: Info): [string, string][] {
     ['Weights', `${parameters(info.parameters)}, ${info.quantization}`],
     ['File', bytes(info.fileBytes)],
     ['Context', `${count(info.contextLength)} tokens`],
-    ['Chat template', templateFact(info)],
+    ...(info.tasks.includes('generate') ? [['Chat template', templateFact(info)] as [string, string]] : []),
   ];
   for (const [name, size] of Object.entries(memory)) rows.push([MEMORY[name] ?? name, bytes(size)]);
   rows.push(['Build', info.build]);

@@ -110,6 +110,7 @@ export class SearchPane implements Pane {
   }
 
   take(files: File[]): boolean {
+    this.#refused.replaceChildren();
     const saved = files.find(({ name }) => IS_INDEX.test(name));
     void (saved ? this.#load(saved) : this.#read(files));
     return true;
@@ -117,6 +118,7 @@ export class SearchPane implements Pane {
 
   /** What is in the field becomes notes; those that are there already are not taken twice. */
   #takePasted(): void {
+    this.#refused.replaceChildren();
     this.#take(notesOf(this.#pasted.value));
     this.#pasted.value = '';
   }
