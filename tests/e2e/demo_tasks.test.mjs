@@ -177,6 +177,46 @@ test('a task loads the default model, streams, and is cancelled by its button an
     assert.equal(await page.getAttribute('body', 'data-state'), 'ready');
   }));
 
+test('by keyboard alone: a page, a task, its example, another length; the focus is always seen', () =>
+  visitWatched(browser, site.url, async (page) => {
+    await load(page, T5);
+    await page.evaluate(() => document.activeElement?.blur());
+    const focusOn = async (name) => {
+      for (let i = 0; i < 60; i++) {
+        await page.keyboard.press('Tab');
+        const found = await page.evaluate(() => {
+          const element = document.activeElement;
+          const shown = element?.matches('.choices input') ? element.parentElement : element;
+          const { outlineStyle, boxShadow } = getComputedStyle(shown);
+          const isSeen = outlineStyle !== 'none' || boxShadow !== 'none' || element.id === 'message';
+          return { name: (element.labels?.[0] ?? element).textContent.trim(), isSeen, tag: element.tagName };
+        });
+        if (found.tag !== 'BODY') assert.ok(found.isSeen, `${found.tag} ${found.name} has no visible focus`);
+        if (found.name === name) return;
+      }
+      assert.fail(`Tab never reaches ${name}`);
+    };
+    await focusOn('Tasks');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('#task-summarize:visible');
+    await focusOn('Answer');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('#task-answer:visible');
+    await focusOn('Run the example');
+    await page.keyboard.press('Enter');
+    await ended(page);
+    assert.notEqual(await pane(page).locator('.written').innerText(), '');
+    await page.evaluate(() => (location.hash = '#tasks/summarize'));
+    await page.waitForSelector('#task-summarize:visible');
+    await focusOn('Short');
+    await page.keyboard.press('ArrowRight');
+    assert.equal(await page.evaluate(() => document.activeElement.value), 'medium');
+    await focusOn('Summarize');
+    await page.keyboard.press('Enter');
+    await ended(page);
+    await focusOn('Copy');
+  }));
+
 test('addresses lead back, forward and to the same task after a reload; the focus goes along', async () => {
   const code = () =>
     ['/tasks/page.js', '/kinglet/tasks/index.js', '/kinglet/eval/index.js'].map(
