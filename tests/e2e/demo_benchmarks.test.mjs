@@ -195,6 +195,40 @@ test('a text is measured by its perplexity', () =>
     assert.equal(await page.locator('.differing details').count(), 1);
   }));
 
+test('items that do not fit into the context are counted; where none does, that is said', () =>
+  visiting(async (page) => {
+    await load(page, DECODER);
+    const long = (i) => ITEM(i).replace(`what is in ${i}`, 'on at the in '.repeat(400));
+    const read = (name, text) =>
+      page.locator('input[type=file]').last().setInputFiles({ name, mimeType: '', buffer: Buffer.from(text) });
+    await read('some.jsonl', [ITEM(1), long(2), ITEM(3)].join('\n'));
+    await page.waitForSelector('.known');
+    await button(page, 'Run').click();
+    await hasRows(page, 1);
+    assert.match(await rows(page).innerText(), /1 too long for its context.*2 of 3/s);
+    await read('none.jsonl', long(1));
+    await page.waitForFunction(() => /none\.jsonl/.test(document.querySelector('.known').innerText));
+    await button(page, 'Run').click();
+    await page.waitForSelector('.dropzone ~ [role=alert] .error');
+    assert.match(await page.innerText('.dropzone ~ [role=alert]'), /No item fits/);
+    assert.equal(await rows(page).count(), 1);
+  }));
+
+test('code of a page that cannot be fetched is said in words, and the chat goes on', () =>
+  visitWatched(
+    browser,
+    site.url,
+    async (page) => {
+      await page.route('**/benchmarks/page.js', (route) => route.abort());
+      await page.getByRole('link', { name: 'Benchmarks' }).click();
+      await page.waitForSelector('#view-benchmarks .error');
+      assert.match(await page.innerText('#view-benchmarks .error'), /could not be fetched/);
+      await page.getByRole('link', { name: 'Chat' }).click();
+      await page.waitForSelector('#message:visible');
+    },
+    { expected: [/ERR_FAILED/] },
+  ));
+
 test('what cannot be run is said: of files and of models', () =>
   visiting(async (page) => {
     await page.evaluate(drop, [

@@ -179,6 +179,12 @@ class BenchmarksView implements View {
         onItem: (result) => results.push(result),
         onProgress: (progress) => this.#progress(progress),
       });
+      if (report.n_items === 0) {
+        const text = 'No item fits into what this model can hold.';
+        const detail = `Its context is ${count(engine.info.contextLength)} tokens.`;
+        this.#fault.replaceChildren(errorBox({ text, code: 'E_CONTEXT_OVERFLOW', detail }));
+        return text;
+      }
       this.#reports.add(report);
       this.#live.lastChild?.replaceWith(el('span', { class: 'fine' }, this.#figureName));
       const { accuracy, perplexity } = report.metrics;

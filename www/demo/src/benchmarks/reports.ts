@@ -72,7 +72,7 @@ export class Reports {
     return el(
       'tr',
       {},
-      el('th', { scope: 'row' }, called, el('br'), el('span', { class: 'figures' }, `${report.device}`)),
+      el('th', { scope: 'row' }, called, el('br'), el('span', { class: 'figures' }, circumstances(report))),
       ...columns.map((name) => number(figures.get(name) ?? '–')),
       number(isPart ? `${count(report.n_items)} of ${count(report.n_benchmark)}` : count(report.n_items)),
       number(speedText(report.items_per_second)),
@@ -85,3 +85,6 @@ export class Reports {
     );
   }
 }
+
+const circumstances = ({ device, too_long }: Report): string =>
+  too_long.length === 0 ? device : `${device}, ${count(too_long.length)} too long for its context`;
