@@ -54,3 +54,85 @@ export async function visitQuietly(browser, url, visit, { expected = [], watch, 
     await context.close();
   }
 }
+
+const LONGEST_TASK_MS = 50;
+
+/**
+ * As `visitQuietly`; besides, the page asks no other origin for anything, and no task of its main thread takes over 50 ms of processor
+ * time, as Chromium's trace gives it: by the clock a task also lasts while other programs have the processor.
+ */
+export function visitWatched(browser, url, visit, options = {}) {
+  const { origin } = new URL(url);
+  const watch = (page, problems) =>
+    page.on('request', (request) => {
+      const asked = new URL(request.url());
+      if (asked.protocol !== 'blob:' && asked.origin !== origin) problems.push(`request to ${asked.origin}`);
+    });
+  const traced = async (page) => {
+    let trace;
+    await browser.startTracing(page, { categories: ['-*', 'toplevel', '__metadata'] });
+    try {
+      await visit(page);
+    } finally {
+      trace = await browser.stopTracing();
+    }
+    assert.deepEqual(longTasks(trace), [], 'processor time of tasks of the page over 50 ms');
+  };
+  const permissions = ['clipboard-read', 'clipboard-write'];
+  return visitQuietly(browser, url, traced, { watch, viewport: { width: 1280, height: 800 }, permissions, ...options });
+}
+
+/** The tasks of pages' main threads that took too much processor time. */
+function longTasks(trace) {
+  const { traceEvents } = JSON.parse(trace.toString());
+  const thread = (event) => `${event.pid}/${event.tid}`;
+  const isMain = (event) => event.name === 'thread_name' && event.args.name === 'CrRendererMain';
+  const mains = new Set(traceEvents.filter(isMain).map(thread));
+  const tasks = traceEvents.filter(
+    (event) => event.name === 'ThreadControllerImpl::RunTask' && mains.has(thread(event)),
+  );
+  assert.ok(
+    tasks.some((task) => task.tdur > 0),
+    'the trace has tasks with their processor time',
+  );
+  const long = tasks.filter((task) => task.tdur / 1000 > LONGEST_TASK_MS);
+  return long.map(
+    ({ tdur, dur, args }) => `${tdur / 1000} ms (${dur / 1000} by the clock) in ${args.src_func}, ${args.src_file}`,
+  );
+}
+
+/**
+ * What of the page a screen reader could not make sense of, in words; empty where all is well: controls, images and landmarks without a
+ * name, ids that are there twice, references to ids that are not there, headings that leave out a level.
+ */
+export const inaccessible = (page) =>
+  page.evaluate(() => {
+    const seen = (element) => element.checkVisibility({ visibilityProperty: true });
+    const all = (selector) => [...document.querySelectorAll(selector)].filter(seen);
+    const byIds = (ids) => ids.split(/\s+/).map((id) => document.getElementById(id)?.textContent ?? '').join(' ');
+    const nameOf = (element) =>
+      [
+        element.getAttribute('aria-label') ?? '',
+        byIds(element.getAttribute('aria-labelledby') ?? ''),
+        [...(element.labels ?? [])].map((label) => label.textContent).join(' '),
+        /^(BUTTON|A|SUMMARY)$/.test(element.tagName) ? element.textContent : '',
+      ].some((name) => name.trim() !== '');
+    const say = (element) => `${element.tagName.toLowerCase()}#${element.id}.${element.className}`;
+    const problems = [];
+    const named = 'button, a[href], summary, input, textarea, select, nav, [role=img], [role=progressbar], [role=group], table';
+    for (const element of all(named))
+      if (!nameOf(element) && !element.caption && !element.closest('details')) problems.push(`${say(element)} has no name`);
+    for (const element of all('img:not([alt])')) problems.push(`${say(element)} has no alt`);
+    const ids = [...document.querySelectorAll('[id]')].map(({ id }) => id);
+    for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) problems.push(`the id ${id} is there twice`);
+    for (const name of ['aria-labelledby', 'aria-describedby', 'aria-controls', 'for'])
+      for (const element of document.querySelectorAll(`[${name}]`))
+        for (const id of element.getAttribute(name).split(/\s+/))
+          if (!ids.includes(id)) problems.push(`${say(element)} points at ${id}, which is not there`);
+    // What is beside the content begins anew.
+    const levels = all('main :is(h1, h2, h3, h4)').map(({ tagName }) => Number(tagName[1]));
+    levels.forEach((level, i) => {
+      if (level > (levels[i - 1] ?? 0) + 1) problems.push(`a heading of level ${level} follows one of ${levels[i - 1] ?? 0}`);
+    });
+    return problems;
+  });

@@ -9,13 +9,12 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from '../../www/demo/serve.mjs';
-import { launch, visitQuietly } from './browser.mjs';
+import { launch, visitWatched } from './browser.mjs';
 import { withString } from './gguf.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
 const MODEL = 'SmolLM2-135M-Instruct.Q4_1.gguf';
-const LONGEST_TASK_MS = 50;
 
 let browser;
 let site;
@@ -34,45 +33,8 @@ after(async () => {
   await plainSite?.close();
 });
 
-/** Opens the page in a context of its own, runs `visit`, and holds what is watched. `expected`: console errors that belong. */
-function visiting({ at = site, ...options }, visit) {
-  const watch = (page, problems) =>
-    page.on('request', (request) => {
-      const url = new URL(request.url());
-      if (url.protocol !== 'blob:' && url.origin !== at.url) problems.push(`request to ${url.origin}`);
-    });
-  const traced = async (page) => {
-    let trace;
-    await browser.startTracing(page, { categories: ['-*', 'toplevel', '__metadata'] });
-    try {
-      await visit(page);
-    } finally {
-      trace = await browser.stopTracing();
-    }
-    assert.deepEqual(longTasks(trace), [], 'processor time of tasks of the page over 50 ms');
-  };
-  const permissions = ['clipboard-read', 'clipboard-write'];
-  return visitQuietly(browser, at.url, traced, { watch, viewport: { width: 1280, height: 800 }, permissions, ...options });
-}
-
-/** The tasks of pages' main threads that took too much processor time. */
-function longTasks(trace) {
-  const { traceEvents } = JSON.parse(trace.toString());
-  const thread = (event) => `${event.pid}/${event.tid}`;
-  const isMain = (event) => event.name === 'thread_name' && event.args.name === 'CrRendererMain';
-  const mains = new Set(traceEvents.filter(isMain).map(thread));
-  const tasks = traceEvents.filter(
-    (event) => event.name === 'ThreadControllerImpl::RunTask' && mains.has(thread(event)),
-  );
-  assert.ok(
-    tasks.some((task) => task.tdur > 0),
-    'the trace has tasks with their processor time',
-  );
-  const long = tasks.filter((task) => task.tdur / 1000 > LONGEST_TASK_MS);
-  return long.map(
-    ({ tdur, dur, args }) => `${tdur / 1000} ms (${dur / 1000} by the clock) in ${args.src_func}, ${args.src_file}`,
-  );
-}
+/** `expected`: console errors that belong. */
+const visiting = ({ at = site, ...options }, visit) => visitWatched(browser, at.url, visit, options);
 
 const ready = (page) => page.waitForSelector('body[data-state=ready]', { timeout: 120_000 });
 const answered = (page, n = 1) =>

@@ -100,14 +100,20 @@ test('an encoder-decoder answers each message by itself, and the page says so', 
     assert.equal(await answer(page), first, 'what was said before does not count');
   }));
 
-test('a model that writes nothing is refused in words, and the next one loads', () =>
+test('a model that writes nothing says so instead of a chat, leads to the tasks, and the next one chats', () =>
   visiting(async (page) => {
     await page.setInputFiles('#model-file', folder('tests/golden/encoders/bert.gguf'));
-    await page.waitForSelector('#load-error:visible');
-    const text = await page.innerText('#load-error');
-    assert.match(text, /reads texts but writes none.*E_UNSUPPORTED_TASK.*a model of bert can embed/s);
+    await loaded(page, 'bert.gguf');
+    assert.match(await page.innerText('#silent'), /reads texts but writes none: a model of bert/);
+    assert.equal(await page.isVisible('#message'), false);
+    await page.click('#silent a');
+    await page.waitForSelector('.task-list');
+    await page.goBack();
+    await page.click('#silent-change');
     await page.setInputFiles('#model-file', `${SPLIT}/whole.gguf`);
     await loaded(page, 'whole.gguf');
+    assert.equal(await page.isVisible('#silent'), false);
+    assert.notEqual(await answer(page), '');
   }));
 
 test('a part alone is told what is missing, and the others make it whole', () =>

@@ -1,13 +1,15 @@
-// The demo page: puts the parts together and listens to the visitor. The model is loaded by loader.ts, the conversation
-// is in chat.ts; both use the npm package `kinglet` as any other page would.
+// The demo page: puts the parts together and listens to the visitor. The model is loaded by loader.ts, the conversation is in chat.ts,
+// the pages beside it are opened by views.ts; all use the npm package `kinglet` as any other page would.
 import { Chat } from './chat.js';
 import { DeviceChoice } from './device.js';
 import { byId, el } from './dom.js';
 import { filesIn } from './dropped.js';
-import { machineLine, noticeOf, showFacts, showNotes } from './facts.js';
-import { DEFAULT_MODEL, Loader, type Offer, type State } from './loader.js';
+import { machineLine, noticeOf, showFacts, showNotes, silence } from './facts.js';
+import { areModel } from './frame.js';
+import { DEFAULT_MODEL, type Engine, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
 import { Transcript } from './transcript.js';
+import { Views } from './views.js';
 import { modelName, processor } from './words.js';
 
 const SUGGESTIONS = [
@@ -15,6 +17,8 @@ const SUGGESTIONS = [
   'Write a short poem about a very small bird.',
   'Give me three ideas for a rainy afternoon.',
 ];
+
+const DROP_HINT = 'Drop the GGUF file, all its parts, or a checkpoint, to run it here';
 
 const message = byId('message', HTMLTextAreaElement);
 const sendButton = byId('send', HTMLButtonElement);
@@ -33,6 +37,16 @@ const chat = new Chat(transcript, {
   systemPrompt: () => system.value,
   busy: showBusy,
 });
+const views = new Views({
+  get engine() {
+    return loader.engine;
+  },
+  get modelName() {
+    return loader.name;
+  },
+  ready,
+  changeModel,
+});
 
 /** The state of the page is one attribute; the style sheet shows and hides by it. */
 function showState(state: State): void {
@@ -48,7 +62,12 @@ function showState(state: State): void {
   if (info) showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
   if (state !== 'ready') showPanel(false);
   if (state === 'ready') void chat.reset();
+  const why = info && silence(info);
+  document.body.toggleAttribute('data-silent', why !== undefined);
+  byId('silent', HTMLElement).hidden = why === undefined;
+  byId('silent-why', HTMLElement).textContent = why ?? '';
   showChatting();
+  views.modelChanged();
 }
 
 function showBusy(isBusy: boolean): void {
@@ -70,18 +89,31 @@ function showPanel(isOpen: boolean): void {
 }
 
 async function load(offer: Omit<Offer, 'device'>): Promise<boolean> {
-  await chat.reset();
+  await Promise.all([chat.reset(), views.stop()]);
   const ready = await loader.load({ ...offer, device: device.value });
-  if (ready) message.focus();
+  if (ready) focusContent();
   return ready;
+}
+
+/** The card has gone with what had the focus on it; who is elsewhere by now is left alone. */
+function focusContent(): void {
+  const { activeElement } = document;
+  if (views.isChat && message.offsetParent) message.focus();
+  else if (!activeElement || activeElement === document.body || !(activeElement as HTMLElement).offsetParent)
+    views.focus();
+}
+
+/** The model; where none is loaded, the default one is loaded first. */
+async function ready(): Promise<Engine | undefined> {
+  if (!loader.engine && !loader.isLoading) await loadDefault();
+  return loader.engine;
 }
 
 const loadDefault = (): Promise<boolean> =>
   load({ name: DEFAULT_MODEL.name, source: DEFAULT_MODEL.url, sha256: DEFAULT_MODEL.sha256 });
 
 /** One file, all parts of a model, a model and its tokenizer.json, or a checkpoint. */
-async function loadFiles(list: FileList | null | undefined): Promise<void> {
-  const files = [...(list ?? [])];
+async function loadFiles(files: File[]): Promise<void> {
   const [first] = files;
   if (first) await load({ name: modelName(files.map((file) => file.name)), source: files.length > 1 ? files : first });
 }
@@ -99,6 +131,7 @@ async function send(): Promise<void> {
   const text = message.value.trim();
   if (text === '' || chat.isBusy || loader.isLoading) return;
   if (!loader.engine && !(await loadDefault())) return;
+  if (document.body.hasAttribute('data-silent')) return;
   message.value = '';
   fitMessage();
   chat.send(text);
@@ -113,7 +146,7 @@ async function newChat(): Promise<void> {
 
 /** Back to the first screen: the engine is closed and its memory given back. */
 async function changeModel(): Promise<void> {
-  await chat.reset();
+  await Promise.all([chat.reset(), views.stop()]);
   await loader.unload();
   loader.showOffer();
   byId('other-models', HTMLDetailsElement).open = true;
@@ -148,7 +181,8 @@ function wireComposer(): void {
     if (event.key !== 'Escape' || event.isComposing) return;
     if (panel.hasAttribute('data-open')) closePanel();
     else if (loader.isLoading) loader.cancel();
-    else chat.stop();
+    else if (views.isChat) chat.stop();
+    else void views.current?.stop();
   });
 }
 
@@ -170,10 +204,11 @@ function wireModels(): void {
   const file = byId('model-file', HTMLInputElement);
   byId('pick-file', HTMLButtonElement).addEventListener('click', () => file.click());
   file.addEventListener('change', () => {
-    void loadFiles(file.files);
+    void loadFiles([...(file.files ?? [])]);
     file.value = ''; // so that the same choice is a change again
   });
-  byId('change-model', HTMLButtonElement).addEventListener('click', () => void changeModel());
+  for (const id of ['change-model', 'silent-change'])
+    byId(id, HTMLButtonElement).addEventListener('click', () => void changeModel());
 }
 
 function wirePanel(): void {
@@ -192,6 +227,7 @@ function wireDrop(): void {
   document.addEventListener('dragover', (event) => {
     if (!holdsFiles(event)) return;
     event.preventDefault();
+    hint.textContent = views.current?.dropHint ?? DROP_HINT;
     hint.hidden = false;
   });
   document.addEventListener('dragleave', (event) => {
@@ -203,8 +239,9 @@ function wireDrop(): void {
     event.preventDefault();
     const entries = [...(event.dataTransfer?.items ?? [])].map((item) => item.webkitGetAsEntry());
     const folders = entries.filter((entry) => entry?.isDirectory === true) as FileSystemEntry[];
+    const files = [...(event.dataTransfer?.files ?? [])];
     if (folders.length > 0) void loadFolder(folders);
-    else void loadFiles(event.dataTransfer?.files);
+    else if (areModel(files.map(({ name }) => name)) || !views.current?.take(files)) void loadFiles(files);
   });
 }
 

@@ -22,6 +22,21 @@ export function noticeOf(info: Info): string {
 export const answersSingly = ({ tasks, template }: Pick<Info, 'tasks' | 'template'>): boolean =>
   tasks.includes('remember') && template.source !== 'file';
 
+/** Why a model does not chat, where it does not. */
+export const silence = ({ architecture, tasks }: Pick<Info, 'architecture' | 'tasks'>): string | undefined =>
+  tasks.includes('generate')
+    ? undefined
+    : `It reads texts but writes none: a model of ${architecture} that can ${tasks.map((task) => DOES[task]).join(' and ')}.`;
+
+const DOES: Record<Info['tasks'][number], string> = {
+  generate: 'write',
+  remember: 'read a text before it writes',
+  embed: 'tell which texts are about the same',
+  'fill-mask': 'fill in blanks',
+  classify: 'put texts in classes',
+  label: 'label words',
+};
+
 /** What a careful visitor would want to know about the file: one line, and more for those who open it. */
 export function showNotes(place: HTMLElement, info: Info | undefined): void {
   const [first, ...others] = info?.notices.map(sentence) ?? [];
@@ -62,7 +77,7 @@ function facts({ device, memory, ...info }: Info): [string, string][] {
     ['Weights', `${parameters(info.parameters)}, ${info.quantization}`],
     ['File', bytes(info.fileBytes)],
     ['Context', `${count(info.contextLength)} tokens`],
-    ['Chat template', templateFact(info)],
+    ...(info.tasks.includes('generate') ? [['Chat template', templateFact(info)] as [string, string]] : []),
   ];
   for (const [name, size] of Object.entries(memory)) rows.push([MEMORY[name] ?? name, bytes(size)]);
   rows.push(['Build', info.build]);

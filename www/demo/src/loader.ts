@@ -1,6 +1,6 @@
 // The model card on the first screen: what is offered, the progress of loading with its cancel button, and why it failed.
 // Holds at most one engine; loading another closes the one before, so that two models are never in memory at once.
-import { Kinglet, KingletError, type ProgressEvent } from 'kinglet';
+import { Kinglet, type ProgressEvent } from 'kinglet';
 import { byId } from './dom.js';
 import type { Device } from './device.js';
 import { errorBox } from './transcript.js';
@@ -68,14 +68,6 @@ export class Loader {
       if (this.#abort !== abort) {
         await engine.close();
         return false;
-      }
-      if (!engine.info.tasks.includes('generate')) {
-        await engine.close();
-        const { architecture, tasks } = engine.info;
-        throw new KingletError(
-          'E_UNSUPPORTED_TASK',
-          `a model of ${architecture} can ${tasks.join(', ')}, not generate`,
-        );
       }
       this.#abort = undefined;
       this.engine = engine;

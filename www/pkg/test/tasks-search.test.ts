@@ -118,7 +118,8 @@ test('documents come, go and are replaced', async () => {
   assert.ok(!(await index.search('a dog')).some(({ id }) => id === 'd'));
   const [id] = await index.add([{ text: 'No id' }]);
   assert.ok(id && id.length >= 16 && index.ids.includes(id));
-  await index.add([{ id: 'c', text: 'Now a dog.' }]);
+  await index.add([{ id: 'c', text: 'Now a dog.', data: 1 }]);
+  assert.deepEqual([index.get('c'), index.get('d')], [{ id: 'c', text: 'Now a dog.', data: 1 }, undefined]);
   assert.equal(index.size, 3);
   assert.deepEqual((await index.search('a dog'))[0]?.text, 'Now a dog.');
 });

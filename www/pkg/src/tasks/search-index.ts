@@ -84,6 +84,14 @@ export class SearchIndex {
     return [...this.#entries.keys()];
   }
 
+  /** The document with this id. */
+  get(id: string): SearchDocument | undefined {
+    const entry = this.#entries.get(id);
+    if (!entry) return undefined;
+    const { text, data } = entry;
+    return { id, text, ...(data !== undefined && { data: valueOf(data) }) };
+  }
+
   /**
    * Takes documents in, and gives their ids. All of them, or after an error or an abort none. One whose id is there already takes its
    * place.
