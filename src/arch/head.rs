@@ -124,7 +124,8 @@ impl Head {
             Task::Embed => Ok(pool(b, x, self.pooling)),
             Task::FillMask => {
                 let rows = b.select_rows("outputs", x);
-                let hidden = self.layer(b, "mlm", "mlm.dense", "mlm.norm", rows, self.activations[1])?;
+                let hidden = layer(b, "mlm", "mlm.dense", rows, self.activations[1])?;
+                let hidden = b.layer_norm("mlm_norm", hidden, "mlm.norm", self.eps)?;
                 let table = b.weight("token_embd.weight", &[h.n_vocab, h.n_embd])?;
                 let weight = b.optional_weight("mlm.output.weight", &[h.n_vocab, h.n_embd])?.unwrap_or(table);
                 let bias = b.weight("mlm.output.bias", &[h.n_vocab])?;
@@ -136,31 +137,22 @@ impl Head {
                     _ => pool(b, x, self.classifier_pooling),
                 };
                 if b.optional_weight("cls.weight", &[h.n_embd, h.n_embd])?.is_some() {
-                    rows = self.layer(b, "cls", "cls", "cls.norm", rows, self.activations[0])?;
+                    rows = layer(b, "cls", "cls", rows, self.activations[0])?;
+                    if b.optional_weight("cls.norm.weight", &[h.n_embd])?.is_some() {
+                        rows = b.layer_norm("cls_norm", rows, "cls.norm", self.eps)?;
+                    }
                 }
                 b.linear("logits", rows, "cls.output", self.labels.len())
             }
             Task::Generate | Task::Remember => Err(Error::internal(format!("an encoder's head for {task:?}"))),
         }
     }
+}
 
-    /// A product, an activation, and a norm where the file has one.
-    fn layer(
-        &self,
-        b: &mut Builder<'_>,
-        out_name: &str,
-        dense: &str,
-        norm: &str,
-        x: BufferId,
-        activation: Activation,
-    ) -> Result<BufferId> {
-        let x = b.linear(&format!("{out_name}_dense"), x, dense, b.width(x))?;
-        let x = b.activate(&format!("{out_name}_activation"), x, activation);
-        match b.optional_weight(&format!("{norm}.weight"), &[b.width(x)])? {
-            Some(_) => b.layer_norm(&format!("{out_name}_norm"), x, norm, self.eps),
-            None => Ok(x),
-        }
-    }
+/// A product and an activation.
+fn layer(b: &mut Builder<'_>, out_name: &str, dense: &str, x: BufferId, activation: Activation) -> Result<BufferId> {
+    let x = b.linear(&format!("{out_name}_dense"), x, dense, b.width(x))?;
+    Ok(b.activate(&format!("{out_name}_activation"), x, activation))
 }
 
 /// What a family's heads are like where the file does not say.
