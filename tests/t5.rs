@@ -293,17 +293,16 @@ fn renamed(golden: &T5Golden, from: &str, to: &str) -> Vec<u8> {
 #[test]
 fn a_file_that_lacks_something_is_refused_by_its_name() {
     let golden = &t5_goldens()[1];
-    for (from, to, code) in [
-        ("t5.decoder_start_token_id", "t5.decoder_start_token_ix", "E_FILE_FORMAT"),
-        ("t5.attention.relative_buckets_count", "t5.attention.relative_buckets_counx", "E_FILE_FORMAT"),
-        ("dec.blk.0.cross_attn_k.weight", "dec.blk.0.cross_attn_j.weight", "E_FILE_FORMAT"),
-        ("enc.blk.0.attn_rel_b.weight", "enc.blk.0.attn_rel_x.weight", "E_FILE_FORMAT"),
-        ("enc.blk.1.ffn_gate.weight", "enc.blk.1.ffn_gats.weight", "E_UNSUPPORTED_ARCH"),
+    for (from, to) in [
+        ("t5.decoder_start_token_id", "t5.decoder_start_token_ix"),
+        ("t5.attention.relative_buckets_count", "t5.attention.relative_buckets_counx"),
+        ("dec.blk.0.cross_attn_k.weight", "dec.blk.0.cross_attn_j.weight"),
+        ("enc.blk.0.attn_rel_b.weight", "enc.blk.0.attn_rel_x.weight"),
+        ("enc.blk.1.ffn_gate.weight", "enc.blk.1.ffn_gats.weight"),
     ] {
         let error = load(&renamed(golden, from, to), options(Device::Reference), 1 << 20).map(|_| ()).unwrap_err();
-        assert_eq!(error.code(), code, "{error}");
-        let named = if code == "E_FILE_FORMAT" { from } else { to };
-        assert!(error.to_string().contains(named), "{error}");
+        assert_eq!(error.code(), "E_FILE_FORMAT", "{error}");
+        assert!(error.to_string().contains(from), "{error}");
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn read(keys: &Keys<'_>, _h: &Hyper) -> Result<Box<dyn Family>> {
             if rotates { Activation::Silu } else { Activation::Gelu },
         ],
         needs_pooler: true,
+        norms_classifier: false,
     };
     Ok(Box::new(Bert { head: Head::read(keys, &defaults)?, rotates }))
 }

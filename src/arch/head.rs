@@ -55,6 +55,8 @@ pub struct Head {
     pub(super) tasks: Vec<Task>,
     /// What a classifier reads.
     classifier_pooling: Pooling,
+    /// Whether a norm stands behind `cls`.
+    norms_classifier: bool,
     /// Of `cls` and of `mlm.dense`.
     activations: [Activation; 2],
     /// ε of every norm.
@@ -108,6 +110,7 @@ impl Head {
                 Some(1) => Pooling::Mean,
                 Some(_) => Pooling::Cls,
             },
+            norms_classifier: defaults.norms_classifier,
             activations: defaults.activations,
             eps: keys.positive("attention.layer_norm_epsilon", None)?,
         })
@@ -138,7 +141,7 @@ impl Head {
                 };
                 if b.optional_weight("cls.weight", &[h.n_embd, h.n_embd])?.is_some() {
                     rows = layer(b, "cls", "cls", rows, self.activations[0])?;
-                    if b.optional_weight("cls.norm.weight", &[h.n_embd])?.is_some() {
+                    if self.norms_classifier {
                         rows = b.layer_norm("cls_norm", rows, "cls.norm", self.eps)?;
                     }
                 }
@@ -162,6 +165,8 @@ pub(super) struct Defaults {
     pub(super) activations: [Activation; 2],
     /// Whether a classifier without `cls` has lost it.
     pub(super) needs_pooler: bool,
+    /// Whether a norm stands behind `cls`.
+    pub(super) norms_classifier: bool,
 }
 
 fn pool(b: &mut Builder<'_>, x: BufferId, pooling: Pooling) -> BufferId {

@@ -31,8 +31,12 @@ struct ModernBert {
 }
 
 pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
-    let defaults =
-        Defaults { classifier_pooling: Pooling::Mean, activations: [Activation::Gelu; 2], needs_pooler: false };
+    let defaults = Defaults {
+        classifier_pooling: Pooling::Mean,
+        activations: [Activation::Gelu; 2],
+        needs_pooler: false,
+        norms_classifier: true,
+    };
     Ok(Box::new(ModernBert {
         head: Head::read(keys, &defaults)?,
         is_local: is_local(keys, h.n_layer)?,

@@ -26,6 +26,10 @@ struct T5 {
     n_layer_dec: usize,
     n_buckets: usize,
     decoder_start: u32,
+    /// Whether feed-forwards have gates: all of them, or none.
+    is_gated: bool,
+    /// Whether every layer has a bias of its own (umT5); else all of a side have that of its first.
+    biases_each: bool,
     /// ε of every norm.
     eps: f32,
 }
@@ -34,7 +38,11 @@ pub(super) fn read(keys: &Keys<'_>, h: &Hyper) -> Result<Box<dyn Family>> {
     if h.n_head_kv != h.n_head {
         return Err(Error::UnsupportedArch { what: "t5: fewer kv heads than heads are not supported".into() });
     }
+    // What one side lacks, the other shows: a tensor that is missing is not another kind of model.
+    let has = |name: &str| ["enc", "dec"].iter().any(|side| keys.tensor_shape(&format!("{side}.{name}")).is_some());
     Ok(Box::new(T5 {
+        is_gated: has("blk.0.ffn_gate.weight"),
+        biases_each: has("blk.1.attn_rel_b.weight"),
         n_layer_dec: keys.layers("decoder_block_count", Some(h.n_layer))?,
         // A half of a side's buckets has a distance each; both sides of the encoder have a half of all.
         n_buckets: keys.count("attention.relative_buckets_count", 4, 2 * MAX_DISTANCE as u64 - 1, None)?,
@@ -120,8 +128,7 @@ impl T5 {
     fn bias(&self, b: &Builder<'_>, h: &Hyper, side: &str, layer: usize, both_sides: bool) -> Result<PositionBias> {
         let name = |layer: usize| format!("{side}.blk.{layer}.attn_rel_b.weight");
         let shape = [self.n_buckets, h.n_head];
-        let own = b.optional_weight(&name(layer), &shape)?;
-        let table = own.map_or_else(|| b.weight(&name(0), &shape), Ok)?;
+        let table = b.weight(&name(if self.biases_each { layer } else { 0 }), &shape)?;
         Ok(PositionBias { table, max_distance: MAX_DISTANCE, both_sides })
     }
 
@@ -147,16 +154,13 @@ impl T5 {
     fn feed_forward(&self, b: &mut Builder<'_>, h: &Hyper, block: &str, x: BufferId) -> Result<BufferId> {
         let name = |part: &str| format!("{block}.{part}");
         let normed = b.rms_norm(&name("ffn_norm"), x, &name("ffn_norm.weight"), self.eps)?;
-        let inner = match b.optional_weight(&name("ffn_gate.weight"), &[h.n_ff, h.n_embd])? {
-            Some(gate) => {
-                let gate = b.mat_mul(&name("ffn_gate"), normed, gate, None);
-                let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
-                b.glu(&name("ffn_glu"), gate, up, Activation::GeluTanh)
-            }
-            None => {
-                let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
-                b.activate(&name("ffn_relu"), up, Activation::Relu)
-            }
+        let inner = if self.is_gated {
+            let gate = b.linear(&name("ffn_gate"), normed, &name("ffn_gate"), h.n_ff)?;
+            let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
+            b.glu(&name("ffn_glu"), gate, up, Activation::GeluTanh)
+        } else {
+            let up = b.linear(&name("ffn_up"), normed, &name("ffn_up"), h.n_ff)?;
+            b.activate(&name("ffn_relu"), up, Activation::Relu)
         };
         let down = b.linear(&name("ffn_down"), inner, &name("ffn_down"), h.n_embd)?;
         Ok(b.add(&name("ffn_residual"), x, down))
