@@ -7,8 +7,10 @@ mod common;
 use std::{fmt::Write, sync::Arc};
 
 use common::{
+    decoders::decoders,
     gpu::context,
     llama_model::{llama_model, smollm2_135m},
+    parse::parse,
     tiny_llama::TinyConfig,
 };
 use kinglet::{
@@ -84,6 +86,21 @@ fn dispatches_are_as_they_were() {
         let (plan, lowered) = lowered(&model, bound, outputs);
         insta::assert_snapshot!(format!("smollm2_135m_{name}"), text(&plan, &lowered));
     }
+}
+
+/// Of a step of one row, by tiny models: how many there are does not depend on sizes.
+#[test]
+fn dispatches_of_every_family_are_as_they_were() {
+    let mut text = String::new();
+    for decoder in decoders() {
+        let model = Model::from_header(&parse(decoder.file).unwrap().header).unwrap();
+        let (plan, lowered) = lowered(&model, RowBound::One, 1);
+        let counts = layer_counts(&plan, &lowered);
+        let outside = lowered.dispatches.len() - counts.iter().sum::<usize>();
+        let counts = counts.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        writeln!(text, "{}: {counts} in its layers, {outside} outside", decoder.name).unwrap();
+    }
+    insta::assert_snapshot!("families_one", text);
 }
 
 #[test]
