@@ -7,6 +7,8 @@ mod common;
 use common::{
     generate::{Answer, load, run},
     gpu,
+    scoring::{awkward, request as scoring, run_scoring},
+    t5::t5_goldens,
     tiny_llama::{TinyConfig, tiny_llama},
 };
 use kinglet::{
@@ -16,7 +18,7 @@ use kinglet::{
     kv::KvFormat,
     quant::Format,
     sample::SamplingParams,
-    session::{Request, Session},
+    session::{Request, ScoreGroup, ScoreRequest, Session, Span},
 };
 use std::rc::Rc;
 
@@ -107,6 +109,49 @@ fn compare(device: &GpuRequest) {
         assert_near(&answer, &on_reference(&request));
         assert!(n_waits >= request.max_tokens.unwrap(), "each step is waited for");
     }
+}
+
+/// Scores on the GPU are those of the reference.
+fn compare_scores(file: &[u8], request: &ScoreRequest) {
+    let context = gpu::context(&GpuRequest::default());
+    let mut ours = load(file, options(Device::Gpu(context.clone())), 10_000).unwrap().session;
+    let mut reference = load(file, options(Device::Reference), 1 << 16).unwrap().session;
+    let (expected, n_expected) = run_scoring(&mut reference, request, |session| session.advance(1_000_000)).unwrap();
+    // Twice: what the first left in the cache is nobody's.
+    for _ in 0..2 {
+        let (scores, n_rows) = run_scoring(&mut ours, request, |session| {
+            let events = session.advance(usize::MAX)?;
+            if let Some(signal) = session.waiting() {
+                block_on(Some(&context), signal);
+            }
+            Ok(events)
+        })
+        .unwrap();
+        assert_eq!(n_rows, n_expected);
+        for ((bits, is_greedy), (expected, expected_greedy)) in scores.concat().iter().zip(&expected.concat()) {
+            assert_eq!((bits.len(), is_greedy), (expected.len(), expected_greedy));
+            let off = bits.iter().zip(expected).map(|(a, b)| f64::from_bits(*a) - f64::from_bits(*b));
+            assert!(off.fold(0.0, |most: f64, off| most.max(off.abs())) < 1e-3);
+        }
+    }
+}
+
+#[test]
+fn scores_of_many_texts_are_those_of_the_reference() {
+    compare_scores(&file(), &scoring(awkward()));
+    // As many sequences in a step as it has rows.
+    let spans = (0..80).map(|end| Span { tokens: vec![3, 4, 5, 3 + end, 9], first: 3 }).collect();
+    compare_scores(&file(), &scoring(vec![ScoreGroup { source: vec![], spans }]));
+}
+
+#[test]
+fn scores_of_an_encoder_decoder_are_those_of_the_reference() {
+    let golden = t5_goldens().remove(1);
+    let group = |case: &common::t5::T5Case| ScoreGroup {
+        source: case.output.source.clone(),
+        spans: (1..case.target.len()).map(|n| Span { tokens: case.target[1..=n].to_vec(), first: 0 }).collect(),
+    };
+    compare_scores(golden.file, &scoring(golden.cases.iter().map(group).collect()));
 }
 
 #[test]

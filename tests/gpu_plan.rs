@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{fmt::Write, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write, sync::Arc};
 
 use common::{
     decoders::decoders,
@@ -21,6 +21,8 @@ use kinglet::{
     },
     kv::KvFormat,
     plan::{Executor, Plan, RowBound},
+    quant::Format,
+    session::{CHUNK_ROWS, FEW_ROWS, Plans},
 };
 
 /// The most dispatches of a Llama's layer in a step of one row.
@@ -101,6 +103,26 @@ fn dispatches_of_every_family_are_as_they_were() {
         writeln!(text, "{}: {counts} in its layers, {outside} outside", decoder.name).unwrap();
     }
     insta::assert_snapshot!("families_one", text);
+}
+
+/// The device is checked when a model is loaded, and the plan that scores is prepared later.
+#[test]
+fn scoring_takes_no_kernel_that_was_not_checked() {
+    let mixed = TinyConfig { format: Format::Q4_0, head_format: Some(Format::Q8_0), ..TinyConfig::default() };
+    let of_family = |file| Model::from_header(&parse(file).unwrap().header).unwrap();
+    let models = decoders().into_iter().map(|decoder| of_family(decoder.file)).chain([llama_model(&mixed)]);
+    for model in models {
+        let kernels = |bound, max_outputs| {
+            let (_, lowered) = lowered(&model, bound, max_outputs);
+            lowered.dispatches.iter().map(|d| d.shader.label()).collect::<BTreeSet<_>>()
+        };
+        let mut checked = kernels(RowBound::One, 1);
+        checked.append(&mut kernels(RowBound::UpTo(FEW_ROWS), FEW_ROWS));
+        checked.append(&mut kernels(RowBound::UpTo(CHUNK_ROWS), 1));
+        let plans = Plans::of(&model, 64, true).unwrap();
+        let scores = kernels(plans.score.rows, plans.score.max_outputs);
+        assert!(scores.is_subset(&checked), "{:?}", scores.difference(&checked).collect::<Vec<_>>());
+    }
 }
 
 #[test]

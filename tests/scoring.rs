@@ -9,103 +9,28 @@ use common::{
     faulty::faulty_session,
     generate::{devices, load, options, run},
     runner::log_sum_exp,
+    scoring::{Bits, awkward, group, request, run_scoring, span},
+    short_llama::{ALL_AT_ONCE, CONTEXT, FILE, engine, reference, tokens},
     t5::t5_goldens,
     tiny_llama::{TinyConfig, tiny_llama},
 };
 use kinglet::{
-    engine::{Device, Engine},
+    engine::Device,
     error::Result,
     kv::{KvFormat, KvGeometry},
     quant::Format,
     sample::SamplingParams,
-    session::{Event, MAX_GROUPS, MAX_SPANS, Request, ScoreGroup, ScoreRequest, Scored, Session, Span},
+    session::{MAX_GROUPS, MAX_SPANS, Request, ScoreGroup, ScoreRequest, Session, Span},
 };
-use std::sync::LazyLock;
 
-const CONTEXT: usize = 160;
-const ALL_AT_ONCE: usize = 1_000_000;
 /// Logits by HF transformers, in f32 as ours, so their logarithms differ as the logits do.
 const T5_TOLERANCE: f64 = 1e-3;
 /// Activations of 12 bits, in logits of up to some tens; those of 8 bits lose sixteen times as much.
 const PRECISE_TOLERANCE: f64 = 1e-2;
 
-static FILE: LazyLock<Vec<u8>> =
-    LazyLock::new(|| tiny_llama(&TinyConfig { n_ctx: CONTEXT, ..TinyConfig::default() }, 7).build());
-
-fn engine(device: Device) -> Engine {
-    load(&FILE, options(device), 1 << 16).unwrap()
-}
-
-fn reference() -> Engine {
-    engine(Device::Reference)
-}
-
-/// n tokens; those with the same seed share their beginnings.
-fn tokens(n: usize, seed: u32) -> Vec<u32> {
-    (0..n as u32).map(|i| 3 + (i * 31 + seed * 17 + i * i * 7) % 300).collect()
-}
-
-fn span(common: &[u32], rest: &[u32]) -> Span {
-    Span { tokens: [common, rest].concat(), first: common.len() }
-}
-
-fn group(spans: Vec<Span>) -> ScoreGroup {
-    ScoreGroup { source: vec![], spans }
-}
-
-/// Groups of every awkward shape, all with the same beginning of 40 tokens.
-fn awkward() -> Vec<ScoreGroup> {
-    let header = tokens(40, 1);
-    let context = |n, seed| [&header[..], &tokens(n, seed)].concat();
-    let (short, page, long) = (context(9, 2), context(24, 3), context(100, 4));
-    let choices = |context: &[u32]| (5..9).map(|seed| span(context, &tokens(seed as usize - 4, seed))).collect();
-    vec![
-        group(choices(&short)),
-        group(choices(&page)),
-        // One span; single tokens; one that begins as another ends; the same twice.
-        group(vec![span(&short, &tokens(12, 5))]),
-        group((5..8).map(|seed| span(&short, &tokens(1, seed))).collect()),
-        group(vec![span(&page, &tokens(3, 6)), span(&page, &tokens(9, 6)), span(&page, &tokens(3, 6))]),
-        // The contexts differ and the ends are the same; scored from the middle of what is common; up to the last position.
-        group(vec![
-            span(&[&header[..], &tokens(2, 8)].concat(), &tokens(20, 9)),
-            span(&[&header[..], &tokens(5, 9)].concat(), &tokens(20, 9)),
-        ]),
-        group(vec![
-            Span { first: 41, ..span(&page, &tokens(2, 5)) },
-            Span { first: 50, ..span(&page, &tokens(80, 5)) },
-        ]),
-        group(vec![span(&long, &tokens(20, 5)), span(&long, &tokens(20, 6)), span(&long, &tokens(2, 7))]),
-    ]
-}
-
-fn request(groups: Vec<ScoreGroup>) -> ScoreRequest {
-    ScoreRequest { groups }
-}
-
-/// Bits of the scores of a span, and whether greedy decoding would write it.
-type Bits = (Vec<u64>, bool);
-
-/// Runs a request to its end; the scores by group and span, and how many rows were computed.
+/// Runs a request to its end, `max_ops` operations at a time.
 fn score(session: &mut Session, request: &ScoreRequest, max_ops: usize) -> Result<(Vec<Vec<Bits>>, usize)> {
-    let mut all: Vec<Vec<Option<Bits>>> = request.groups.iter().map(|g| vec![None; g.spans.len()]).collect();
-    session.score(request.clone())?;
-    loop {
-        for event in session.advance(max_ops)? {
-            match event {
-                Event::Scored(Scored { group, span, logprobs, is_greedy }) => {
-                    let bits = logprobs.iter().map(|l| l.to_bits()).collect();
-                    assert_eq!(all[group][span].replace((bits, is_greedy)), None, "a span is scored once");
-                }
-                Event::End(usage) => {
-                    assert!(!session.is_busy());
-                    let all = all.into_iter().map(|g| g.into_iter().map(|s| s.expect("every span")).collect());
-                    return Ok((all.collect(), usage.prompt_tokens));
-                }
-                other => panic!("{other:?} while scoring"),
-            }
-        }
-    }
+    run_scoring(session, request, |session| session.advance(max_ops))
 }
 
 /// The same by prompts that are scored one by one, and by greedy decoding.

@@ -9,36 +9,17 @@ use common::{
     faulty::faulty_session,
     generate::{Answer, devices, go_on, load, options, run},
     runner::{Runner, argmax, log_sum_exp},
+    short_llama::{ALL_AT_ONCE, CONTEXT, FILE, engine, reference, tokens as prompt},
     tiny_llama::{IM_END, IM_START, TinyConfig, tiny_llama},
 };
 use kinglet::{
-    engine::{Device, Engine},
+    engine::Device,
     error::Error,
     kv::KvFormat,
     reference::Reference,
     sample::{Sampler, SamplingParams, Scores, Scratch},
     session::{Event, FinishReason, MAX_CHOICES, MAX_TOP_LOGPROBS, Request},
 };
-use std::sync::LazyLock;
-
-const CONTEXT: usize = 160;
-const ALL_AT_ONCE: usize = 1_000_000;
-
-static FILE: LazyLock<Vec<u8>> =
-    LazyLock::new(|| tiny_llama(&TinyConfig { n_ctx: CONTEXT, ..TinyConfig::default() }, 7).build());
-
-fn engine(device: Device) -> Engine {
-    load(&FILE, options(device), 1 << 16).unwrap()
-}
-
-fn reference() -> Engine {
-    engine(Device::Reference)
-}
-
-/// A prompt of n tokens; those with the same seed share their beginnings.
-fn prompt(n: usize, seed: u32) -> Vec<u32> {
-    (0..n as u32).map(|i| 3 + (i * 31 + seed * 17 + i * i * 7) % 300).collect()
-}
 
 fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
     let sampling = SamplingParams { seed: 5, temperature: 1.2, ..SamplingParams::default() };

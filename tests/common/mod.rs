@@ -29,6 +29,8 @@ pub mod recorder;
 pub mod refused;
 pub mod rng;
 pub mod runner;
+pub mod scoring;
+pub mod short_llama;
 pub mod step_runner;
 pub mod t5;
 pub mod task;
