@@ -105,6 +105,9 @@ test('everything that a call can ask for', () =>
         plain: await complete({ ...greedy, prompt: 'ha ha ha ha ha' }),
         biased: await complete({ ...greedy, logit_bias: { [whole.token_ids[0]]: -100 }, max_tokens: 1 }),
         scored: await complete({ ...greedy, echo: true, max_tokens: 0, logprobs: 1 }),
+        continued: await engine.score([
+          [whole.token_ids, [5, 6]].map((continuation) => ({ context: 'Once upon a time', continuation })),
+        ]),
         chat: chat.choices[0],
         usage: chat.usage,
         timings: chat.timings,
@@ -119,6 +122,9 @@ test('everything that a call can ask for', () =>
     assert.notEqual(got.biased[0].text, got.whole.slice(0, got.biased[0].text.length));
     const { token_logprobs: scores } = got.scored[0].logprobs;
     assert.ok(scores.length > 3 && scores[0] === null && scores.slice(1).every((p) => p < 0), String(scores));
+    const [[written, other]] = got.continued;
+    assert.deepEqual([written.is_greedy, other.is_greedy], [true, false]);
+    assert.ok(written.logprob > -60 && other.logprob < -5, `${written.logprob} and ${other.logprob}`);
     assert.equal(got.chat.logprobs.content.length, 12);
     assert.ok(got.chat.logprobs.content.every((one) => one.top_logprobs.length === 3));
     assert.equal(got.usage.completion_tokens, 12);

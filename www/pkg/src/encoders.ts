@@ -5,6 +5,7 @@ import type { EncodeOutput, EncodeRequest } from './abi.js';
 import type { Core } from './core.js';
 import { KingletError } from './errors.js';
 import { checkEmbeddings, checkFillMask, checkTexts } from './params.js';
+import { softmax } from './softmax.js';
 import type {
   CallOptions,
   Classification,
@@ -115,13 +116,6 @@ async function run(
   if (outputs.length !== inputs.length)
     throw new KingletError('E_INTERNAL', `${inputs.length} inputs became ${outputs.length} outputs`);
   return outputs;
-}
-
-function softmax(logits: Float32Array): number[] {
-  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const powers = Array.from(logits, (logit) => Math.exp(logit - most));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
 }
 
 /** The numbers as f32, little-endian, in base64: what OpenAI's clients read. */

@@ -1,6 +1,7 @@
 // classify: the labels that a head was trained for, or any labels without training: by a head for natural language inference, by how
 // probable a model that writes finds each label after the text, or by embeddings.
 
+import { softmax } from '../softmax.js';
 import { checkNames, checkOptions, checkTexts } from './options.js';
 import { dot, Embedder } from './embed.js';
 import { inBatches, measureOf, type Passage, passagesOf, roomOf, withSignal } from './passages.js';
@@ -230,11 +231,4 @@ function averages(passages: readonly Passage[], rows: readonly number[][]): numb
     });
   }
   return sums.map(({ n_tokens, scores }) => scores.map((score) => score / n_tokens));
-}
-
-function softmax(logits: readonly number[]): number[] {
-  const most = Math.max(...logits);
-  const powers = logits.map((logit) => Math.exp(logit - most));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
 }

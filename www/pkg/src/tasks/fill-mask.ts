@@ -1,6 +1,7 @@
 // fillMask: what may stand in the blanks of a text: what a masked language model finds most probable, or which of a few words. A decoder
 // can only compare words: by how probable it finds the text with each.
 
+import { softmax } from '../softmax.js';
 import type { FilledMask } from '../types.js';
 import { overflow, reach } from './chunks.js';
 import { checkNames, checkOptions, checkText, whole } from './options.js';
@@ -80,11 +81,8 @@ interface Scored {
 
 /** Probabilities among some candidates, the best first. */
 function amongThemselves(scored: Scored[]): { text: string; score: number }[] {
-  const most = Math.max(...scored.map(({ logprob }) => logprob));
-  const sum = scored.reduce((all, { logprob }) => all + Math.exp(logprob - most), 0);
-  return scored
-    .map(({ text, logprob }) => ({ text, score: Math.exp(logprob - most) / sum }))
-    .sort((a, b) => b.score - a.score);
+  const scores = softmax(scored.map(({ logprob }) => logprob));
+  return scored.map(({ text }, i) => ({ text, score: scores[i] ?? 0 })).sort((a, b) => b.score - a.score);
 }
 
 class Filler {
