@@ -19,17 +19,19 @@ Usage: ./build.sh VERB [ARGUMENTS]
           (arguments go to www/demo/serve.mjs: --port N, --no-isolation)
   build   the three WebAssembly binaries and the npm package, in www/pkg/dist and www/demo/dist
   pack    the npm tarball, dist/kinglet-VERSION.tgz
-  test    every test: native, TypeScript, WebAssembly in Chromium, GPU (natively and in two browsers), end to end, budgets
-          (./build.sh test native types wasm gpu e2e budgets: only the named parts)
+  test    every test: native, TypeScript, WebAssembly in Chromium, GPU (natively and in two browsers), the CPU in three browsers,
+          end to end, budgets (./build.sh test native types wasm gpu browsers e2e budgets: only the named parts)
   lint    formatting, clippy (native and wasm32), TypeScript, shell scripts
   bench   decode and prefill speed of the default model in headless Chromium, through the public API
+          ([--model FILE] [--threads 1,2] [--prompt 132,512] [--depth 132,2000] [--decode N] [--runs N] [--wasm simd] [--kv TYPE] [--json])
           (--dawn [--model FILE] [--prompt N] [--decode N] [--runs N] [--json]: on the GPU, in Node.js without a browser)
   soak    what takes too long for test: fuzzing, every test on the software GPUs, and a long random use of one engine in Chromium
           (arguments: steps, seed)
   fuzz    the fuzz targets (arguments: targets, seconds for each)
 
 Environment: KINGLET_CACHE (tools and models; default .cache); what is not found by itself: KINGLET_CHROMIUM, CHROMEDRIVER,
-KINGLET_FIREFOX, KINGLET_GECKODRIVER, KINGLET_SWIFTSHADER and KINGLET_LAVAPIPE (Vulkan drivers, .json).
+KINGLET_FIREFOX, KINGLET_GECKODRIVER, KINGLET_WEBKITDRIVER, KINGLET_MINIBROWSER, KINGLET_SWIFTSHADER and KINGLET_LAVAPIPE (Vulkan
+drivers, .json).
 TEXT
 }
 

@@ -7,13 +7,15 @@ export KINGLET_LONG=${KINGLET_LONG:-0}
 # run_tests [PARTS…]: all parts are run, also after one has failed; what failed is named at the end.
 run_tests() {
     local parts=("$@")
-    if [ "${#parts[@]}" = 0 ]; then parts=(native types wasm gpu e2e budgets); fi
+    if [ "${#parts[@]}" = 0 ]; then parts=(native types wasm gpu browsers e2e budgets); fi
     setup_build
     setup_test
+    if wants gpu || wants browsers; then setup_firefox; fi
     if wants gpu; then setup_gpu; fi
+    if wants browsers; then setup_webkit; fi
     KEEP_GOING=1
     if wants native; then part "test: native" test_native; fi
-    if wants types || wants e2e || wants budgets; then
+    if wants types || wants browsers || wants e2e || wants budgets; then
         KEEP_GOING=0
         build_all
         part "npm tarball" pack_tarball
@@ -22,13 +24,16 @@ run_tests() {
     if wants types; then part "test: TypeScript" test_types; fi
     if wants wasm; then part "test: WebAssembly in Chromium" test_wasm; fi
     if wants gpu; then
+        # SwiftShader makes pipelines on one core.
+        begin test_gpu_chromium
         part "test: GPU, SwiftShader" test_gpu_native SwiftShader "$KINGLET_SWIFTSHADER" "$(swiftshader_filter)"
         part "test: GPU, lavapipe" test_gpu_native llvmpipe "$KINGLET_LAVAPIPE"
-        part "test: GPU, Chromium" test_gpu_chromium
         part "test: GPU, Firefox" test_gpu_firefox
+        part "test: GPU, Chromium, the rest" finished
     fi
+    if wants browsers; then part "test: three browsers" test_browsers; fi
     if wants e2e; then part "test: end to end" test_e2e; fi
-    if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs; fi
+    if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs tests/instructions.test.mjs; fi
 }
 # Reads run_tests' `parts`.
 wants() {
@@ -67,11 +72,17 @@ test_types() {
     node --test www/demo/test/
 }
 
-# Without the tests of the GPU, which are the gpu part's.
+# Without the tests of the GPU, which are the gpu part's. Each file has a browser of its own, and they follow each other: two halves at
+# once.
 test_wasm() {
-    local file tests=()
+    at_once "test_wasm_half 0" "test_wasm_half 1"
+}
+test_wasm_half() {
+    local file i=0 tests=()
     for file in tests/*.rs; do
-        [ "$file" = tests/wasm_gpu.rs ] || tests+=(--test "$(basename "$file" .rs)")
+        [ "$file" = tests/wasm_gpu.rs ] && continue
+        i=$((1 - i))
+        [ "$i" = "$1" ] && tests+=(--test "$(basename "$file" .rs)")
     done
     wasm_pack_test Chrome "$CHROMEDRIVER" "${tests[@]}"
 }
@@ -91,23 +102,43 @@ test_gpu_firefox() {
 # end to end. wasm-pack builds with the dev profile and then tests with the test profile: made equal, everything is compiled
 # once. It takes the browser whose driver it finds first in the environment, whatever it was asked for.
 wasm_pack_test() {
-    local browser=$1 driver=$2 log=target/wasm-test/last-run.log option
+    local browser=$1 driver=$2 log option
     shift 2
     case $browser in Chrome) option=chromedriver ;; *) option=geckodriver ;; esac
-    mkdir -p target/wasm-test
+    log=$(mktemp)
     CARGO_PROFILE_DEV_OPT_LEVEL=2 WASM_BINDGEN_TEST_TIMEOUT=600 CARGO_TARGET_DIR=target/wasm-test \
         env -u CHROMEDRIVER -u GECKODRIVER \
         wasm-pack test --headless "--${browser,,}" "--$option" "$driver" --mode no-install "$@" 2>&1 | tee "$log"
     grep -q "Running headless tests in $browser" "$log" || die "the tests have not run in $browser (see above)"
     if grep -q 'so skipping' "$log"; then die "wasm-pack has skipped tests (see above)"; fi
     note "$(awk '/^test result: ok/ { n += $4 } END { print n }' "$log") tests have run in $browser"
+    rm "$log"
 }
 
 # Vulkan's loader complains where there is no such folder, once per device.
 quiet_vulkan() { export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-${TMPDIR:-/tmp}}; }
 
+# The CPU path in Chromium, Firefox and WebKitGTK.
+test_browsers() {
+    KINGLET_MODELS=$KINGLET_CACHE/models node --test --test-timeout=300000 tests/e2e/browsers.test.mjs
+}
+
+# Files that hold times of milliseconds have the machine to themselves; the others run two at a time.
+TIMED=" demo demo_benchmarks demo_tasks encoders gpu package sources threads "
 test_e2e() {
-    KINGLET_MODELS=$KINGLET_CACHE/models node --test --test-concurrency=1 --test-timeout=900000 tests/e2e/*.test.mjs
+    local file name timed=() others=()
+    for file in tests/e2e/*.test.mjs; do
+        name=$(basename "$file" .test.mjs)
+        case "$TIMED" in
+            *" $name "*) timed+=("$file") ;;
+            *) [ "$name" = browsers ] || others+=("$file") ;;
+        esac
+    done
+    export KINGLET_MODELS=$KINGLET_CACHE/models
+    local failed=0
+    node --test --test-concurrency=1 --test-timeout=900000 "${timed[@]}" || failed=1
+    node --test --test-concurrency=2 --test-timeout=900000 "${others[@]}" || failed=1
+    return "$failed"
 }
 
 # The TypeScript of the demo page is checked against the built package, so the package is built first.
@@ -155,7 +186,7 @@ bench() {
     setup_build
     setup_test
     build_all
-    part "bench" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/e2e/bench.mjs
+    part "bench" env KINGLET_MODELS="$KINGLET_CACHE/models" node tests/e2e/bench.mjs "$@"
 }
 
 # bench --dawn [--model FILE] [--prompt TOKENS] [--decode TOKENS] [--runs N] [--json]: the package on the GPU in Node.js, on the

@@ -48,6 +48,50 @@ part() {
     fi
 }
 
+# at_once COMMANDS…: each argument is a command with its words; they run at the same time, and what each prints follows as one piece.
+# Fails if one has.
+at_once() {
+    local command folder i=0 status=0 pids=()
+    folder=$(mktemp -d)
+    for command in "$@"; do
+        # shellcheck disable=SC2086 # its words
+        (
+            set -e
+            $command
+        ) >"$folder/$i" 2>&1 &
+        pids+=($!)
+        i=$((i + 1))
+    done
+    for i in "${!pids[@]}"; do
+        wait "${pids[i]}" || status=1
+        cat "$folder/$i"
+    done
+    rm -rf "$folder"
+    return "$status"
+}
+
+# begin COMMAND…: runs it beside what follows, one at a time. `finished` waits for it, prints what it has printed, and fails as it has.
+begin() {
+    BEGUN=$(mktemp -d)
+    set -m # a process group of its own, that the trap can end
+    (
+        set +e
+        (
+            set -e
+            "$@"
+        ) >"$BEGUN/log" 2>&1
+        echo $? >"$BEGUN/status"
+    ) &
+    BEGUN_PID=$!
+    set +m
+    trap 'kill -- "-$BEGUN_PID" 2>/dev/null; rm -rf "$BEGUN"' EXIT
+}
+finished() {
+    while kill -0 "$BEGUN_PID" 2>/dev/null; do sleep 0.2; done
+    cat "$BEGUN/log"
+    return "$(cat "$BEGUN/status")"
+}
+
 closing_times() {
     if [ "${#PART_TIMES[@]}" = 0 ]; then return; fi
     say "took $SECONDS s"

@@ -11,7 +11,7 @@ MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 LLAMA_CPP_SDIST=llama-cpp-python==0.3.36
 LLAMA_CPP_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 
-# What `build` needs. `test` adds setup_test, and setup_gpu for its part gpu.
+# What `build` needs. `test` adds setup_test, and what its parts gpu and browsers need.
 setup_build() {
     part "set-up: Rust" ensure_rust
     part "set-up: wasm-bindgen" ensure_wasm_bindgen
@@ -28,10 +28,18 @@ setup_test() {
     part "llama.cpp's vocabularies" ensure_llama_cpp_models
 }
 
-# What `test gpu` needs beside that.
+# What `test gpu` and `test browsers` need beside that.
+setup_firefox() {
+    part "set-up: Firefox" ensure_firefox
+    find_firefox
+}
 setup_gpu() {
-    part "set-up: software GPUs and Firefox" ensure_gpus
+    part "set-up: software GPUs" ensure_gpus
     find_gpus
+}
+setup_webkit() {
+    part "set-up: WebKitGTK" ensure_webkit
+    find_webkit
 }
 
 # The toolchain that rust-toolchain.toml pins, with its components: rustup fetches what is missing on the first call.
@@ -104,11 +112,44 @@ find_chromium() {
     [ -n "${KINGLET_CHROMIUM:-}" ] && [ -n "${CHROMEDRIVER:-}" ]
 }
 
-# What the tests of the GPU run on: the Vulkan loader, two software adapters (SwiftShader comes with Chromium, lavapipe with
-# Mesa), Firefox and its driver, which is built from Mozilla's crate because Debian has none.
+# Firefox and its driver, which is built from Mozilla's crate because Debian has none.
+ensure_firefox() {
+    find_firefox || true
+    [ -n "${KINGLET_FIREFOX:-}" ] || install_with_apt "Firefox" firefox-esr
+    find_firefox || true
+    [ -n "${KINGLET_FIREFOX:-}" ] || die "Firefox is missing: install it (Debian: firefox-esr), or set KINGLET_FIREFOX"
+    [ -n "${KINGLET_GECKODRIVER:-}" ] || cargo_install geckodriver "$GECKODRIVER_VERSION" --debug --locked
+    find_firefox || die "geckodriver could not be installed: cargo install geckodriver --version $GECKODRIVER_VERSION --locked"
+    note "$KINGLET_FIREFOX, $KINGLET_GECKODRIVER"
+}
+find_firefox() {
+    local name
+    for name in firefox-esr firefox; do
+        has "$name" && export KINGLET_FIREFOX=${KINGLET_FIREFOX:-$(command -v "$name")}
+    done
+    has geckodriver && export KINGLET_GECKODRIVER=${KINGLET_GECKODRIVER:-$(command -v geckodriver)}
+    [ -n "${KINGLET_FIREFOX:-}" ] && [ -n "${KINGLET_GECKODRIVER:-}" ]
+}
+
+# WebKitGTK: its driver, the browser that its library brings along, and an X server without a screen, which that needs.
+ensure_webkit() {
+    find_webkit || install_with_apt "WebKitGTK's WebDriver, its MiniBrowser or Xvfb" webkit2gtk-driver xvfb
+    find_webkit || die "WebKitGTK is still missing: set KINGLET_WEBKITDRIVER and KINGLET_MINIBROWSER, and have Xvfb in the path"
+    note "$KINGLET_WEBKITDRIVER, $KINGLET_MINIBROWSER"
+}
+find_webkit() {
+    local file
+    has WebKitWebDriver && export KINGLET_WEBKITDRIVER=${KINGLET_WEBKITDRIVER:-$(command -v WebKitWebDriver)}
+    for file in /usr/lib/*/webkit2gtk-4.*/MiniBrowser /usr/lib{64,exec}/webkit2gtk-4.*/MiniBrowser; do
+        [ -x "$file" ] && export KINGLET_MINIBROWSER=${KINGLET_MINIBROWSER:-$file}
+    done
+    has Xvfb && [ -n "${KINGLET_WEBKITDRIVER:-}" ] && [ -n "${KINGLET_MINIBROWSER:-}" ]
+}
+
+# What the tests of the GPU run on: the Vulkan loader and two software adapters (SwiftShader comes with Chromium, lavapipe with Mesa).
 ensure_gpus() {
     if ! find_gpus; then
-        install_with_apt "the Vulkan loader, Mesa's software driver or Firefox" libvulkan1 mesa-vulkan-drivers firefox-esr
+        install_with_apt "the Vulkan loader or Mesa's software driver" libvulkan1 mesa-vulkan-drivers
         find_gpus || true
     fi
     has_vulkan_loader || die "the Vulkan loader, libvulkan.so.1, is missing: install it (Debian: libvulkan1)"
@@ -116,18 +157,10 @@ ensure_gpus() {
         || die "vk_swiftshader_icd.json is not beside Chromium: install Debian's chromium, or set KINGLET_SWIFTSHADER to its path"
     [ -n "${KINGLET_LAVAPIPE:-}" ] \
         || die "lavapipe's lvp_icd….json is missing: install mesa-vulkan-drivers, or set KINGLET_LAVAPIPE to its path"
-    [ -n "${KINGLET_FIREFOX:-}" ] || die "Firefox is missing: install it (Debian: firefox-esr), or set KINGLET_FIREFOX"
-    [ -n "${KINGLET_GECKODRIVER:-}" ] || cargo_install geckodriver "$GECKODRIVER_VERSION" --debug --locked
-    find_gpus
     note "$KINGLET_SWIFTSHADER, $KINGLET_LAVAPIPE"
-    note "$KINGLET_FIREFOX, $KINGLET_GECKODRIVER"
 }
 find_gpus() {
-    local name directory file
-    for name in firefox-esr firefox; do
-        has "$name" && export KINGLET_FIREFOX=${KINGLET_FIREFOX:-$(command -v "$name")}
-    done
-    has geckodriver && export KINGLET_GECKODRIVER=${KINGLET_GECKODRIVER:-$(command -v geckodriver)}
+    local directory file
     for directory in "$(dirname "$(readlink -f "${KINGLET_CHROMIUM:-/}")")" /usr/lib/chromium{,-browser} /usr/lib64/chromium /opt/google/chrome; do
         file=$directory/vk_swiftshader_icd.json
         [ -f "$file" ] && export KINGLET_SWIFTSHADER=${KINGLET_SWIFTSHADER:-$file}
@@ -135,7 +168,7 @@ find_gpus() {
     for file in /{usr/share,usr/local/share,etc}/vulkan/icd.d/lvp_icd*.json; do
         [ -f "$file" ] && export KINGLET_LAVAPIPE=${KINGLET_LAVAPIPE:-$file}
     done
-    has_vulkan_loader && [ -n "${KINGLET_FIREFOX:-}" ] && [ -n "${KINGLET_SWIFTSHADER:-}" ] && [ -n "${KINGLET_LAVAPIPE:-}" ]
+    has_vulkan_loader && [ -n "${KINGLET_SWIFTSHADER:-}" ] && [ -n "${KINGLET_LAVAPIPE:-}" ]
 }
 has_vulkan_loader() { /sbin/ldconfig -p | grep -q 'libvulkan\.so\.1'; }
 

@@ -10,11 +10,21 @@
 //   MEMORY     it sees the memory of its sequence instead
 //   CAP        scores are capped
 //   DISTANCES  and have a bias by distance added
+//   APPEND     of one row: q is rotated first, and the rotated k and v are written to the cache. What the row sees of itself does not
+//              go by the cache, because other workgroups may have the same kv head.
 
 @group(0) @binding(0) var<storage, read> rows: array<Row>;
 @group(0) @binding(1) var<storage, read> pages: array<u32>;
+//#if APPEND
+@group(0) @binding(2) var<storage, read> q: array<f32>;
+@group(0) @binding(3) var<storage, read_write> cache: array<Quad>;
+@group(0) @binding(5) var<storage, read> frequencies: array<vec2<u32>>;
+@group(0) @binding(6) var<storage, read> k: array<f32>;
+@group(0) @binding(7) var<storage, read> v: array<vec4<f32>>;
+//#else
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> cache: array<Quad>;
+//#endif
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
 //#if DISTANCES
 // [H][2 · RADIUS + 1]
@@ -45,21 +55,33 @@ var<workgroup> scores: array<vec4<f32>, 512>;
 var<workgroup> slice_max: array<vec4<f32>, MAX_SLICES>;
 var<workgroup> slice_sum: array<vec4<f32>, MAX_SLICES>;
 
+//#if APPEND
+// the row's own key and value, as the cache has them
+var<workgroup> own_key: array<vec4<f32>, MAX_COLUMNS>;
+var<workgroup> own_value: array<vec4<f32>, MAX_COLUMNS>;
+//#endif
+
+// Column c of the scores of the heads with a key.
+fn scored(c: u32, key: vec4<f32>) -> vec4<f32> {
+  var s = vec4<f32>();
+  s.x = dot(queries[c], key);
+  if HEADS > 1u {
+    s.y = dot(queries[MAX_COLUMNS + c], key);
+  }
+  if HEADS > 2u {
+    s.z = dot(queries[2u * MAX_COLUMNS + c], key);
+  }
+  if HEADS > 3u {
+    s.w = dot(queries[3u * MAX_COLUMNS + c], key);
+  }
+  return s;
+}
+
 // The scores of the heads with one position.
 fn score(page: u32, kv_head: u32, position: u32) -> vec4<f32> {
   var s = vec4<f32>();
   for (var c = 0u; c < HEAD_SIZE / 4u; c++) {
-    let key = unpack_quad(cache[key_place(page, kv_head, position, c)]);
-    s.x += dot(queries[c], key);
-    if HEADS > 1u {
-      s.y += dot(queries[MAX_COLUMNS + c], key);
-    }
-    if HEADS > 2u {
-      s.z += dot(queries[2u * MAX_COLUMNS + c], key);
-    }
-    if HEADS > 3u {
-      s.w += dot(queries[3u * MAX_COLUMNS + c], key);
-    }
+    s += scored(c, unpack_quad(cache[key_place(page, kv_head, position, c)]));
   }
   return s;
 }
@@ -87,12 +109,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let n_heads = min(HEADS, GROUP - first_head);
   // where the workgroup's heads begin in q and out
   let heads_at = ((group.y * OWN_HEADS + kv_head) * GROUP + first_head) * columns;
+  let row = rows[group.y];
   for (var i = me; i < n_heads * columns; i += WORKGROUP) {
-    queries[i / columns * MAX_COLUMNS + i % columns] = SCALE * q[heads_at + i];
+    //#if APPEND
+    let quad = rotated_q((heads_at + i / columns * columns) * 4u, i % columns * 4u, row.position);
+    //#else
+    let quad = q[heads_at + i];
+    //#endif
+    queries[i / columns * MAX_COLUMNS + i % columns] = SCALE * quad;
   }
+  //#if APPEND
+  if me < columns {
+    let head_at = group.y * OWN_HEADS + kv_head;
+    let page = pages[row.pages + row.position / PAGE_POSITIONS];
+    let key = pack_quad(rotated_k(head_at * HEAD_SIZE, 4u * me, row.position));
+    let value = pack_quad(v[head_at * columns + me]);
+    own_key[me] = unpack_quad(key);
+    own_value[me] = unpack_quad(value);
+    if first_head == 0u {
+      cache[key_place(page, kv_head, row.position, me)] = key;
+      cache[value_place(page, kv_head, row.position, me)] = value;
+    }
+  }
+  //#endif
   workgroupBarrier();
 
-  let row = rows[group.y];
   //#if MEMORY
   let table = row.memory;
   let begin = 0u;
@@ -103,7 +144,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#if WHOLE
   let end = row.position + min(row.n_rows - row.position, WINDOW);
   //#else
+  //#if APPEND
+  let end = row.position;
+  //#else
   let end = row.position + 1u;
+  //#endif
   //#endif
   //#endif
   let slice = me / columns;
@@ -111,6 +156,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var top = vec4<f32>(LOWEST);
   var sum = vec4<f32>();
   var acc = array<vec4<f32>, 4>();
+  //#if APPEND
+  if slice == 0u {
+    var own = vec4<f32>();
+    for (var c = 0u; c < columns; c++) {
+      own += scored(c, own_key[c]);
+    }
+    //#if CAP
+    own = capped(own);
+    //#endif
+    top = own;
+    sum = vec4<f32>(1.0);
+    let value = own_value[column];
+    acc = array<vec4<f32>, 4>(value, value, value, value);
+  }
+  //#endif
   var at = 0u;
   for (var start = begin; start < end; start += WORKGROUP) {
     let n = min(WORKGROUP, end - start);

@@ -16,25 +16,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = rows[id.y];
   let quads = HEAD_SIZE / 4u;
   let first_k = HEADS * quads;
-  var y = vec4<f32>();
   if id.x < first_k {
-    let e = id.x % quads * 4u;
-    let head = id.y * HEADS * HEAD_SIZE + id.x / quads * HEAD_SIZE;
-    for (var j = 0u; j < 4u; j++) {
-      y[j] = rotated(e + j, q[head + e + j], q[head + partner(e + j)], row.position);
-    }
-    out[id.y * first_k + id.x] = y;
+    let head = (id.y * HEADS + id.x / quads) * HEAD_SIZE;
+    out[id.y * first_k + id.x] = rotated_q(head, id.x % quads * 4u, row.position);
   } else if id.x < first_k + OWN_HEADS * quads {
     let i = id.x - first_k;
     let kv_head = i / quads;
     let quad = i % quads;
-    let e = quad * 4u;
-    let head = id.y * OWN_HEADS * HEAD_SIZE + kv_head * HEAD_SIZE;
-    for (var j = 0u; j < 4u; j++) {
-      y[j] = rotated(e + j, k[head + e + j], k[head + partner(e + j)], row.position);
-    }
+    let key = rotated_k((id.y * OWN_HEADS + kv_head) * HEAD_SIZE, quad * 4u, row.position);
     let page = pages[row.pages + row.position / PAGE_POSITIONS];
-    cache[key_place(page, kv_head, row.position, quad)] = pack_quad(y);
+    cache[key_place(page, kv_head, row.position, quad)] = pack_quad(key);
     cache[value_place(page, kv_head, row.position, quad)] = pack_quad(v[id.y * OWN_HEADS * quads + i]);
   }
 }

@@ -1,11 +1,12 @@
 //! The weights of a model as plans and executors name them: an id, a GGUF name, a shape, a format.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use crate::{
     error::{Error, Result},
     gguf::Header,
     quant::Format,
+    sorted::SortedMap,
 };
 
 /// A weight: a tensor of the file, or some of its rows or columns ([`Weights::split`]).
@@ -49,7 +50,7 @@ pub struct Weights {
     /// Ids in the order of their names, without the tensors that were split.
     by_name: Vec<WeightId>,
     /// By the id of the tensor. Ids of tensors are positions in the file's directory; those of parts come after them.
-    splits: BTreeMap<WeightId, Vec<Split>>,
+    splits: SortedMap<WeightId, Vec<Split>>,
 }
 
 /// Some rows or columns of a tensor as a weight of their own.
@@ -115,7 +116,7 @@ impl Weights {
             .collect();
         let mut by_name: Vec<WeightId> = (0..specs.len()).map(|i| WeightId(i as u32)).collect();
         by_name.sort_unstable_by_key(|id| &specs[id.0 as usize].name);
-        Self { specs, by_name, splits: BTreeMap::new() }
+        Self { specs, by_name, splits: SortedMap::default() }
     }
 
     /// Makes weights of their own of the rows of a tensor [N, K], or of the elements of one [N], one part after the other, and
@@ -165,7 +166,11 @@ impl Weights {
             let place = self.place(part).err().ok_or_else(|| Error::file(format!("tensors {name} and {part}")))?;
             self.specs.push(spec);
             self.by_name.insert(place, weight);
-            self.splits.entry(id).or_default().push(Split { weight, bytes: start..end, period: period.max(1) });
+            self.splits.get_or_insert_with(id, Vec::new).push(Split {
+                weight,
+                bytes: start..end,
+                period: period.max(1),
+            });
             start = end;
         }
         Ok(())
@@ -189,7 +194,7 @@ impl Weights {
     /// All weights: the tensors of the file in its order, without those that were split, then the parts of those.
     pub fn iter(&self) -> impl Iterator<Item = (WeightId, &WeightSpec)> {
         let all = self.specs.iter().enumerate().map(|(i, s)| (WeightId(i as u32), s));
-        all.filter(|(id, _)| !self.splits.contains_key(id))
+        all.filter(|(id, _)| !self.splits.contains(id))
     }
 
     /// Number of ids: every id is below it.

@@ -9,7 +9,7 @@ mod common;
 
 use common::recorder::{ROPE, Recorder, norm, part, plain, rope_plan};
 use kinglet::plan::{
-    Activation, BufferId, Epilogue, MatMul, Op, Plan, Rope,
+    Activation, Append, BufferId, Epilogue, MatMul, Op, Plan, Rope, Sees,
     fuse::{Rule, fuse},
 };
 
@@ -296,6 +296,38 @@ fn rotations_join_the_write() {
     let mut plan = rope_plan(true, |_, _, _| {});
     plan.taps.push(BufferId(4));
     assert_eq!(apply(Rule::RopeKv, &plan).len(), 6);
+}
+
+/// A plan whose rotations have joined the write.
+fn joined(between: impl FnOnce(&mut Recorder, BufferId, BufferId)) -> Plan {
+    let plan = rope_plan(true, between);
+    Plan { ops: apply(Rule::RopeKv, &plan), ..plan }
+}
+
+#[test]
+fn rotations_and_the_write_join_attention() {
+    let plan = joined(|_, _, _| {});
+    let ops = apply(Rule::RopeKvIntoAttention, &plan);
+    assert_eq!(ops.len(), plan.ops.len() - 1);
+    let Op::Attention(a) = &ops[4] else { panic!("{:?} is no attention", ops[4]) };
+    let (q, k, v) = (BufferId(1), BufferId(2), BufferId(3));
+    assert_eq!((a.q, a.append), (q, Some(Append { rope: ROPE, k, v })));
+    Plan { ops, ..plan }.check().unwrap();
+}
+
+#[test]
+fn rotations_and_the_write_stay_where_they_are_looked_at() {
+    // The caller wants the rotated query.
+    let mut tapped = joined(|_, _, _| {});
+    tapped.taps.push(BufferId(4));
+    assert_untouched(Rule::RopeKvIntoAttention, &tapped);
+    // So does another operation.
+    assert_untouched(Rule::RopeKvIntoAttention, &joined(|r, q, _| _ = r.norm(q)));
+    // The attention sees something else than the past.
+    let mut whole = joined(|_, _, _| {});
+    let Some(Op::Attention(a)) = whole.ops.last_mut() else { panic!("no attention") };
+    a.sees = Sees::Whole;
+    assert_untouched(Rule::RopeKvIntoAttention, &whole);
 }
 
 #[test]

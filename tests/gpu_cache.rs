@@ -10,6 +10,7 @@ use common::{
     gpu::context,
 };
 use kinglet::{
+    error::Error,
     gpu::{Gpu, Request},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{Executor, Progress},
@@ -30,6 +31,7 @@ fn values(bytes: &[u8], format: KvFormat) -> Vec<f32> {
     match format {
         KvFormat::F16 => bytes.chunks(2).map(|b| f16_to_f32(u16::from_le_bytes([b[0], b[1]]))).collect(),
         KvFormat::F32 => bytes.chunks(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        KvFormat::Q8_0 => unreachable!("no GPU has it"),
     }
 }
 
@@ -67,6 +69,16 @@ fn pages_can_be_read_and_written() {
         assert!(gpu.kv_write(other, 2, &[0; 3]).is_err(), "a wrong length goes unseen");
         assert!(gpu.kv_read(&[(page, 65)], &mut vec![]).is_err(), "positions past the page");
         assert!(gpu.kv_copy(page, PageId(50), 1).is_err(), "a page that is not there");
+    }
+}
+
+#[test]
+fn a_cache_in_q8_0_is_refused() {
+    let case = cases::attentions_q8_0().remove(0);
+    let mut gpu = Gpu::new(context(&Request::default()), case.geometry);
+    match case.announce(&mut gpu) {
+        Err(Error::UnsupportedFeature { what }) => assert!(what.contains("q8_0"), "{what}"),
+        other => panic!("{other:?}"),
     }
 }
 

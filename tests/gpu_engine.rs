@@ -18,7 +18,7 @@ use kinglet::{
     kv::KvFormat,
     quant::Format,
     sample::SamplingParams,
-    session::{Request, ScoreGroup, ScoreRequest, Session, Span},
+    session::{Request, ScoreGroup, ScoreRequest, Session, Span, Speculation},
 };
 use std::rc::Rc;
 
@@ -59,15 +59,7 @@ fn greedy(n_prompt: u32, max_tokens: usize) -> Request {
 
 /// Runs to the end, waiting as the worker does.
 fn finish(session: &mut Session, context: &Context, request: &Request) -> (Answer, usize) {
-    session.start(request.clone()).unwrap();
-    let (mut answer, mut n_waits) = (Answer::new(request.n), 0);
-    while !answer.add(session.advance(usize::MAX).unwrap()) {
-        if let Some(signal) = session.waiting() {
-            block_on(Some(context), signal);
-            n_waits += 1;
-        }
-    }
-    (answer, n_waits)
+    gpu::finish(session, context, request).unwrap()
 }
 
 fn assert_near(ours: &Answer, reference: &Answer) {
@@ -109,6 +101,25 @@ fn compare(device: &GpuRequest) {
         assert_near(&answer, &on_reference(&request));
         assert!(n_waits >= request.max_tokens.unwrap(), "each step is waited for");
     }
+}
+
+/// Steps of several rows of one sequence, some of which are taken back; with all logits and with the best.
+#[test]
+fn guessed_tokens_are_verified_as_on_the_reference() {
+    let (mut engine, context) = on_gpu();
+    let biased = SamplingParams { logit_bias: (10..16).map(|id| (id, 12.0)).collect(), ..SamplingParams::greedy() };
+    let (mut n_drafted, mut n_accepted) = (0, 0);
+    for sampling in [SamplingParams::greedy(), biased] {
+        let prompt = [10, 11, 12, 13, 10, 11, 14, 15, 12].repeat(7);
+        let plain = Request { prompt, sampling, ..greedy(0, 40) };
+        let guessing = Request { speculation: Speculation::Always, ..plain.clone() };
+        let (answer, n_waits) = finish(&mut engine.session, &context, &guessing);
+        assert_near(&answer, &on_reference(&plain));
+        assert_eq!(n_waits + answer.usage.accepted_tokens, 40, "each right guess is a step less");
+        n_drafted += answer.usage.drafted_tokens;
+        n_accepted += answer.usage.accepted_tokens;
+    }
+    assert!(n_drafted > n_accepted && n_accepted > 10, "{n_accepted} of {n_drafted}");
 }
 
 /// Scores on the GPU are those of the reference.

@@ -26,7 +26,7 @@ use kinglet::{
 };
 
 /// The most dispatches of a Llama's layer in a step of one row.
-const MOST_PER_LAYER: usize = 9;
+const MOST_PER_LAYER: usize = 8;
 
 fn lowered(model: &Model, bound: RowBound, max_outputs: usize) -> (Plan, Lowered) {
     let request = Request { without_subgroups: true, ..Request::default() };
@@ -34,9 +34,8 @@ fn lowered(model: &Model, bound: RowBound, max_outputs: usize) -> (Plan, Lowered
     for id in model.used_weights().unwrap() {
         gpu.create_weight(id, model.weights.spec(id)).unwrap();
     }
-    let plan = model.plan(Task::Generate, bound, max_outputs).unwrap();
-    let slot = gpu.prepare(Arc::new(plan.clone())).unwrap();
-    (plan, gpu.lowered(slot).unwrap().clone())
+    let slot = gpu.prepare(Arc::new(model.plan(Task::Generate, bound, max_outputs).unwrap())).unwrap();
+    (gpu.plan(slot).unwrap().clone(), gpu.lowered(slot).unwrap().clone())
 }
 
 /// The layer of a dispatch, by the names of what its operation writes.
@@ -137,5 +136,5 @@ fn a_layer_stays_within_its_budget() {
             assert!(counts.iter().all(|n| *n <= MOST_PER_LAYER), "{counts:?}");
         }
     }
-    assert_eq!(one_row(&smollm2_135m()), [6; 30]);
+    assert_eq!(one_row(&smollm2_135m()), [5; 30]);
 }

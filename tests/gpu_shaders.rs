@@ -15,8 +15,9 @@ use common::{
 use kinglet::{
     gpu::{
         Gpu, Request,
+        ahead::RunEntry,
         dispatch::{Dispatch, Extent, Operand},
-        shader::{self as kernel, Dialect, SUBGROUPS},
+        shader::{self as kernel, Dialect, Kernel, SUBGROUPS},
         step::{Header, RowEntry},
     },
     plan::BufferId,
@@ -34,7 +35,7 @@ const FUNCTION_BYTES: u32 = 8 << 10;
 type ParameterStruct = (&'static str, usize, Vec<(&'static str, usize)>);
 
 /// Structs that Rust writes: name, size, members with their offsets.
-fn parameter_structs() -> [ParameterStruct; 2] {
+fn parameter_structs() -> [ParameterStruct; 3] {
     [
         (
             "Step",
@@ -60,6 +61,20 @@ fn parameter_structs() -> [ParameterStruct; 2] {
                 ("n_memory", offset_of!(RowEntry, n_memory)),
             ],
         ),
+        (
+            "Run",
+            size_of::<RunEntry>(),
+            vec![
+                ("position", offset_of!(RunEntry, position)),
+                ("n_best", offset_of!(RunEntry, n_best)),
+                ("top_k", offset_of!(RunEntry, top_k)),
+                ("temperature", offset_of!(RunEntry, temperature)),
+                ("top_p", offset_of!(RunEntry, top_p)),
+                ("min_p", offset_of!(RunEntry, min_p)),
+                ("unused", offset_of!(RunEntry, unused)),
+                ("draws", offset_of!(RunEntry, draws)),
+            ],
+        ),
     ]
 }
 
@@ -72,7 +87,7 @@ fn dispatches(request: &Request) -> Vec<Dispatch> {
         let mut gpu = Gpu::new(context.clone(), case.geometry);
         let slot = case.announce(&mut gpu).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let lowered = gpu.lowered(slot).expect("it was prepared");
-        for dispatch in lowered.dispatches.iter().chain(&lowered.best) {
+        for dispatch in lowered.dispatches.iter().chain(&lowered.best).chain(&lowered.choose) {
             let numbers: Vec<_> = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
             if seen.insert((dispatch.shader.clone(), numbers, dispatch.operands.clone())) {
                 all.push(dispatch.clone());
@@ -147,14 +162,16 @@ fn wrong_bindings(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
         };
         let wanted = match operand {
             Operand::Step => (*space == Space::Uniform, Some("Step")),
-            Operand::Rows => (*space == Space::Read, Some("Row")),
+            // What chooses makes the next row.
+            Operand::Rows => ((*space == Space::Read) == (dispatch.shader.kernel != Kernel::Choose), Some("Row")),
+            Operand::Ahead => (*space == Space::Read, Some("Run")),
             Operand::Outputs
             | Operand::Pages
             | Operand::Embeddings
             | Operand::Plane(_)
             | Operand::Frequencies(_)
             | Operand::Biases(_) => (*space == Space::Read, None),
-            Operand::Buffer(_) | Operand::Scratch(_) | Operand::Cache(_) | Operand::Best => {
+            Operand::Buffer(_) | Operand::Scratch(_) | Operand::Cache(_) | Operand::Best | Operand::AheadResults => {
                 (*space != Space::Uniform, None)
             }
         };
@@ -168,7 +185,10 @@ fn wrong_bindings(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
 /// WebGPU refuses a buffer that one dispatch both writes and binds elsewhere.
 fn aliases(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
     let written = |at: &u32| shader.bindings.get(at).is_some_and(|b| b.space == Space::ReadWrite);
-    let others = |at: &u32, operand: &Operand| dispatch.operands.iter().any(|(a, o)| a != at && o == operand);
+    // All of these are parts of one buffer.
+    let of_step = |o: &Operand| matches!(o, Operand::Step | Operand::Rows | Operand::Outputs | Operand::Pages);
+    let same = |a: &Operand, b: &Operand| a == b || (of_step(a) && of_step(b));
+    let others = |at: &u32, operand: &Operand| dispatch.operands.iter().any(|(a, o)| a != at && same(o, operand));
     let aliased = dispatch.operands.iter().filter(|(at, operand)| written(at) && others(at, operand));
     aliased.map(|(at, operand)| format!("{operand:?} is written at binding {at} and bound elsewhere")).collect()
 }

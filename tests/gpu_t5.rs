@@ -10,14 +10,14 @@ use std::rc::Rc;
 use common::{
     generate::{Answer, load},
     golden::difference,
-    gpu::context,
+    gpu::{self, context},
     runner::{MAX_ROWS, Runner},
     t5::{T5Golden, t5_goldens},
 };
 use kinglet::{
     engine::{Device, Engine, Options},
     error::Result,
-    gpu::{Context, Gpu, Request as GpuRequest, context::block_on},
+    gpu::{Context, Gpu, Request as GpuRequest},
     kv::KvFormat,
     sample::SamplingParams,
     session::{Request, Session},
@@ -69,14 +69,7 @@ fn without_subgroups_and_at_default_limits_too() -> Result<()> {
 
 /// Runs to the end, waiting as the worker does.
 fn finish(session: &mut Session, context: &Context, request: &Request) -> Result<Answer> {
-    session.start(request.clone())?;
-    let mut answer = Answer::new(request.n);
-    while !answer.add(session.advance(usize::MAX)?) {
-        if let Some(signal) = session.waiting() {
-            block_on(Some(context), signal);
-        }
-    }
-    Ok(answer)
+    gpu::finish(session, context, request).map(|(answer, _)| answer)
 }
 
 #[test]

@@ -10,11 +10,11 @@ use common::{
     formats::{a_code_byte, halves, not_finite, whole},
 };
 use kinglet::{
-    cpu::{Cpu, Flavour, pool::Pool},
+    cpu::{Cpu, Flavour, Kernels, pool::Pool},
     error::Error,
     kv::KvGeometry,
     plan::Executor,
-    quant::Format,
+    quant::{Format, repack::Arrangement},
     reference::Reference,
     weights::{WeightId, WeightSpec},
 };
@@ -24,8 +24,8 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
-fn run_cpu(case: &Case, threads: usize, rows: usize, flavour: Flavour) -> Results {
-    let mut cpu = Cpu::with_flavour(case.geometry, Pool::new(threads), flavour).expect("an executor");
+fn run_cpu(case: &Case, threads: usize, rows: usize, kernels: impl Into<Kernels>) -> Results {
+    let mut cpu = Cpu::with_kernels(case.geometry, Pool::new(threads), kernels).expect("an executor");
     case.run(&mut cpu, rows).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 
@@ -53,24 +53,58 @@ fn every_case_agrees_with_the_reference() {
 fn threads_splits_and_flavours_change_no_bit() {
     for case in cases::all().iter().filter(|c| c.n_weights() < 1 << 20) {
         let expected = bits(&run_cpu(case, 1, usize::MAX, Flavour::Plain));
-        for (threads, rows, flavour) in [
-            (2, usize::MAX, Flavour::Relaxed),
-            (1, 1, Flavour::Relaxed),
-            (2, 3, Flavour::Plain),
-            (4, usize::MAX, Flavour::Plain),
+        let of_bytes = |flavour, arrangement| Kernels { flavour, arrangement };
+        for (threads, rows, kernels) in [
+            (2, usize::MAX, Flavour::Madd.into()),
+            (1, 1, Flavour::Madd.into()),
+            (2, usize::MAX, Flavour::DotAdd.into()),
+            (1, 1, Flavour::DotAdd.into()),
+            (2, 3, Flavour::Plain.into()),
+            (4, usize::MAX, Flavour::Plain.into()),
+            (1, usize::MAX, of_bytes(Flavour::DotAdd, Arrangement::SignedFours)),
+            (2, 1, of_bytes(Flavour::Madd, Arrangement::SignedFours)),
+            (2, usize::MAX, of_bytes(Flavour::Madd, Arrangement::UnsignedFours)),
+            (1, 3, of_bytes(Flavour::Plain, Arrangement::UnsignedFours)),
         ] {
-            let actual = bits(&run_cpu(case, threads, rows, flavour));
+            let actual = bits(&run_cpu(case, threads, rows, kernels));
             for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
                 let differs = a.iter().zip(e).position(|(a, e)| a != e);
                 assert!(
                     a.len() == e.len() && differs.is_none(),
-                    "{}: buffer {i}, value {differs:?} of {}: {threads} threads, {rows} rows, {flavour:?} {:x?}",
+                    "{}: buffer {i}, value {differs:?} of {}: {threads} threads, {rows} rows, {kernels:?} {:x?}",
                     case.name,
                     e.len(),
                     differs.map(|d| (a[d], e[d]))
                 );
             }
         }
+    }
+}
+
+#[test]
+fn keys_and_values_in_q8_0_agree_with_the_reference() {
+    for case in cases::attentions_q8_0() {
+        let expected = run_cpu(&case, 1, usize::MAX, Flavour::Plain);
+        if let Err(complaint) = case.check(&expected, &run_reference(&case)) {
+            panic!("{complaint}");
+        }
+        for (threads, rows, flavour) in
+            [(2, 1, Flavour::Madd), (1, 3, Flavour::DotAdd), (4, usize::MAX, Flavour::Plain)]
+        {
+            let actual = run_cpu(&case, threads, rows, flavour);
+            assert!(bits(&actual) == bits(&expected), "{}: {threads} threads, {rows} rows", case.name);
+        }
+    }
+}
+
+#[test]
+fn heads_that_are_no_whole_blocks_are_refused() {
+    let mut case = cases::attentions_q8_0().remove(0);
+    case.geometry.head_size = 40;
+    let mut cpu = Cpu::new(case.geometry, Pool::new(1)).expect("an executor");
+    match case.announce(&mut cpu) {
+        Err(Error::UnsupportedFeature { what }) => assert!(what.contains("heads of 40"), "{what}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -86,7 +120,10 @@ fn fine_activations_are_nearer_to_the_reference() {
         if let Err(complaint) = case.check(&fine, &run_reference(&case)) {
             panic!("{complaint}");
         }
-        assert_eq!(bits(&run_cpu(&case, 3, 3, Flavour::Fine)), bits(&fine), "{}", case.name);
+        for arrangement in [Arrangement::Pairs, Arrangement::SignedFours, Arrangement::UnsignedFours] {
+            let kernels = Kernels { flavour: Flavour::Fine, arrangement };
+            assert_eq!(bits(&run_cpu(&case, 3, 3, kernels)), bits(&fine), "{}", case.name);
+        }
         n += 1;
     }
     assert!(n > 20, "{n} cases");
@@ -96,7 +133,7 @@ fn fine_activations_are_nearer_to_the_reference() {
 fn the_bits_are_the_same_on_every_platform() {
     let mut complaints = vec![];
     for (name, group, expected) in cases::golden() {
-        for flavour in [Flavour::Plain, Flavour::Relaxed] {
+        for flavour in Flavour::EQUAL {
             let actual = group.iter().fold(HASH_START, |h, c| hash(&run_cpu(c, 1, usize::MAX, flavour), h));
             if actual != expected {
                 complaints.push(format!("{name}, {flavour:?}: {actual:#018x}, expected {expected:#018x}"));
@@ -160,11 +197,28 @@ fn unusual_scales() {
             for (row, scale) in [(3, 0x0000_u16), (9, 0x03ff), (9, 0x0001), (17, 0x8011), (1, 0xa800)] {
                 case.set_bytes("w.weight", row * row_bytes + place, &scale.to_le_bytes());
                 let expected = run_reference(&case);
-                for flavour in [Flavour::Plain, Flavour::Relaxed] {
+                for flavour in Flavour::EQUAL {
                     let actual = run_cpu(&case, 1, usize::MAX, flavour);
                     assert_eq!(case.check(&actual, &expected), Ok(()), "{format:?}, row {row}, scale {scale:#x}");
                 }
             }
+        }
+    }
+}
+
+/// F16 weights that are subnormal or too large to be raised (then the matrix is kept in F32), in the first panel and after panels
+/// that were packed already.
+#[test]
+fn unusual_halves() {
+    for rows in [1, 5] {
+        let mut case = cases::product(Format::F16, 20, 576, rows);
+        // The largest that is raised comes before the least that is not.
+        for (row, k, weight) in
+            [(3, 1, 0x0000_u16), (9, 7, 0x03ff), (1, 2, 0x8001), (5, 5, 0x53ff), (17, 9, 0xd400), (2, 3, 0x7bff)]
+        {
+            case.set_bytes("w.weight", (576 * row + k) * 2, &weight.to_le_bytes());
+            let actual = run_cpu(&case, 1, usize::MAX, Flavour::BUILD);
+            assert_eq!(case.check(&actual, &run_reference(&case)), Ok(()), "row {row}, weight {weight:#x}");
         }
     }
 }
@@ -205,7 +259,8 @@ fn chunks_of_any_size() {
 /// What was written to the cache can be taken out and put back, on this executor and on the reference, to the same bytes.
 #[test]
 fn pages_can_be_read_and_written() {
-    for case in cases::all().iter().filter(|c| c.name.contains("attention pages")) {
+    let cases = cases::all().into_iter().chain(cases::attentions_q8_0());
+    for case in cases.filter(|c| c.name.contains("attention pages")) {
         let mut cpu = Cpu::new(case.geometry, Pool::new(1)).expect("an executor");
         let mut reference = Reference::new(case.geometry);
         case.run(&mut cpu, usize::MAX).expect("it runs");

@@ -365,6 +365,7 @@ fn small_plan() -> Plan {
             window: None,
             soft_cap: None,
             bias: None,
+            append: None,
             q: rotated,
             out: attended,
         }),

@@ -43,6 +43,7 @@ fn family_plan() -> Plan {
         window: None,
         soft_cap: None,
         bias: None,
+        append: None,
         q: x,
         out: attended,
     };

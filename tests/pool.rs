@@ -4,8 +4,8 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 use kinglet::cpu::pool::Pool;
@@ -114,4 +114,67 @@ fn jobs_of_several_callers_follow_each_other() {
             });
         }
     });
+}
+
+/// A step that ten barriers divide, of a job that takes 2 ms of one thread.
+fn run_step(pool: &Pool, n_rows: usize, stalls: impl Fn(usize) -> bool + Sync) -> usize {
+    let mut step = pool.begin_step(n_rows);
+    let n = AtomicUsize::new(0);
+    pool.run_step(&mut step, false, &|team| {
+        n.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..10 {
+            let end = Instant::now() + Duration::from_micros(200) / team.n_threads() as u32;
+            while Instant::now() < end {
+                std::hint::spin_loop();
+            }
+            if stalls(team.index()) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            team.barrier();
+        }
+    });
+    pool.end_step(&step);
+    assert_eq!(n.into_inner(), step.threads());
+    step.threads()
+}
+
+#[test]
+fn without_tuning_every_thread_takes_part() {
+    let pool = Pool::new(3);
+    for n_rows in [1, 2, 64] {
+        assert_eq!(run_step(&pool, n_rows, |_| false), 3);
+    }
+    assert_eq!(pool.found(), [None, None]);
+}
+
+#[test]
+fn a_worker_that_stalls_is_left_out_and_comes_back() {
+    let pool = Pool::new(2);
+    pool.tune([2, 2]);
+    let is_stalled = AtomicBool::new(true);
+    let step = || run_step(&pool, 1, |index| index == 1 && is_stalled.load(Ordering::Relaxed));
+    // Twice as fast without the worker: the climb finds it out, or the watch.
+    let alone = (0..100).position(|_| step() == 1 && (0..5).all(|_| step() == 1));
+    assert!(alone.is_some(), "the stalled worker is still in the team");
+    is_stalled.store(false, Ordering::Relaxed);
+    // Steps of several rows have a crew of their own, as of yet the guess.
+    assert_eq!(run_step(&pool, 64, |_| false), 2);
+}
+
+#[test]
+fn a_small_team_leaves_the_others_asleep() {
+    let pool = Pool::new(4);
+    pool.tune([2, 4]);
+    // Cold: the guess, and nothing is tried yet.
+    assert_eq!(run_step(&pool, 1, |index| index > 1), 2);
+    assert_eq!(run_step(&pool, 8, |index| index > 1), 2);
+    assert_eq!(run_step(&pool, 64, |_| false), 4);
+    assert_eq!(run_step(&pool, 1, |index| index > 1), 2);
+    // All are there for a job of all.
+    let n = AtomicUsize::new(0);
+    pool.run(&|team| {
+        team.barrier();
+        n.fetch_add(1, Ordering::Relaxed);
+    });
+    assert_eq!(n.into_inner(), 4);
 }

@@ -32,7 +32,10 @@ fn digest(answer: &Answer) -> u64 {
 
 /// Three choices with every sampling step in use, behind a prompt that is scored; then one behind a prompt in chunks.
 fn digests(device: &Device, format: Format, kv_format: KvFormat) -> [u64; 2] {
-    let file = tiny_llama(&TinyConfig { format, ..TinyConfig::default() }, 11).build();
+    let config = TinyConfig { format, ..TinyConfig::default() };
+    // Heads of a whole block, or of a part of it.
+    let head_size = if kv_format == KvFormat::Q8_0 { 32 } else { config.head_size };
+    let file = tiny_llama(&TinyConfig { head_size, ..config }, 11).build();
     let mut session = load(&file, Options { kv_format, ..Options::new(device.clone()) }, 10_000).unwrap().session;
     let scored = Request {
         prompt: (0..70).map(|i| 3 + i * 37 % 300).collect(),
@@ -69,7 +72,7 @@ fn q4_1_with_f16_keys_and_values() {
         Format::Q4_1,
         KvFormat::F16,
         [0x7ba9_b3da_038b_af33, 0xe501_bee8_473c_d150],
-        [0xd4d4_1d48_477e_91cf, 0xf5dc_bf4b_e49f_034f],
+        [0x1c58_50dc_d624_821f, 0x3a13_c323_f7d1_1f9f],
     );
 }
 
@@ -79,7 +82,17 @@ fn q8_0_with_f32_keys_and_values() {
         Format::Q8_0,
         KvFormat::F32,
         [0xbe5d_2e40_d197_535c, 0xfe1d_9de2_17b1_bbf2],
-        [0xc10f_2ac4_b536_30ea, 0x8023_2ace_6871_736d],
+        [0x8313_5369_9b80_d297, 0xaf0a_4400_eb83_57ea],
+    );
+}
+
+#[test]
+fn q4_1_with_q8_0_keys_and_values() {
+    check(
+        Format::Q4_1,
+        KvFormat::Q8_0,
+        [0x91bf_28f3_2492_a166, 0x91df_8c46_beb7_7d02],
+        [0xa121_ecdb_3e65_72b6, 0x9c1b_9c97_3366_03d9],
     );
 }
 

@@ -55,6 +55,37 @@ fn as_many_are_wanted_as_the_way_to_choose_needs() {
     assert_eq!(sampler(&d(), 40, &[], &[]).wants(), None, "as many as there are is no cut");
 }
 
+/// However the text goes on, no sample on the way wants more than was asked for ahead.
+#[test]
+fn what_is_wanted_ahead_is_enough_for_every_sample_on_the_way() {
+    let d = SamplingParams::default;
+    let bias = vec![(8, -1.0), (9, -1.0)];
+    for params in [
+        SamplingParams::greedy(),
+        SamplingParams { repeat_penalty: 1.1, ..SamplingParams::greedy() },
+        SamplingParams { presence_penalty: 0.5, logit_bias: bias.clone(), ..d() },
+        SamplingParams { repeat_penalty: 1.1, frequency_penalty: 0.5, logit_bias: bias, ..d() },
+        SamplingParams { top_k: 126, presence_penalty: 0.5, ..d() },
+    ] {
+        for start in [0, 3, 60, 90] {
+            for stride in [0, 1, 3] {
+                let accepted: Vec<u32> = (0..start).map(|i| 100 + i).collect();
+                let mut s = sampler(&params, 1000, &[1, 2, 3, 3], &accepted);
+                for n_ahead in 0..8 {
+                    let ahead = s.wants_all(n_ahead as usize);
+                    for i in 0..n_ahead {
+                        s.accept(200 + i * stride).unwrap();
+                        let now = s.wants();
+                        assert!(ahead.is_none() || now.is_some_and(|now| Some(now) <= ahead), "{now:?} of {ahead:?}");
+                    }
+                    s.rollback(n_ahead as usize).unwrap();
+                    assert!(s.wants().is_none_or(|now| ahead.is_none_or(|ahead| ahead <= now + n_ahead as usize)));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_long_text_with_penalties_wants_all_in_the_end() {
     let params = SamplingParams { frequency_penalty: 0.1, ..SamplingParams::default() };

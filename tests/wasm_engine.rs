@@ -211,6 +211,7 @@ async fn a_generation_says_what_happened_in_plain_objects() {
     assert_eq!(of_type(&all, "done").iter().map(|d| text(d, "reason")).collect::<Vec<_>>(), ["length", "length"]);
     let usage = get(all.last().unwrap(), "usage");
     assert_eq!((number(&usage, "promptTokens"), number(&usage, "completionTokens")), (4.0, 10.0));
+    assert!(number(&usage, "acceptedTokens") <= number(&usage, "draftedTokens"));
 
     // Without log-probabilities there are none; resumed, the rest comes.
     let plain = request();
@@ -238,6 +239,7 @@ async fn what_is_wrong_is_thrown_as_a_plain_object_and_harms_nothing() {
     let cases = [
         ("temperature", JsValue::from_f64(f64::NAN), "RangeError"),
         ("temperature", "warm".into(), "TypeError"),
+        ("speculates", "on".into(), "TypeError"),
         ("topK", (-5).into(), "RangeError"),
         ("topK", 1.5.into(), "RangeError"),
         ("seed", (-1).into(), "RangeError"),

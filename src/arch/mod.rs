@@ -99,7 +99,7 @@ impl Model {
 
     /// The plan of a task for steps of `rows` rows of which at most `max_outputs` ask for output, fused.
     pub fn plan(&self, task: Task, rows: RowBound, max_outputs: usize) -> Result<Plan> {
-        let plan = fuse::fuse(self.unfused_plan(task, rows, max_outputs)?, &Rule::ALL);
+        let plan = fuse::fuse(self.unfused_plan(task, rows, max_outputs)?, Rule::ALL);
         self.check(&plan)?;
         Ok(plan)
     }

@@ -3,25 +3,33 @@
 //! `d = max|x| / 127`, `q = round(x · 127 / max|x|)` to the nearest, ties to even, as ggml's Q8_0 and Q8_1 do on x86; d and
 //! the block sum stay f32 (ggml rounds them to f16: that only costs accuracy).
 //!
-//! Where probabilities are what is asked for, [`quantize_fine`] keeps 12 bits, 2047 for 127: what that rounds off is a sixteenth.
+//! Where probabilities are what is asked for, and in queries that meet whole numbers, [`quantize_fine`] keeps 12 bits, 2047 for 127: what
+//! that rounds off is a sixteenth.
 
 use super::simd::{F32x4, I8x16, I16x8, I32x4, TWO_112};
 use crate::quant::repack::BLOCK;
 
-/// A block for the kernels with an 8-bit dot product (relaxed SIMD) on nibbles.
+/// What the whole numbers of a block stand for.
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(16))]
-pub(crate) struct Act8 {
-    /// `q[g]`: weights 4g..4g+4.
-    pub(crate) q: [[i8; 4]; 8],
+#[repr(C)]
+pub(crate) struct Scale {
     /// d · 2¹¹²: for scales decoded by [`F32x4::from_f16_scaled`].
     pub(crate) d_112: f32,
     /// d
     pub(crate) d: f32,
     /// d · Σ q
     pub(crate) sum: f32,
-    /// −8 · Σ of the q that meet in each 16-bit lane: Q4_0's offset, as the accumulators' first value.
-    pub(crate) init: [i16; 2],
+}
+
+/// A block for the kernels with an 8-bit dot product (relaxed SIMD).
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(4))]
+pub(crate) struct Act8 {
+    /// `q[g]`: weights 4g..4g+4.
+    pub(crate) q: [[i8; 4]; 8],
+    pub(crate) scale: Scale,
+    /// Of each half: Σ of the q that meet in each 16-bit lane, those of the weights 4g, 4g + 1 and of 4g + 2, 4g + 3.
+    pub(crate) sums: [[i16; 2]; 2],
 }
 
 /// A block for the kernels with a 16-bit dot product.
@@ -30,22 +38,26 @@ pub(crate) struct Act8 {
 pub(crate) struct Act16 {
     /// Pair p: the weights k and k + 2 with k = 4 · (p / 2) + p % 2.
     pub(crate) q: [[i16; 2]; 16],
-    /// d · 2¹¹²
-    pub(crate) d_112: f32,
-    /// d
-    pub(crate) d: f32,
-    /// d · Σ q
-    pub(crate) sum: f32,
+    pub(crate) scale: Scale,
     /// Σ q of the two halves.
     pub(crate) sums: [i16; 2],
 }
 
+impl Scale {
+    const ZERO: Self = Self { d_112: 0.0, d: 0.0, sum: 0.0 };
+
+    #[inline(always)]
+    fn new(d: f32, sum: i32) -> Self {
+        Self { d_112: d * TWO_112, d, sum: d * sum as f32 }
+    }
+}
+
 impl Act8 {
-    pub(crate) const ZERO: Self = Self { q: [[0; 4]; 8], d_112: 0.0, d: 0.0, sum: 0.0, init: [0; 2] };
+    pub(crate) const ZERO: Self = Self { q: [[0; 4]; 8], scale: Scale::ZERO, sums: [[0; 2]; 2] };
 }
 
 impl Act16 {
-    pub(crate) const ZERO: Self = Self { q: [[0; 2]; 16], d_112: 0.0, d: 0.0, sum: 0.0, sums: [0; 2] };
+    pub(crate) const ZERO: Self = Self { q: [[0; 2]; 16], scale: Scale::ZERO, sums: [0; 2] };
 }
 
 /// The largest value of a block is so much: as much as 8 bits hold, and as much as a half block's sum of 16 bits allows.
@@ -85,12 +97,8 @@ pub(crate) fn quantize_8(x: &[f32], out: &mut [Act8]) {
         let (halves, _) = out.q.as_flattened_mut().as_chunks_mut::<16>();
         q[0].store(&mut halves[0]);
         q[1].store(&mut halves[1]);
-        // Lanes of the weights 4g, 4g + 1 and of 4g + 2, 4g + 3 in turn.
-        let pairs = q[0].pair_sums().add(q[1].pair_sums());
-        let even = pairs.dot(I16x8::splat_pair([1, 0])).sum();
-        let odd = pairs.dot(I16x8::splat_pair([0, 1])).sum();
-        out.init = [-8 * even as i16, -8 * odd as i16];
-        (out.d, out.d_112, out.sum) = (d, d * TWO_112, d * (even + odd) as f32);
+        out.sums = q.map(|half| half.pair_sums().sum_pairs());
+        out.scale = Scale::new(d, out.sums.as_flattened().iter().map(|sum| i32::from(*sum)).sum());
     }
 }
 
@@ -115,8 +123,7 @@ fn blocks_16(x: &[f32], max: f32, out: &mut [Act16]) {
             q.pairs_of_fours().store(out);
         }
         out.sums = [a.add(b), c.add(e)].map(|half| half.dot(I16x8::splat(1)).sum() as i16);
-        let sum = i32::from(out.sums[0]) + i32::from(out.sums[1]);
-        (out.d, out.d_112, out.sum) = (d, d * TWO_112, d * sum as f32);
+        out.scale = Scale::new(d, i32::from(out.sums[0]) + i32::from(out.sums[1]));
     }
 }
 
@@ -144,8 +151,11 @@ mod tests {
         }
         let sum: i32 = q.iter().sum();
         assert_eq!(b.sums.map(i32::from), [q[..16].iter().sum::<i32>(), q[16..].iter().sum()]);
-        assert_eq!(i32::from(a.init[0]) + i32::from(a.init[1]), -8 * sum);
-        assert_eq!(i32::from(a.init[0]), -8 * q.chunks(4).map(|q| q[0] + q[1]).sum::<i32>());
+        for (half, sums) in q.chunks(16).zip(a.sums) {
+            let lane = |i: usize| half.chunks(4).map(|q| q[i] + q[i + 1]).sum::<i32>();
+            assert_eq!(sums.map(i32::from), [lane(0), lane(2)]);
+        }
+        let (a, b) = (a.scale, b.scale);
         assert_eq!((a.d, a.sum), (amax / 127.0, amax / 127.0 * sum as f32));
         assert_eq!((a.d, a.d_112, a.sum), (b.d, b.d_112, b.sum));
     }
@@ -157,7 +167,7 @@ mod tests {
         let lost = |quantize: fn(&[f32], &mut [Act16])| {
             let mut out = [Act16::ZERO];
             quantize(&x, &mut out);
-            let value = |p: usize, i: usize| f32::from(out[0].q[p][i]) * out[0].d;
+            let value = |p: usize, i: usize| f32::from(out[0].q[p][i]) * out[0].scale.d;
             let differences = (0..16).flat_map(|p| {
                 let k = 4 * (p / 2) + p % 2;
                 [(value(p, 0) - x[k]).abs(), (value(p, 1) - x[k + 2]).abs()]
@@ -168,12 +178,12 @@ mod tests {
         assert!(plain > 0.01 && fine < plain / 10.0, "{fine} and {plain}");
         let mut out = [Act16::ZERO];
         quantize_fine(&[-5.0; BLOCK], &mut out);
-        assert_eq!((out[0].sums, out[0].d), ([-32752; 2], 5.0 / 2047.0));
-        assert!((out[0].sum + 160.0).abs() < 1e-3);
+        assert_eq!((out[0].sums, out[0].scale.d), ([-32752; 2], 5.0 / 2047.0));
+        assert!((out[0].scale.sum + 160.0).abs() < 1e-3);
         quantize_fine(&[1e-36; BLOCK], &mut out);
-        assert_eq!((out[0].q, out[0].d), ([[0; 2]; 16], 0.0));
+        assert_eq!((out[0].q, out[0].scale.d), ([[0; 2]; 16], 0.0));
         quantize_fine(&core::array::from_fn::<f32, BLOCK, _>(|k| if k == 9 { f32::NAN } else { 1.0 }), &mut out);
-        assert!(out[0].d.is_nan() && out[0].sum.is_nan());
+        assert!(out[0].scale.d.is_nan() && out[0].scale.sum.is_nan());
     }
 
     /// What is not finite must reach the logits, where it is noticed.
@@ -184,6 +194,7 @@ mod tests {
                 let mut x = [0.5; BLOCK];
                 x[k] = bad;
                 let (a, b) = both(x);
+                let (a, b) = (a.scale, b.scale);
                 assert!(a.d.is_nan() && a.sum.is_nan() && b.d.is_nan() && b.sum.is_nan(), "{bad} at {k}");
             }
         }
@@ -192,10 +203,10 @@ mod tests {
     #[test]
     fn tiny_and_huge_blocks() {
         let (a, _) = both([0.0; BLOCK]);
-        assert_eq!((a.q, a.d, a.sum), ([[0; 4]; 8], 0.0, 0.0));
+        assert_eq!((a.q, a.scale.d, a.scale.sum), ([[0; 4]; 8], 0.0, 0.0));
         let (a, _) = both([1e-40; BLOCK]);
-        assert_eq!((a.q, a.d), ([[0; 4]; 8], 0.0));
+        assert_eq!((a.q, a.scale.d), ([[0; 4]; 8], 0.0));
         let (a, _) = both([-3e6; BLOCK]);
-        assert!(a.q == [[-127; 4]; 8] && a.d_112.is_finite());
+        assert!(a.q == [[-127; 4]; 8] && a.scale.d_112.is_finite());
     }
 }

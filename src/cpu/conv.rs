@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{cache::Octet, run::Context, scratch::Scratch};
+use super::{run::Context, scratch::Scratch};
 use crate::{
     error::{Result, try_vec},
     plan::BufferId,
@@ -42,7 +42,7 @@ impl Taps {
     }
 }
 
-impl<O: Octet> Context<'_, O> {
+impl Context<'_> {
     /// The channels of kv head g, all rows.
     pub(super) fn short_conv(
         &self,

@@ -5,9 +5,9 @@ use std::{ops::Range, sync::atomic::AtomicU32};
 
 use super::{
     activations::{self, Act8, Act16},
-    cache::Octet,
+    flavour::Flavour,
     math,
-    matmul::{ActKind, Acts, Flavour, Lanes8, panel_product},
+    matmul::{ActKind, Acts, Lanes8, panel_product, raise},
     pool::Team,
     run::{CHUNKS_PER_THREAD, Context, claim},
     scratch::Scratch,
@@ -20,10 +20,11 @@ use crate::{
 };
 
 /// A part with what its panels are multiplied with.
+#[derive(Clone, Copy)]
 struct Operand<'a> {
     matrix: &'a Matrix,
     bias: Option<&'a [f32]>,
-    lora: Option<LowRank<'a>>,
+    lora: Option<&'a LowRank<'a>>,
 }
 
 /// `scale · u · bᵀ` with u = x · aᵀ [T, R] ready.
@@ -42,7 +43,7 @@ struct OwnedActs {
 
 impl OwnedActs {
     fn acts(&self) -> Acts<'_> {
-        Acts { float: &self.float, act8: &self.act8, act16: &self.act16 }
+        Acts { float: &self.float, raised: &[], act8: &self.act8, act16: &self.act16 }
     }
 }
 
@@ -50,6 +51,7 @@ impl OwnedActs {
 #[derive(Clone, Copy, Default)]
 struct Kinds {
     float: bool,
+    half: bool,
     act8: bool,
     act16: bool,
 }
@@ -58,13 +60,14 @@ impl Kinds {
     fn add(&mut self, kind: ActKind) {
         match kind {
             ActKind::Float => self.float = true,
+            ActKind::Half => self.half = true,
             ActKind::Act8 => self.act8 = true,
             ActKind::Act16 => self.act16 = true,
         }
     }
 }
 
-impl<O: Octet> Context<'_, O> {
+impl Context<'_> {
     pub(super) fn mat_mul(&self, m: &MatMul, counters: [&AtomicU32; 2], team: &Team<'_>, scratch: &mut Scratch) {
         let n_rows = self.n_rows(m.x);
         if n_rows == 0 {
@@ -78,7 +81,7 @@ impl<O: Octet> Context<'_, O> {
             let Scratch { unpacked, acc, acc_2, .. } = scratch;
             self.panels(m, acts, n_rows, counters[1], team, unpacked, [acc, acc_2]);
         } else {
-            let Scratch { unpacked, acc, acc_2, normed, act8, act16, .. } = scratch;
+            let Scratch { unpacked, acc, acc_2, normed, raised, act8, act16, .. } = scratch;
             let x = self.row(m.x, 0);
             let float = match &m.norm {
                 Some(norm) => {
@@ -95,7 +98,9 @@ impl<O: Octet> Context<'_, O> {
             if kinds.act16 {
                 self.quantize_16(float, &mut act16[..blocks]);
             }
-            let acts = Acts { float, act8: &act8[..blocks], act16: &act16[..blocks] };
+            let raised = &mut raised[..x.len()];
+            let raised = if kinds.half && raise(float, raised) { &*raised } else { &[] };
+            let acts = Acts { float, raised, act8: &act8[..blocks], act16: &act16[..blocks] };
             self.panels(m, acts, 1, counters[1], team, unpacked, [acc, acc_2]);
         }
     }
@@ -103,16 +108,16 @@ impl<O: Octet> Context<'_, O> {
     fn quantize_16(&self, x: &[f32], out: &mut [Act16]) {
         match self.flavour {
             Flavour::Fine => activations::quantize_fine(x, out),
-            Flavour::Relaxed | Flavour::Plain => activations::quantize_16(x, out),
+            Flavour::Madd | Flavour::DotAdd | Flavour::Plain => activations::quantize_16(x, out),
         }
     }
 
     fn kinds(&self, m: &MatMul) -> Kinds {
         let mut kinds = Kinds::default();
         for part in &m.parts {
-            kinds.add(ActKind::of(self.matrix(part.weight).panels(), self.flavour));
+            kinds.add(ActKind::of(self.matrix(part.weight), self.flavour));
             if let Some(lora) = part.lora {
-                kinds.add(ActKind::of(self.matrix(lora.a).panels(), self.flavour));
+                kinds.add(ActKind::of(self.matrix(lora.a), self.flavour));
             }
         }
         kinds
@@ -137,7 +142,7 @@ impl<O: Octet> Context<'_, O> {
             for t in rows {
                 let x = self.row(m.x, t);
                 let x = match &m.norm {
-                    Some(norm) if kinds.float => {
+                    Some(norm) if kinds.float || kinds.half => {
                         let out = self.acts.float_row_mut(t, k);
                         self.norm(norm, x, out);
                         &*out
@@ -162,7 +167,7 @@ impl<O: Octet> Context<'_, O> {
 
     fn shared_acts(&self, kinds: Kinds, n_rows: usize, k: usize, m: &MatMul) -> Acts<'_> {
         let made = self.acts.rows(n_rows, k);
-        let float = if !kinds.float {
+        let float = if !kinds.float && !kinds.half {
             &[]
         } else if m.norm.is_some() {
             made.float
@@ -185,34 +190,45 @@ impl<O: Octet> Context<'_, O> {
         acc: [&mut [Lanes8]; 2],
     ) {
         let [acc, acc_2] = acc.map(|a| &mut a[..n_rows]);
-        let operands: Vec<Operand<'_>> = m.parts.iter().map(|p| self.operand(p, acts, n_rows, unpacked)).collect();
-        let n_panels = |o: &Operand<'_>| o.matrix.n_rows().div_ceil(PANEL_ROWS);
+        let low_ranks = self.low_ranks(m, acts, n_rows, unpacked);
+        let operand = |part: usize| {
+            let Part { weight, bias, .. } = m.parts[part];
+            let lora = low_ranks.get(part).and_then(Option::as_ref);
+            Operand { matrix: self.matrix(weight), bias: bias.map(|b| self.vector(b)), lora }
+        };
+        let n_panels = |part: usize| self.matrix(m.parts[part].weight).n_rows().div_ceil(PANEL_ROWS);
         let gated = matches!(m.epilogue, Epilogue::Glu { .. });
-        let total: usize = if gated { n_panels(&operands[0]) } else { operands.iter().map(n_panels).sum() };
+        let total: usize = if gated { n_panels(0) } else { (0..m.parts.len()).map(n_panels).sum() };
         let chunk = (total / (CHUNKS_PER_THREAD * team.n_threads())).max(1);
         while let Some(items) = claim(counter, total, chunk) {
             let (mut part, mut first) = (0, 0);
             for item in items {
-                while !gated && item - first >= n_panels(&operands[part]) {
-                    first += n_panels(&operands[part]);
+                while !gated && item - first >= n_panels(part) {
+                    first += n_panels(part);
                     part += 1;
                 }
-                let panel = item - first;
-                self.product(&operands[part], panel, acts, unpacked, acc);
+                let (panel, o) = (item - first, operand(part));
+                self.product(o, panel, acts, unpacked, acc);
                 if gated {
-                    self.product(&operands[1], panel, acts, unpacked, acc_2);
+                    self.product(operand(1), panel, acts, unpacked, acc_2);
                 }
-                self.write_panel(m, part, panel, operands[part].matrix.n_rows(), acc, acc_2);
+                self.write_panel(m, part, panel, o.matrix.n_rows(), acc, acc_2);
             }
         }
     }
 
-    fn operand<'a>(&'a self, part: &Part, acts: Acts<'_>, n_rows: usize, unpacked: &mut Unpacked) -> Operand<'a> {
-        Operand {
-            matrix: self.matrix(part.weight),
-            bias: part.bias.map(|b| self.vector(b)),
-            lora: part.lora.map(|lora| self.low_rank(&lora, acts, n_rows, unpacked)),
+    /// What the parts' low-rank additions are multiplied with, by part; nothing where there are none, as in most plans.
+    fn low_ranks<'a>(
+        &'a self,
+        m: &MatMul,
+        acts: Acts<'_>,
+        n_rows: usize,
+        unpacked: &mut Unpacked,
+    ) -> Vec<Option<LowRank<'a>>> {
+        if m.parts.iter().all(|part| part.lora.is_none()) {
+            return vec![];
         }
+        m.parts.iter().map(|part| part.lora.map(|lora| self.low_rank(&lora, acts, n_rows, unpacked))).collect()
     }
 
     /// u = x · aᵀ, by every thread for itself: R is small.
@@ -228,8 +244,8 @@ impl<O: Octet> Context<'_, O> {
             }
         }
         let mut u = OwnedActs { float, act8: vec![], act16: vec![] };
-        match ActKind::of(b.panels(), self.flavour) {
-            ActKind::Float => {}
+        match ActKind::of(b, self.flavour) {
+            ActKind::Float | ActKind::Half => {}
             ActKind::Act8 => {
                 u.act8.resize(u.float.len() / BLOCK, Act8::ZERO);
                 activations::quantize_8(&u.float, &mut u.act8);
@@ -243,9 +259,9 @@ impl<O: Octet> Context<'_, O> {
     }
 
     /// `acc[t] = x · wᵀ (+ scale · u · bᵀ) + bias` for the rows of a panel.
-    fn product(&self, o: &Operand<'_>, panel: usize, acts: Acts<'_>, unpacked: &mut Unpacked, acc: &mut [Lanes8]) {
+    fn product(&self, o: Operand<'_>, panel: usize, acts: Acts<'_>, unpacked: &mut Unpacked, acc: &mut [Lanes8]) {
         panel_product(o.matrix, self.flavour, panel, acts, unpacked, acc);
-        if let Some(lora) = &o.lora {
+        if let Some(lora) = o.lora {
             let mut delta = vec![[F32x4::splat(0.0); 2]; acc.len()];
             panel_product(lora.b, self.flavour, panel, lora.u.acts(), unpacked, &mut delta);
             let scale = F32x4::splat(lora.scale);

@@ -1,38 +1,41 @@
 //! Runs a slice of a plan's operations on the threads of a job: every thread walks the same operations, claims items of each
-//! from a counter, and meets the others at a barrier after it.
+//! from a counter (or does all of them by itself), and meets the others at a barrier where [`Phases`] say so.
 //!
 //! Why the parts of shared memory that threads use at the same time are disjoint ("the rule of the phase" below): between two
-//! barriers all threads are in the same phase of the same operation. A buffer that the operation reads is not written in it,
-//! because the plan writes each buffer once and [`Layout`] keeps an operation's inputs and outputs apart; and each item,
-//! claimed once, writes rows, columns or cache regions that no other item touches.
+//! barriers all threads are in the same phase. A buffer that an operation of the phase reads is not written in it, because the
+//! plan writes each buffer once, before a barrier, and the layout keeps all buffers of a phase apart; each item, claimed once,
+//! writes rows, columns or cache regions that no other item of the phase touches; and what every thread computes by itself lies in
+//! memory of its own.
 
 #![expect(unsafe_code, reason = "slices of shared buffers, disjoint by the rule of the phase")]
 
 use std::{
     ops::Range,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use super::{
     Weight,
     activations::{Act8, Act16},
+    attention::Softmax,
     bias::BiasTable,
-    cache::{Group, Octet, Pages, Sight},
+    cache::{AnyPages, Cell, Pages, of_format},
     conv::Taps,
+    flavour::Flavour,
     math,
-    matmul::{Acts, Flavour},
+    matmul::{Acts, Lanes8},
+    phases::{Phases, Place},
     pool::Team,
+    profile::Timeline,
     rope::RopeTable,
-    scratch::{Scratch, Sizes, group_rows},
+    scratch::{Scratch, Sizes},
     shared::Shared,
+    simd::F32x4,
 };
 use crate::{
-    error::Result,
+    error::{Result, try_vec},
     kv::{PAGE_POSITIONS, PageId},
-    plan::{Attention, BufferId, Norm, NormKind, Op, Plan, Row, RowIndex, RowInput, Rows, Sees, memory::Layout},
+    plan::{BufferId, Norm, NormKind, Op, Plan, Rope, Row, RowIndex, RowInput, Rows},
     quant::repack::{BLOCK, Matrix},
     weights::WeightId,
 };
@@ -44,16 +47,20 @@ const STRIP: usize = 4096;
 /// Columns of which the mean is taken at a time.
 const MEAN_COLUMNS: usize = 64;
 
-/// Everything that a step reads, and the shared memory that it writes.
-pub(super) struct Context<'a, O> {
+/// Everything that a step reads, and the memory that it writes.
+pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) layout: &'a Layout,
+    pub(super) phases: &'a Phases,
     pub(super) weights: &'a [Option<Weight>],
+    /// The buffers that the threads share.
     pub(super) arena: &'a Shared<f32>,
+    /// The buffers that the thread has for itself.
+    pub(super) private: &'a Shared<f32>,
     pub(super) acts: &'a SharedActs,
+    pub(super) partials: &'a Partials,
     /// Two per operation.
     pub(super) counters: &'a [AtomicU32],
-    pub(super) pages: &'a Pages<O>,
+    pub(super) pages: &'a AnyPages,
     pub(super) rows: &'a [Row],
     pub(super) outputs: &'a [u32],
     pub(super) sequences: &'a [Vec<PageId>],
@@ -64,7 +71,66 @@ pub(super) struct Context<'a, O> {
     pub(super) biases: &'a [BiasTable],
     pub(super) taps: &'a [Taps],
     pub(super) flavour: Flavour,
-    pub(super) scratch: &'a [Mutex<Scratch>],
+}
+
+/// What threads leave of an attention that they share: of each head and split.
+pub(super) struct Partials {
+    /// [H · splits, octets + 1]: the weighted values, then largest score and sum.
+    parts: Shared<Lanes8>,
+    /// [G]: the splits of a kv head that are done; 0 between operations.
+    done: Vec<AtomicU32>,
+    /// Octets of a head.
+    octets: usize,
+}
+
+impl Partials {
+    /// Room for heads of `head_size`, `kv_heads` of them with a cache of their own.
+    pub(super) fn new(n_parts: usize, kv_heads: usize, head_size: usize) -> Result<Self> {
+        let (what, octets) = ("the parts of attention", head_size.div_ceil(8));
+        let mut done = try_vec(kv_heads, what)?;
+        done.resize_with(kv_heads, || AtomicU32::new(0));
+        Ok(Self { parts: Shared::new(n_parts * (octets + 1), [F32x4::splat(0.0); 2], what)?, done, octets })
+    }
+
+    pub(super) fn n_parts(&self) -> usize {
+        self.parts.len() / (self.octets + 1)
+    }
+
+    /// Forgets a step that was not finished.
+    pub(super) fn clear(&mut self) {
+        self.done.iter_mut().for_each(|n| *n.get_mut() = 0);
+    }
+
+    /// Keeps a part, which belongs to the caller's item.
+    pub(super) fn leave(&self, part: usize, softmax: Softmax, acc: &[Lanes8]) {
+        let start = part * (self.octets + 1);
+        // SAFETY: the rule of the phase: the part belongs to the item, and is read by who was the last to come to `is_last`.
+        let place = unsafe { self.parts.slice_mut(start..start + self.octets + 1) };
+        place[..self.octets].copy_from_slice(acc);
+        place[self.octets] = [softmax.max, softmax.sum].map(F32x4::splat);
+    }
+
+    /// Whether the caller's was the last of a kv head's `n` splits: then the parts of its heads are all there.
+    pub(super) fn is_last(&self, kv_head: usize, n: usize) -> bool {
+        let is_last = self.done[kv_head].fetch_add(1, Ordering::AcqRel) + 1 == n as u32;
+        if is_last {
+            self.done[kv_head].store(0, Ordering::Relaxed);
+        }
+        is_last
+    }
+
+    /// A part that was left.
+    pub(super) fn left(&self, part: usize) -> (Softmax, &[Lanes8]) {
+        let start = part * (self.octets + 1);
+        // SAFETY: the rule of the phase: only who was the last to come to `is_last` reads, when all have written.
+        let place = unsafe { self.parts.slice(start..start + self.octets + 1) };
+        let [max, sum] = place[self.octets].map(|x| x.to_array()[0]);
+        (Softmax { max, sum }, &place[..self.octets])
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.parts.bytes()
+    }
 }
 
 /// Activations of a step with several rows, made by all threads for all threads.
@@ -113,6 +179,7 @@ impl SharedActs {
         unsafe {
             Acts {
                 float: self.float.slice(0..values),
+                raised: &[],
                 act8: self.act8.slice(0..blocks),
                 act16: self.act16.slice(0..blocks),
             }
@@ -130,24 +197,56 @@ pub(super) fn claim(counter: &AtomicU32, n: usize, chunk: usize) -> Option<Range
     (start < n).then(|| start..n.min(start + chunk))
 }
 
-impl<O: Octet> Context<'_, O> {
+/// The items of an operation that a thread does.
+struct Items<'a> {
+    /// Where they are claimed, so many at a time; `None` for a thread that does all of them.
+    claimed: Option<(&'a AtomicU32, usize)>,
+    n: usize,
+    now: Range<usize>,
+}
+
+impl Iterator for Items<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.now.is_empty()
+            && let Some((counter, chunk)) = self.claimed
+        {
+            self.now = claim(counter, self.n, chunk)?;
+        }
+        self.now.next()
+    }
+}
+
+impl Context<'_> {
     /// What every thread of a job does: the operations of `range`.
-    pub(super) fn run(&self, team: &Team<'_>, range: Range<usize>) {
-        let mut scratch = self.scratch[team.index()].lock().unwrap_or_else(PoisonError::into_inner);
-        let last = range.end;
+    pub(super) fn run(
+        &self,
+        team: &Team<'_>,
+        range: Range<usize>,
+        scratch: &mut Scratch,
+        mut timeline: Option<Timeline<'_>>,
+    ) {
+        let first = range.start;
         for i in range {
-            self.op(i, team, &mut scratch);
-            if i + 1 < last {
+            if i > first && self.phases.meets_before(i) {
                 team.barrier();
+            }
+            self.op(i, team, scratch);
+            if let Some(timeline) = &mut timeline {
+                timeline.note(i, team);
             }
         }
     }
 
     fn op(&self, i: usize, team: &Team<'_>, scratch: &mut Scratch) {
         let counters = [&self.counters[2 * i], &self.counters[2 * i + 1]];
-        let items = |n: usize| {
-            let chunk = (n / (CHUNKS_PER_THREAD * team.n_threads())).max(1);
-            std::iter::from_fn(move || claim(counters[0], n, chunk)).flatten()
+        let items = |n: usize| match self.phases.is_alone(i) {
+            true => Items { claimed: None, n, now: 0..n },
+            false => {
+                let chunk = (n / (CHUNKS_PER_THREAD * team.n_threads())).max(1);
+                Items { claimed: Some((counters[0], chunk)), n, now: 0..0 }
+            }
         };
         match &self.plan.ops[i] {
             Op::Embed { table, scale, out } => items(self.rows.len()).for_each(|t| self.embed(*table, *scale, *out, t)),
@@ -160,32 +259,28 @@ impl<O: Octet> Context<'_, O> {
             }),
             Op::MatMul(m) => self.mat_mul(m, counters, team, scratch),
             Op::Rope { x, rope, out, .. } => {
-                let Some(table) = self.ropes.iter().find(|r| r.rope == *rope) else { return };
+                let Some(table) = self.rope(rope) else { return };
                 items(self.n_rows(*x)).for_each(|t| table.rotate(t, self.row(*x, t), self.row_mut(*out, t)));
             }
-            Op::KvWrite { layer, k, v } => {
-                items(self.width(*k) / self.pages.head_size()).for_each(|g| {
-                    (0..self.rows.len())
-                        .for_each(|t| self.kv_write(*layer, g, t, self.head(*k, t, g), self.head(*v, t, g)));
-                });
+            Op::KvWrite { k, .. } => {
+                if !self.phases.is_put_off(i) {
+                    items(self.width(*k) / self.pages.head_size()).for_each(|g| self.append(i, g, scratch));
+                }
             }
-            Op::RopeKv { layer, heads, kv_heads, rope, q, k, v, out } => {
-                let Some(table) = self.ropes.iter().find(|r| r.rope == *rope) else { return };
-                let (size, per_group) = (rope.head_size, heads / kv_heads);
+            Op::RopeKv { heads, kv_heads, rope, q, out, .. } => {
+                let Some(table) = self.rope(rope) else { return };
+                let width = heads / kv_heads * rope.head_size;
                 for g in items(*kv_heads) {
-                    let columns = g * per_group * size..(g + 1) * per_group * size;
-                    let rotated = &mut scratch.head[..size];
+                    let columns = g * width..(g + 1) * width;
                     for t in 0..self.rows.len() {
                         table.rotate(t, &self.row(*q, t)[columns.clone()], self.columns_mut(*out, t, columns.clone()));
-                        table.rotate(t, self.head(*k, t, g), rotated);
-                        self.kv_write(*layer, g, t, rotated, self.head(*v, t, g));
+                    }
+                    if !self.phases.is_put_off(i) {
+                        self.append(i, g, scratch);
                     }
                 }
             }
-            Op::Attention(a) => {
-                let blocks = self.rows.len().div_ceil(group_rows(a));
-                items(blocks * a.kv_heads).for_each(|i| self.attend(a, i / a.kv_heads, i % a.kv_heads, scratch));
-            }
+            Op::Attention(a) => items(self.n_attention_items(a)).for_each(|item| self.attend(i, a, item, scratch)),
             Op::Glu { gate, up, activation, out } => items(self.n_rows(*gate)).for_each(|t| {
                 math::glu(*activation, self.row(*gate, t), self.row(*up, t), self.row_mut(*out, t));
             }),
@@ -212,6 +307,10 @@ impl<O: Octet> Context<'_, O> {
         }
     }
 
+    pub(super) fn rope(&self, rope: &Rope) -> Option<&RopeTable> {
+        self.ropes.iter().find(|table| table.rope == *rope)
+    }
+
     pub(super) fn n_rows(&self, id: BufferId) -> usize {
         match self.plan.buffers[id.0 as usize].rows {
             Rows::New => self.rows.len(),
@@ -219,12 +318,17 @@ impl<O: Octet> Context<'_, O> {
         }
     }
 
-    /// Where columns of a row of a buffer lie in the arena.
-    fn place(&self, id: BufferId, t: usize, columns: Range<usize>) -> Range<usize> {
+    /// Where columns of rows t.. of a buffer lie, and in which arena.
+    fn place(&self, id: BufferId, t: usize, columns: Range<usize>) -> (&Shared<f32>, Range<usize>) {
         let width = self.plan.buffers[id.0 as usize].width;
         assert!(columns.end <= width && t < self.plan.max_rows(id), "outside a buffer");
-        let start = self.layout.offsets[id.0 as usize].unwrap_or(usize::MAX) + t * width;
-        start + columns.start..start + columns.end
+        let (arena, start) = match self.phases.place(id) {
+            Some(Place::Shared(start)) => (self.arena, start),
+            Some(Place::Private(start)) => (self.private, start),
+            None => unreachable!("buffer {} is not written", id.0),
+        };
+        let start = start + t * width;
+        (arena, start + columns.start..start + columns.end)
     }
 
     pub(super) fn width(&self, id: BufferId) -> usize {
@@ -233,20 +337,20 @@ impl<O: Octet> Context<'_, O> {
 
     /// Row t of a buffer that the operation reads.
     pub(super) fn row(&self, id: BufferId, t: usize) -> &[f32] {
+        let (arena, range) = self.place(id, t, 0..self.width(id));
         // SAFETY: the rule of the phase: nobody writes to what the operation reads.
-        unsafe { self.arena.slice(self.place(id, t, 0..self.width(id))) }
+        unsafe { arena.slice(range) }
     }
 
     /// Rows 0..n of a buffer that the operation reads.
     pub(super) fn all_rows(&self, id: BufferId, n: usize) -> &[f32] {
-        let first = self.place(id, n - 1, 0..self.width(id));
-        let start = first.end - n * self.width(id);
+        let (arena, last) = self.place(id, n - 1, 0..self.width(id));
         // SAFETY: the rule of the phase: nobody writes to what the operation reads.
-        unsafe { self.arena.slice(start..first.end) }
+        unsafe { arena.slice(last.end - n * self.width(id)..last.end) }
     }
 
     /// Head g of row t of a buffer [T, G · K] that the operation reads.
-    fn head(&self, id: BufferId, t: usize, g: usize) -> &[f32] {
+    pub(super) fn head(&self, id: BufferId, t: usize, g: usize) -> &[f32] {
         let size = self.pages.head_size();
         &self.row(id, t)[g * size..(g + 1) * size]
     }
@@ -259,8 +363,9 @@ impl<O: Octet> Context<'_, O> {
     /// Columns of row t of a buffer that the operation writes; they belong to the caller's item.
     #[expect(clippy::mut_from_ref, reason = "a part of shared memory that belongs to one item")]
     pub(super) fn columns_mut(&self, id: BufferId, t: usize, columns: Range<usize>) -> &mut [f32] {
-        // SAFETY: the rule of the phase: the part belongs to the item, and an item is claimed by one thread.
-        unsafe { self.arena.slice_mut(self.place(id, t, columns)) }
+        let (arena, range) = self.place(id, t, columns);
+        // SAFETY: the rule of the phase: the part belongs to the item, and an item is claimed by one thread, or the arena is its own.
+        unsafe { arena.slice_mut(range) }
     }
 
     /// How many strips a buffer [rows, width] has, for operations on elements by themselves: a row may be as long as a
@@ -338,71 +443,26 @@ impl<O: Octet> Context<'_, O> {
         let Row { position, sequence, .. } = self.rows[t];
         let position = position as usize;
         let page = self.sequences[sequence as usize][position / PAGE_POSITIONS];
-        // SAFETY: the rule of the phase: the region of (layer, g) belongs to the item, in every page.
-        let region = unsafe { self.pages.page(page).slice_mut(self.pages.region(layer, g)) };
-        self.pages.put(region, position, key, value);
+        of_format!(self.pages, pages => {
+            // SAFETY: the rule of the phase: the region of (layer, g) belongs to the item, in every page.
+            let region = unsafe { pages.page(page).slice_mut(pages.region(layer, g)) };
+            pages.put(region, position, key, value);
+        });
     }
 
     /// Key and value of a position of the sequence of row t, whose region belongs to the caller's item.
     pub(super) fn kv_get(&self, layer: usize, g: usize, t: usize, position: usize, [key, value]: [&mut [f32]; 2]) {
         let page = self.sequences[self.rows[t].sequence as usize][position / PAGE_POSITIONS];
-        // SAFETY: the rule of the phase: the region of (layer, g) belongs to the item, which is done writing to it.
-        let region = unsafe { self.pages.page(page).slice(self.pages.region(layer, g)) };
-        self.pages.get(region, position, key, value);
+        of_format!(self.pages, pages => {
+            // SAFETY: the rule of the phase: the region of (layer, g) belongs to the item, which is done writing to it.
+            let region = unsafe { pages.page(page).slice(pages.region(layer, g)) };
+            pages.get(region, position, key, value);
+        });
     }
 
-    /// The positions that row t sees, `n` being those of its memory or its sequence in the step.
-    fn positions(&self, a: &Attention, t: usize, n: usize) -> Range<usize> {
-        let position = self.rows[t].position as usize;
-        let first = a.window.map_or(0, |window| (position + 1).saturating_sub(window));
-        match a.sees {
-            Sees::Past => first..position + 1,
-            Sees::Whole => first..a.window.map_or(n, |window| n.min(position.saturating_add(window))),
-            Sees::Memory => 0..n,
-        }
-    }
-
-    /// Block `block` of rows, all heads of kv head g.
-    fn attend(&self, a: &Attention, block: usize, g: usize, scratch: &mut Scratch) {
-        let size = group_rows(a);
-        let mut start = block * size;
-        let end = self.rows.len().min(start + size);
-        let per_group = a.heads / a.kv_heads;
-        let head = |h: usize| (g * per_group + h) * a.head_size..(g * per_group + h + 1) * a.head_size;
-        while start < end {
-            // Rows of one sequence attend together.
-            let sequence = self.rows[start].sequence;
-            let n = self.rows[start..end].iter().take_while(|r| r.sequence == sequence).count();
-            let (pages, n_positions) = match a.sees {
-                Sees::Past => (&self.sequences[sequence as usize], 0),
-                Sees::Whole => {
-                    let len = self.rows.iter().filter(|r| r.sequence == sequence).count();
-                    (&self.sequences[sequence as usize], len)
-                }
-                Sees::Memory => {
-                    let (pages, n_positions) = &self.memories[sequence as usize];
-                    (pages, *n_positions)
-                }
-            };
-            let bias = a.bias.and_then(|bias| self.biases.iter().find(|b| b.bias == bias));
-            let group = Group { head_size: a.head_size, scale: a.scale, soft_cap: a.soft_cap, bias, pages };
-            let scratch = &mut scratch.attention;
-            scratch.clear();
-            for t in start..start + n {
-                let q = self.row(a.q, t);
-                let (position, positions) = (self.rows[t].position as usize, self.positions(a, t, n_positions));
-                for h in 0..per_group {
-                    let sight = Sight { position, head: g * per_group + h, positions: positions.clone() };
-                    scratch.push(&group, &q[head(h)], sight);
-                }
-            }
-            // SAFETY: the rule of the phase: attention only reads the cache.
-            scratch.run(&group, |page| unsafe { self.pages.page(page).slice(self.pages.region(a.layer, g)) });
-            for (i, t) in (start..start + n).enumerate() {
-                (0..per_group)
-                    .for_each(|h| scratch.finish(&group, i * per_group + h, self.columns_mut(a.out, t, head(h))));
-            }
-            start += n;
-        }
+    /// The keys and values of (layer, g) in a page, to read.
+    pub(super) fn region<'p, C: Cell>(&self, pages: &'p Pages<C>, layer: usize, g: usize, page: PageId) -> &'p [C] {
+        // SAFETY: the rule of the phase: attention only reads the cache, save for the region that its item has appended to before.
+        unsafe { pages.page(page).slice(pages.region(layer, g)) }
     }
 }

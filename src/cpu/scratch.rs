@@ -2,7 +2,7 @@
 
 use super::{
     activations::{Act8, Act16},
-    cache::AttentionScratch,
+    attention::AttentionScratch,
     matmul::Lanes8,
     simd::F32x4,
     tiles::Unpacked,
@@ -29,6 +29,7 @@ pub(super) struct Scratch {
     /// A normed row, [K]; a row of a table; the channels of a head.
     pub(super) normed: Vec<f32>,
     /// The activations of one row.
+    pub(super) raised: Vec<f32>,
     pub(super) act8: Vec<Act8>,
     pub(super) act16: Vec<Act16>,
 }
@@ -100,6 +101,7 @@ impl Scratch {
             acc_2: filled(sizes.rows, [F32x4::splat(0.0); 2])?,
             head: filled(sizes.head_size, 0.0)?,
             normed: filled(sizes.k, 0.0)?,
+            raised: filled(sizes.k, 0.0)?,
             act8: filled(sizes.k / BLOCK, Act8::ZERO)?,
             act16: filled(sizes.k / BLOCK, Act16::ZERO)?,
         })
@@ -111,6 +113,7 @@ impl Scratch {
             + size_of_val(self.acc.as_slice())
             + size_of_val(self.acc_2.as_slice())
             + size_of_val(self.normed.as_slice())
+            + size_of_val(self.raised.as_slice())
             + size_of_val(self.act8.as_slice())
             + size_of_val(self.act16.as_slice());
         n as u64

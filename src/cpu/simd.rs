@@ -2,7 +2,8 @@
 //! other target. Kernels are written on these types and contain no intrinsics and no `unsafe` of their own.
 //!
 //! Rules that keep the bits equal everywhere: no fused multiply-add, `max` and `min` only on numbers that are not NaN,
-//! the relaxed dot product only with a second operand in 0..=127 (then the instruction is fully specified).
+//! the relaxed dot product only with a second operand in 0..=127 (then the instruction is fully specified), or with any bytes where the
+//! engine was seen to take them one way or the other ([`super::flavour`]).
 
 #![cfg_attr(
     all(target_arch = "wasm32", target_feature = "simd128"),
@@ -147,29 +148,47 @@ mod wasm {
         pub(crate) fn zero_where_less(self, x: Self, o: Self) -> Self {
             Self(v128_andnot(self.0, f32x4_lt(x.0, o.0)))
         }
-        /// Eight f16 as f32 times 2⁻¹¹²: four integer operations; f16 subnormals become f32 subnormals (slow to multiply).
+        /// Eight f16 as f32 times 2⁻¹¹²: two integer operations behind a load that repeats the sign; f16 subnormals become
+        /// f32 subnormals (slow to multiply).
         #[inline(always)]
         pub(crate) fn from_f16_scaled(h: &[u16; 8]) -> [Self; 2] {
+            Self::signed_halves(h).map(|x| Self(v128_and(i32x4_shl(x, 13), u32x4_splat(0x8fff_ffff))))
+        }
+        /// [`Self::from_f16_scaled`] of the even and of the odd ones: nothing has to be spread out.
+        #[inline(always)]
+        pub(crate) fn from_f16_pairs_scaled(h: &[u16; 8]) -> [Self; 2] {
             // SAFETY: 16 readable bytes.
             let x = unsafe { v128_load(h.as_ptr().cast()) };
-            let place = |x: v128| Self(v128_and(i32x4_shr(i32x4_shl(x, 16), 3), u32x4_splat(0x8fff_ffff)));
-            [place(u32x4_extend_low_u16x8(x)), place(u32x4_extend_high_u16x8(x))]
+            let mask = u32x4_splat(0x8fff_e000);
+            let place = |x: v128| Self(v128_and(i32x4_shr(x, 3), mask));
+            [place(i32x4_shl(x, 16)), place(x)]
         }
-        /// Eight finite f16 as f32, subnormals at no cost: they are the fraction of a number near 2⁻¹⁴.
+        /// Eight finite f16 as f32, subnormals at no cost. Both of these are the number's magnitude or more, and one is it: the
+        /// bits as those of a normal number; and as the fraction of a number near 2⁻¹⁴, for a subnormal.
         #[inline(always)]
         pub(crate) fn from_any_f16(h: &[u16; 8]) -> [Self; 2] {
             const MIN_NORMAL: u32 = 113 << 23;
-            // SAFETY: 16 readable bytes.
-            let x = unsafe { v128_load(h.as_ptr().cast()) };
-            let place = |x: v128| {
-                let magnitude = i32x4_shl(v128_and(x, u32x4_splat(0x7fff)), 13);
+            Self::signed_halves(h).map(|x| {
+                let magnitude = v128_and(i32x4_shl(x, 13), u32x4_splat(0x0fff_e000));
                 let normal = i32x4_add(magnitude, u32x4_splat(112 << 23));
                 let subnormal =
                     f32x4_sub(i32x4_add(magnitude, u32x4_splat(MIN_NORMAL)), f32x4_splat(f32::from_bits(MIN_NORMAL)));
-                let value = v128_bitselect(subnormal, normal, i32x4_lt(magnitude, i32x4_splat(1 << 23)));
-                Self(v128_or(value, v128_and(i32x4_shl(x, 16), u32x4_splat(1 << 31))))
-            };
-            [place(u32x4_extend_low_u16x8(x)), place(u32x4_extend_high_u16x8(x))]
+                Self(v128_or(f32x4_pmin(normal, subnormal), v128_and(x, u32x4_splat(1 << 31))))
+            })
+        }
+        /// Eight 16-bit numbers, their sign repeated in the bits above.
+        #[inline(always)]
+        fn signed_halves(h: &[u16; 8]) -> [v128; 2] {
+            let h: *const i16 = h.as_ptr().cast();
+            // SAFETY: 16 readable bytes, 8 for each of the loads.
+            unsafe { [i32x4_load_extend_i16x4(h), i32x4_load_extend_i16x4(h.add(4))] }
+        }
+        /// Eight bf16 as f32: the even and the odd ones.
+        #[inline(always)]
+        pub(crate) fn from_bf16_pairs(h: &[u16; 8]) -> [Self; 2] {
+            // SAFETY: 16 readable bytes.
+            let x = unsafe { v128_load(h.as_ptr().cast()) };
+            [Self(i32x4_shl(x, 16)), Self(v128_and(x, u32x4_splat(0xffff_0000)))]
         }
         /// Eight bf16 as f32.
         #[inline(always)]
@@ -199,6 +218,14 @@ mod wasm {
             Self(i32x4_add(self.0, o.0))
         }
         #[inline(always)]
+        pub(crate) fn mul(self, o: Self) -> Self {
+            Self(i32x4_mul(self.0, o.0))
+        }
+        #[inline(always)]
+        pub(crate) fn as_i16(self) -> I16x8 {
+            I16x8(self.0)
+        }
+        #[inline(always)]
         pub(crate) fn shl<const N: u32>(self) -> Self {
             Self(i32x4_shl(self.0, N))
         }
@@ -216,13 +243,19 @@ mod wasm {
         /// The pair in all four i32 lanes.
         #[inline(always)]
         pub(crate) fn splat_pair(x: [i16; 2]) -> Self {
-            Self(i32x4_splat((x[0] as u16 as i32) | ((x[1] as i32) << 16)))
+            // SAFETY: four readable bytes. (Put together from its halves it would be loaded in halves.)
+            Self(unsafe { v128_load32_splat(x.as_ptr().cast()) })
         }
         /// Eight i8 widened.
         #[inline(always)]
         pub(crate) fn load_i8(x: &[i8; 8]) -> Self {
             // SAFETY: 8 readable bytes.
             Self(unsafe { i16x8_load_extend_i8x8(x.as_ptr()) })
+        }
+        #[inline(always)]
+        pub(crate) fn load(x: &[i16; 8]) -> Self {
+            // SAFETY: 16 readable bytes.
+            Self(unsafe { v128_load(x.as_ptr().cast()) })
         }
         /// Eight lanes that fit i16.
         #[inline(always)]
@@ -232,6 +265,30 @@ mod wasm {
         #[inline(always)]
         pub(crate) fn add(self, o: Self) -> Self {
             Self(i16x8_add(self.0, o.0))
+        }
+        /// Products modulo 2¹⁶.
+        #[inline(always)]
+        pub(crate) fn mul(self, o: Self) -> Self {
+            Self(i16x8_mul(self.0, o.0))
+        }
+        /// The sum of the lanes 0, 2, 4, 6 and that of the lanes 1, 3, 5, 7.
+        #[inline(always)]
+        pub(crate) fn sum_pairs(self) -> [i16; 2] {
+            let x = i16x8_add(self.0, i32x4_shuffle::<2, 3, 0, 1>(self.0, self.0));
+            let x = i16x8_add(x, i32x4_shuffle::<1, 0, 3, 2>(x, x));
+            [i16x8_extract_lane::<0>(x), i16x8_extract_lane::<1>(x)]
+        }
+        #[inline(always)]
+        pub(crate) fn as_i32(self) -> I32x4 {
+            I32x4(self.0)
+        }
+        /// Every lane twice.
+        #[inline(always)]
+        pub(crate) fn twice(self) -> [Self; 2] {
+            [
+                Self(i16x8_shuffle::<0, 0, 1, 1, 2, 2, 3, 3>(self.0, self.0)),
+                Self(i16x8_shuffle::<4, 4, 5, 5, 6, 6, 7, 7>(self.0, self.0)),
+            ]
         }
         #[inline(always)]
         pub(crate) fn store(self, x: &mut [i16; 8]) {
@@ -296,9 +353,44 @@ mod wasm {
             let odd = i16x8_mul(i16x8_shr(self.0, 8), u16x8_shr(o.0, 8));
             I16x8(i16x8_add(even, odd))
         }
+        /// The sums of four products each, added to c, for o in 0..=127.
+        #[inline(always)]
+        #[cfg(target_feature = "relaxed-simd")]
+        pub(crate) fn dot_add(self, o: U8x16, c: I32x4) -> I32x4 {
+            I32x4(i32x4_relaxed_dot_i8x16_i7x16_add(self.0, o.0, c.0))
+        }
+        /// As [`Self::madd`] without relaxed SIMD.
+        #[inline(always)]
+        #[cfg(not(target_feature = "relaxed-simd"))]
+        pub(crate) fn dot_add(self, o: U8x16, c: I32x4) -> I32x4 {
+            self.madd(o).dot(I16x8::splat(1)).add(c)
+        }
+    }
+
+    impl I8x16 {
+        /// The sums of four products each, added to c, for any o: signed or not, which has to be as the engine takes them
+        /// ([`super::super::flavour`]).
+        #[inline(always)]
+        #[cfg(target_feature = "relaxed-simd")]
+        pub(crate) fn dot_add_bytes<const SIGNED: bool>(self, o: U8x16, c: I32x4) -> I32x4 {
+            self.dot_add(o, c)
+        }
+        /// The same without relaxed SIMD: only tests run it.
+        #[inline(always)]
+        #[cfg(not(target_feature = "relaxed-simd"))]
+        pub(crate) fn dot_add_bytes<const SIGNED: bool>(self, o: U8x16, c: I32x4) -> I32x4 {
+            let signed = |x: v128| [i16x8_shr(i16x8_shl(x, 8), 8), i16x8_shr(x, 8)];
+            let unsigned = |x: v128| [v128_and(x, u16x8_splat(0xff)), u16x8_shr(x, 8)];
+            let (a, o) = (signed(self.0), if SIGNED { signed(o.0) } else { unsigned(o.0) });
+            c.add(I32x4(i32x4_dot_i16x8(a[0], o[0]))).add(I32x4(i32x4_dot_i16x8(a[1], o[1])))
+        }
     }
 
     impl U8x16 {
+        #[inline(always)]
+        pub(crate) fn xor(self, o: Self) -> Self {
+            Self(v128_xor(self.0, o.0))
+        }
         #[inline(always)]
         pub(crate) fn load(x: &[u8; 16]) -> Self {
             // SAFETY: 16 readable bytes.

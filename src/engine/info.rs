@@ -1,7 +1,5 @@
 //! What is said about a model: for people, for pages that choose, for templates.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::{
@@ -101,13 +99,15 @@ pub struct Template {
 
 impl Template {
     pub(super) fn new(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Self> {
-        let special: BTreeMap<u32, &str> = tokenizer.special_strings().collect();
-        let text = |id: Option<u32>| id.and_then(|id| special.get(&id)).map(|s| String::from(*s));
+        // As many as the file says.
+        let mut special: Vec<(u32, &str)> = tokenizer.special_strings().collect();
+        special.sort_unstable_by_key(|(id, _)| *id);
+        let text = |id: Option<u32>| special.iter().find(|(i, _)| Some(*i) == id).map(|(_, s)| String::from(*s));
         Ok(Self {
             chat_template: metadata.str(CHAT_TEMPLATE)?.map(Into::into),
             bos_token: text(tokenizer.bos()),
             eos_token: text(tokenizer.eos()),
-            special_strings: special.values().map(|s| String::from(*s)).collect(),
+            special_strings: special.iter().map(|(_, s)| String::from(*s)).collect(),
         })
     }
 }

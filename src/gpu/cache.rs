@@ -251,7 +251,7 @@ impl Cache {
         for (layer, canonical) in self.layers.iter().zip(bytes.chunks_exact((expected / self.layers.len()).max(1))) {
             own.clear();
             own.resize(n_bytes, 0);
-            let elements = canonical.chunks_exact(self.geometry.format.element_bytes());
+            let elements = canonical.chunks_exact(self.geometry.format.row_bytes(1));
             for (place, element) in self.places(n_positions).zip(elements) {
                 if let Some(own) = own.get_mut(place..place + element.len()) {
                     own.copy_from_slice(element);
@@ -264,7 +264,7 @@ impl Cache {
 
     /// Appends a page's positions, all layers, in canonical order.
     fn to_canonical(&self, page: &[u8], n_positions: usize, bytes: &mut Vec<u8>) {
-        let element_bytes = self.geometry.format.element_bytes();
+        let element_bytes = self.geometry.format.row_bytes(1);
         for layer in page.chunks_exact(self.page_bytes() as usize) {
             for place in self.places(n_positions) {
                 bytes.extend_from_slice(layer.get(place..place + element_bytes).unwrap_or_default());
@@ -286,7 +286,7 @@ impl Cache {
         (0..2).flat_map(move |side| {
             (0..n_positions).flat_map(move |position| {
                 (0..kv_heads).flat_map(move |head| {
-                    (0..head_size).map(move |k| element(side, position, head, k) * format.element_bytes())
+                    (0..head_size).map(move |k| element(side, position, head, k) * format.row_bytes(1))
                 })
             })
         })

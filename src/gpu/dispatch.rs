@@ -46,6 +46,10 @@ pub enum Operand {
     Biases(usize),
     /// The best logits of the outputs.
     Best,
+    /// What a run of steps was told (shaders/choose.wgsl).
+    Ahead,
+    /// The best logits of every step of a run, and what was chosen.
+    AheadResults,
 }
 
 /// Biases by distance as a kernel wants them: [H, 2 · radius + 1].
@@ -100,6 +104,8 @@ pub struct Lowered {
     pub dispatches: Vec<Dispatch>,
     /// Those that find the best logits of the outputs, where a step wants them.
     pub best: Vec<Dispatch>,
+    /// What makes the next step of a run of one, behind `best`, where runs can be.
+    pub choose: Option<Dispatch>,
     /// Lengths of the buffers that only lowering knows of, f32 elements.
     pub scratch: Vec<usize>,
     /// The rotations, each once.

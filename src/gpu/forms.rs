@@ -3,7 +3,7 @@
 
 use super::{
     context::{Facts, Subgroups},
-    shader::{SUBGROUPS, Shader},
+    shader::{APPEND, Kernel, SUBGROUPS, Shader},
 };
 
 /// The forms in use.
@@ -15,6 +15,10 @@ pub struct Forms {
     pub tiles: bool,
     /// Many rows attend together; without, row by row as in decoding.
     pub attention_tiles: bool,
+    /// Attention of one row rotates and appends by itself; without, that is a dispatch of its own.
+    pub appends: bool,
+    /// Steps of one row follow each other on the device; without, each is waited for.
+    pub runs: bool,
     /// From so many invocations on, matrix × vector takes several rows of the matrix at once.
     pub wide_from_invocations: usize,
 }
@@ -40,7 +44,14 @@ impl Forms {
     /// The fastest that the device can do.
     pub fn of(facts: &Facts) -> Self {
         let Thresholds { wide_from_invocations, .. } = Thresholds::default();
-        Self { subgroups: facts.subgroups, tiles: true, attention_tiles: true, wide_from_invocations }
+        Self {
+            subgroups: facts.subgroups,
+            tiles: true,
+            attention_tiles: true,
+            appends: true,
+            runs: true,
+            wide_from_invocations,
+        }
     }
 
     /// The forms without the one that a faulty operation takes, where it has another: `shaders` are the operation's. Subgroups
@@ -56,6 +67,12 @@ impl Forms {
         if self.attention_tiles && takes(|s| s.kernel.is_tiled_attention()) {
             return Some(Self { attention_tiles: false, ..self });
         }
+        if self.appends && takes(|s| s.has(APPEND)) {
+            return Some(Self { appends: false, ..self });
+        }
+        if self.runs && takes(|s| s.kernel == Kernel::Choose) {
+            return Some(Self { runs: false, ..self });
+        }
         None
     }
 
@@ -64,6 +81,8 @@ impl Forms {
         let subgroups = self.subgroups.map(|Subgroups { min, max }| format!("subgroups {min}–{max}"));
         let tiles = self.tiles.then(|| "matmul tiles".to_owned());
         let attention = self.attention_tiles.then(|| "attention tiles".to_owned());
-        [subgroups, tiles, attention].into_iter().flatten().collect()
+        let appends = self.appends.then(|| "appending attention".to_owned());
+        let runs = self.runs.then(|| "runs of steps".to_owned());
+        [subgroups, tiles, attention, appends, runs].into_iter().flatten().collect()
     }
 }

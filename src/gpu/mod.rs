@@ -4,9 +4,10 @@
 //! plan ──lower──► dispatches ──prepare──► pipelines, buffers, bind groups          made once
 //! step ──write──► one small buffer ──► one compute pass ──► copy to a stage ──► results
 //! ```
-//! A step is handed over whole at the first [`Executor::advance`]; then it is pending until its results have come back.
+//! A run is the same with the commands so often ([`ahead`]); several runs may be under way, each with a stage of its own. A step is handed over whole at the first [`Executor::advance`]; then it is pending until its results have come back.
 //! Everything that goes wrong on a GPU late is found by [`Context::health`], which every call asks.
 
+pub mod ahead;
 mod best;
 mod buffers;
 mod cache;
@@ -33,9 +34,10 @@ pub mod zones;
 pub use context::{Context, Facts, Made, Request, Subgroups};
 pub use forms::Forms;
 
-use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
+use std::{collections::VecDeque, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use self::{
+    ahead::Run,
     cache::Cache,
     dispatch::Lowered,
     forms::Thresholds,
@@ -47,8 +49,11 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
-    kv::{KvGeometry, PageId},
-    plan::{BufferId, Executor, MemoryReport, Plan, PlanSlot, Progress, Signal, Step, Want},
+    kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
+    plan::{
+        Ahead, BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Progress, Row, Sees, Signal, Step, Want,
+        fuse::{Rule, fuse},
+    },
     sample::Best,
     weights::{WeightId, WeightSpec},
 };
@@ -63,6 +68,8 @@ pub struct Gpu {
     plans: Vec<Prepared>,
     readback: Readback,
     flight: Option<Flight>,
+    /// Runs of steps behind it, in order.
+    behind: VecDeque<Flight>,
     results: Results,
     /// Room for a step's parameters.
     upload: Vec<u8>,
@@ -74,6 +81,8 @@ struct Flight {
     n_rows: usize,
     n_outputs: usize,
     want: Want,
+    /// It is a run of steps.
+    run: Option<Run>,
     phase: Phase,
     /// Raised when there is something to do.
     signal: Signal,
@@ -106,6 +115,7 @@ impl Gpu {
             plans: vec![],
             readback: Readback::new(context.clone()),
             flight: None,
+            behind: VecDeque::default(),
             results: Results::default(),
             upload: vec![],
             context,
@@ -115,6 +125,11 @@ impl Gpu {
     /// What a prepared plan became, with the dispatches that find the best logits.
     pub fn lowered(&self, slot: PlanSlot) -> Result<&Lowered> {
         self.prepared(slot).map(Prepared::lowered)
+    }
+
+    /// A prepared plan as it is run: with fewer operations, perhaps, than it was given with.
+    pub fn plan(&self, slot: PlanSlot) -> Result<&Plan> {
+        self.prepared(slot).map(|prepared| &*prepared.plan)
     }
 
     /// Bytes that a weight will take on the GPU, known before it comes.
@@ -132,35 +147,65 @@ impl Gpu {
         Shared { context, weights, cache, tables, forms: self.forms() }
     }
 
-    /// Records the step and hands it over.
-    fn submit(&mut self) -> Result<()> {
-        let Some(Flight { slot, n_rows, n_outputs, want, .. }) = self.flight else { return Err(not_begun()) };
+    /// Records a step or a run and hands it over.
+    fn submit(&mut self, flight: Flight) -> Result<Flight> {
         let mut encoder = self.encoder();
-        self.prepared(slot)?.record(&mut encoder, n_rows, n_outputs, want);
-        self.read_back(encoder, want)
+        let prepared = self.prepared(flight.slot)?;
+        match &flight.run {
+            Some(run) => prepared.record_run(&mut encoder, run.n_steps),
+            None => prepared.record(&mut encoder, flight.n_rows, flight.n_outputs, flight.want),
+        }
+        let want = flight.want;
+        self.read_back(encoder, flight, want)
     }
 
-    /// Copies what is wanted of the step to a stage, and submits everything.
-    fn read_back(&mut self, mut encoder: wgpu::CommandEncoder, want: Want) -> Result<()> {
-        let Some(flight) = &mut self.flight else { return Err(not_begun()) };
+    /// Copies what is wanted to a stage, and submits everything.
+    fn read_back(&mut self, mut encoder: wgpu::CommandEncoder, flight: Flight, want: Want) -> Result<Flight> {
         let prepared = self.plans.get(flight.slot.0).ok_or_else(not_begun)?;
-        let sources = Sources::of(prepared, flight.n_rows, flight.n_outputs, want);
+        let sources = flight.sources(prepared, want);
         let ticket = self.readback.take(sources.n_bytes());
         sources.copy(prepared, &mut encoder, self.readback.buffer(ticket)?)?;
         self.context.queue().submit([encoder.finish()]);
-        flight.signal = Signal::default();
-        self.readback.map(ticket, sources.n_bytes(), &flight.signal)?;
-        flight.phase = Phase::Submitted { ticket, n_bytes: sources.n_bytes(), want };
-        Ok(())
+        let signal = Signal::default();
+        self.readback.map(ticket, sources.n_bytes(), &signal)?;
+        let phase = Phase::Submitted { ticket, n_bytes: sources.n_bytes(), want };
+        Ok(Flight { signal, phase, ..flight })
     }
 
     /// Takes the results that have come; `false` where the candidates were too many and all logits have to be read.
-    fn collect(&mut self, ticket: Ticket, n_bytes: u64, want: Want) -> Result<Option<bool>> {
-        let Some(flight) = &self.flight else { return Err(not_begun()) };
+    fn collect(&mut self, flight: &Flight, ticket: Ticket, n_bytes: u64, want: Want) -> Result<Option<bool>> {
         let prepared = self.plans.get(flight.slot.0).ok_or_else(not_begun)?;
-        let sources = Sources::of(prepared, flight.n_rows, flight.n_outputs, want);
+        let sources = flight.sources(prepared, want);
         let results = &mut self.results;
         self.readback.read(ticket, n_bytes, |bytes| results.take(&sources, bytes))
+    }
+
+    /// Forgets what is under way.
+    fn drop_flights(&mut self) {
+        for flight in self.flight.take().into_iter().chain(std::mem::take(&mut self.behind)) {
+            if let Phase::Submitted { ticket, .. } = flight.phase {
+                self.readback.abandon(ticket);
+            }
+        }
+    }
+
+    /// Checks that the step may be the first of a run, and says of which.
+    fn run_of(&self, slot: PlanSlot, step: &Step<'_>, ahead: &Ahead<'_>) -> Result<Run> {
+        let fault = |what: &str| Error::internal(format!("a run of steps: {what}"));
+        let prepared = self.prepared(slot)?;
+        let (n_steps, [row], [pages]) = (ahead.draws.len(), step.rows, step.sequences) else {
+            return Err(fault("not one row of one sequence"));
+        };
+        let Want::Best(n_best @ 1..=best::MOST) = step.want else { return Err(fault("too many candidates")) };
+        if n_steps == 0 || n_steps > self.most_ahead(slot) || step.outputs != [0] {
+            return Err(fault("too many steps, or none"));
+        }
+        let last = [Row { position: row.position.saturating_add(n_steps as u32 - 1), ..*row }];
+        if last[0].position as usize / PAGE_POSITIONS >= pages.len() {
+            return Err(fault("it goes past the pages"));
+        }
+        Step { rows: &last, ..*step }.check_tables(&prepared.plan, |id| self.weights.spec(id))?;
+        Ok(Run { position: row.position, n_steps, n_best, n_pages: pages.len() })
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {
@@ -171,11 +216,36 @@ impl Gpu {
         self.plans.get(slot.0).ok_or_else(|| Error::internal(format!("plan {} was not prepared", slot.0)))
     }
 
+    /// The newest run, where another can be put behind it that has so many pages.
+    fn extended(&self, n_pages: usize, n_steps: usize) -> Result<Option<(PlanSlot, Run)>> {
+        let newest = self.behind.back().or(self.flight.as_ref());
+        let Some((slot, run)) = newest.and_then(|flight| Some((flight.slot, flight.run?))) else { return Ok(None) };
+        let prepared = self.prepared(slot)?;
+        let sees_memory = prepared.plan.ops.iter().any(|op| matches!(op, Op::Attention(a) if a.sees == Sees::Memory));
+        let next = Run { n_pages, ..run.next(n_steps) };
+        let last_position = next.position as usize + n_steps.max(1) - 1;
+        let can = (1..=self.most_ahead(slot)).contains(&n_steps)
+            && last_position / PAGE_POSITIONS < n_pages
+            // The pages of the memory come behind those of the sequence.
+            && (n_pages == run.n_pages || !sees_memory)
+            && prepared.keeps_state(self.forms(), n_pages);
+        Ok(can.then_some((slot, next)))
+    }
+
     fn complete(&self) -> Result<&Flight> {
         match &self.flight {
             Some(flight) if matches!(flight.phase, Phase::Complete) => Ok(flight),
             Some(_) => Err(Error::internal("the step is not complete")),
             None => Err(not_begun()),
+        }
+    }
+}
+
+impl Flight {
+    fn sources(&self, prepared: &Prepared, want: Want) -> Sources {
+        match &self.run {
+            Some(run) => Sources::of_run(run),
+            None => Sources::of(prepared, self.n_rows, self.n_outputs, want),
         }
     }
 }
@@ -197,10 +267,22 @@ impl Executor for Gpu {
         self.context.usable()?;
         plan.check()?;
         plan.check_geometry(self.cache.geometry())?;
+        if self.cache.geometry().format == KvFormat::Q8_0 {
+            let what = "kvType 'q8_0' on the GPU is not built yet: 'f16' or 'f32'".into();
+            return Err(Error::UnsupportedFeature { what });
+        }
+        // A step of one row is a chain of dispatches that wait for each other: fewer of them are what makes it fast.
+        let plan = match plan.rows.max() {
+            1 => Arc::new(fuse((*plan).clone(), &[Rule::RopeKvIntoAttention])),
+            _ => plan,
+        };
         self.weights.place(&plan)?;
         let prepared = Prepared::new(self.shared(), plan)?;
         let sources = Sources::of(&prepared, prepared.plan.rows.max(), 1, Want::Best(best::MOST));
         self.readback.reserve(2, sources.n_bytes());
+        if prepared.run_results().is_some() {
+            self.readback.reserve(3, ahead::RESULT_BYTES);
+        }
         self.plans.push(prepared);
         Ok(PlanSlot(self.plans.len() - 1))
     }
@@ -226,9 +308,7 @@ impl Executor for Gpu {
     }
 
     fn begin(&mut self, slot: PlanSlot, step: &Step) -> Result<()> {
-        if let Some(Flight { phase: Phase::Submitted { ticket, .. }, .. }) = self.flight.take() {
-            self.readback.abandon(ticket);
-        }
+        self.drop_flights();
         self.cache.stop_reading();
         self.context.health()?;
         step.check(&self.prepared(slot)?.plan, self.cache.n_pages())?;
@@ -237,35 +317,81 @@ impl Executor for Gpu {
         let forms = self.forms();
         let Self { context, weights, cache, tables, .. } = self;
         let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
-        prepared.refresh(Shared { context, weights, cache, tables, forms }, step)?;
+        prepared.refresh(Shared { context, weights, cache, tables, forms }, step::n_pages(step))?;
         let want = match step.want {
             Want::Best(n) if n > best::MOST => Want::All,
             want => want,
         };
         prepared.upload(context, &Step { want, ..*step }, &mut self.upload);
         let (n_rows, n_outputs) = (step.rows.len(), step.outputs.len());
-        self.flight = Some(Flight { slot, n_rows, n_outputs, want, phase: Phase::Begun, signal: Signal::raised() });
+        let (run, phase, signal) = (None, Phase::Begun, Signal::raised());
+        self.flight = Some(Flight { slot, n_rows, n_outputs, want, run, phase, signal });
         Ok(())
+    }
+
+    fn most_ahead(&self, slot: PlanSlot) -> usize {
+        let can_run = self.plans.get(slot.0).is_some_and(|p| p.lowered().choose.is_some());
+        if can_run { ahead::MOST } else { 0 }
+    }
+
+    fn begin_ahead(&mut self, slot: PlanSlot, step: &Step, ahead: &Ahead) -> Result<()> {
+        let run = self.run_of(slot, step, ahead)?;
+        self.begin(slot, step)?;
+        let prepared = self.plans.get(slot.0).ok_or_else(not_begun)?;
+        prepared.upload_run(&self.context, &run, ahead, &mut self.upload);
+        self.flight.iter_mut().for_each(|flight| flight.run = Some(run));
+        Ok(())
+    }
+
+    fn extend_ahead(&mut self, pages: &[PageId], ahead: &Ahead) -> Result<bool> {
+        self.context.health()?;
+        let Some((slot, run)) = self.extended(pages.len(), ahead.draws.len())? else { return Ok(false) };
+        if let Some(flight) = self.flight.take_if(|flight| matches!(flight.phase, Phase::Begun)) {
+            self.flight = Some(self.submit(flight)?);
+        }
+        let forms = self.forms();
+        let Self { context, weights, cache, tables, .. } = self;
+        let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
+        prepared.refresh(Shared { context, weights, cache, tables, forms }, pages.len())?;
+        prepared.upload_pages(context, pages, &mut self.upload);
+        prepared.upload_run(context, &run, ahead, &mut self.upload);
+        let (run, phase, signal) = (Some(run), Phase::Begun, Signal::raised());
+        let want = Want::Best(run.map_or(0, |run| run.n_best));
+        let flight = self.submit(Flight { slot, n_rows: 1, n_outputs: 1, want, run, phase, signal })?;
+        self.behind.push_back(flight);
+        Ok(true)
+    }
+
+    fn follow_ahead(&mut self) -> Result<bool> {
+        self.complete()?;
+        let Some(next) = self.behind.pop_front() else { return Ok(false) };
+        self.flight = Some(next);
+        Ok(true)
+    }
+
+    fn n_ahead(&self) -> usize {
+        self.results.n_ahead()
+    }
+
+    fn chosen(&self, i: usize) -> Result<u32> {
+        self.complete()?;
+        self.results.chosen(i)
     }
 
     fn advance(&mut self, _max_ops: usize) -> Result<Progress> {
         self.context.health()?;
-        let phase = self.flight.as_ref().map(|f| f.phase).ok_or_else(not_begun)?;
-        match phase {
-            Phase::Complete => return Ok(Progress::Complete),
-            Phase::Begun => self.submit()?,
-            Phase::Submitted { ticket, n_bytes, want } => match self.collect(ticket, n_bytes, want)? {
-                None => {}
-                Some(false) => self.read_back(self.encoder(), Want::All)?,
-                Some(true) => {
-                    if let Some(flight) = &mut self.flight {
-                        flight.phase = Phase::Complete;
-                    }
-                    return Ok(Progress::Complete);
-                }
+        let flight = self.flight.take().ok_or_else(not_begun)?;
+        let (flight, progress) = match flight.phase {
+            Phase::Complete => (flight, Progress::Complete),
+            Phase::Begun => (self.submit(flight)?, Progress::Pending),
+            Phase::Submitted { ticket, n_bytes, want } => match self.collect(&flight, ticket, n_bytes, want)? {
+                None => (flight, Progress::Pending),
+                Some(false) => (self.read_back(self.encoder(), flight, Want::All)?, Progress::Pending),
+                Some(true) => (Flight { phase: Phase::Complete, ..flight }, Progress::Complete),
             },
-        }
-        Ok(Progress::Pending)
+        };
+        self.flight = Some(flight);
+        Ok(progress)
     }
 
     fn ready(&self) -> Signal {

@@ -1,18 +1,17 @@
 //! Pipelines by shader and constants: each is made once per context, whoever asks.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     context::{Context, Subject},
     dispatch::Dispatch,
     shader::{Name, Shader},
 };
+use crate::sorted::{SortedMap, SortedSet};
 
 /// What has been compiled.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    modules: BTreeMap<Shader, wgpu::ShaderModule>,
-    pipelines: BTreeMap<Key, wgpu::ComputePipeline>,
+    modules: SortedMap<Shader, wgpu::ShaderModule>,
+    pipelines: SortedMap<Key, wgpu::ComputePipeline>,
 }
 
 /// Constants by their bits.
@@ -20,21 +19,21 @@ pub(super) type Key = (Shader, Vec<(Name, u64)>);
 
 impl Pipelines {
     /// Those that there are.
-    pub(super) fn keys(&self) -> BTreeSet<Key> {
-        self.pipelines.keys().cloned().collect()
+    pub(super) fn keys(&self) -> SortedSet<Key> {
+        self.pipelines.keys().map(|key| (key.clone(), ())).collect()
     }
 
     /// Forgets those of some shaders, which are compiled again.
     pub(super) fn forget(&mut self, shaders: &dyn Fn(&Shader) -> bool) {
-        self.pipelines.retain(|(shader, _), _| !shaders(shader));
-        self.modules.retain(|shader, _| !shaders(shader));
+        self.pipelines.retain(|(shader, _)| !shaders(shader));
+        self.modules.retain(|shader| !shaders(shader));
     }
 
     /// Forgets all but these.
-    pub(super) fn retain(&mut self, keys: &BTreeSet<Key>) {
-        self.pipelines.retain(|key, _| keys.contains(key));
+    pub(super) fn retain(&mut self, keys: &SortedSet<Key>) {
+        self.pipelines.retain(|key| keys.contains(key));
         let Self { modules, pipelines } = self;
-        modules.retain(|shader, _| pipelines.keys().any(|(s, _)| s == shader));
+        modules.retain(|shader| pipelines.keys().any(|(s, _)| s == shader));
     }
 }
 
@@ -47,7 +46,7 @@ pub(super) fn pipeline(context: &Context, dispatch: &Dispatch) -> wgpu::ComputeP
         return pipeline.clone();
     }
     let pipeline = context.guarded_as(Subject::Shader(dispatch.shader.clone()), || {
-        let module = modules.entry(dispatch.shader.clone()).or_insert_with(|| module(context, &dispatch.shader));
+        let module = modules.get_or_insert_with(dispatch.shader.clone(), || module(context, &dispatch.shader));
         create(context, dispatch, module)
     });
     context.count(|made| made.pipelines += 1);

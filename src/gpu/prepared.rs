@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc};
 #[cfg(not(target_arch = "wasm32"))]
 use super::fault;
 use super::{
+    ahead::{self, Run},
     buffers::Buffers,
     cache::Cache,
     context::{Buffer, Context, Subject},
@@ -12,13 +13,14 @@ use super::{
     forms::Forms,
     lower::lower,
     pipelines::pipeline,
-    step::{Regions, n_pages},
+    step::Regions,
     tables::Tables,
     weights::Weights,
 };
 use crate::{
     error::{Error, Result},
-    plan::{Op, Plan, Rope, Step, Want},
+    kv::PageId,
+    plan::{Ahead, Op, Plan, Rope, Step, Want},
 };
 
 /// Pages that the step's buffer has room for at first.
@@ -32,6 +34,8 @@ pub(super) struct Prepared {
     /// Candidates of the outputs, see `best`.
     best: Buffer,
     embeddings: Buffer,
+    /// What a run of steps is told, and its results, see `ahead`; where the plan can be run so.
+    run: Option<[Buffer; 2]>,
     /// By [`Operand::Frequencies`].
     frequencies: Vec<Buffer>,
     /// By [`Operand::Biases`].
@@ -42,6 +46,8 @@ pub(super) struct Prepared {
     step: Buffer,
     commands: Vec<Command>,
     best_commands: Vec<Command>,
+    /// One, where runs can be.
+    choose_commands: Vec<Command>,
     /// What the commands were made for.
     made_for: (Forms, u64),
     #[cfg(not(target_arch = "wasm32"))]
@@ -80,8 +86,10 @@ impl Prepared {
         let input = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let frequencies_bytes = |rope: &Rope| 8 * (rope.dims / 2) as u64;
         let biases_bytes = lowered.biases.iter().map(|b| 4 * b.len() as u64);
-        let needed_bytes = best_bytes + embedding_bytes + biases_bytes.clone().sum::<u64>();
-        let (step, best, embeddings, frequencies, biases) =
+        let can_run = lowered.choose.is_some();
+        let run_bytes = if can_run { ahead::UPLOAD_BYTES + ahead::RESULT_BYTES } else { 0 };
+        let needed_bytes = run_bytes + best_bytes + embedding_bytes + biases_bytes.clone().sum::<u64>();
+        let (step, best, embeddings, run, frequencies, biases) =
             context.guarded(&plan.name, needed_bytes + regions.n_bytes() as u64, || {
                 let best_usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
                 let frequencies = lowered.ropes.iter().map(frequencies_bytes);
@@ -89,18 +97,23 @@ impl Prepared {
                     step_buffer(context, &regions),
                     context.buffer("best", best_bytes, best_usage),
                     context.buffer("embeddings", embedding_bytes, input),
+                    can_run.then(|| {
+                        let told = context.buffer("run", ahead::UPLOAD_BYTES, input);
+                        [told, context.buffer("results of a run", ahead::RESULT_BYTES, best_usage)]
+                    }),
                     frequencies.map(|n_bytes| context.buffer("frequencies", n_bytes, input)).collect(),
                     biases_bytes.map(|n_bytes| context.buffer("biases by distance", n_bytes, input)).collect(),
                 )
             });
         let made_for = (forms, cache.generation());
-        let (commands, best_commands) = (vec![], vec![]);
+        let (commands, best_commands, choose_commands) = (vec![], vec![], vec![]);
         let mut prepared = Self {
             plan,
             lowered,
             buffers,
             best,
             embeddings,
+            run,
             frequencies,
             biases,
             tables_are_there: false,
@@ -108,6 +121,7 @@ impl Prepared {
             step,
             commands,
             best_commands,
+            choose_commands,
             made_for,
             #[cfg(not(target_arch = "wasm32"))]
             n_runs: std::cell::Cell::default(),
@@ -118,7 +132,7 @@ impl Prepared {
 
     /// Makes what is out of date anew: commands for other forms or a larger cache, room for more pages; at the first step the
     /// tables, whose weights have come by now.
-    pub(super) fn refresh(&mut self, shared: Shared<'_>, step: &Step<'_>) -> Result<()> {
+    pub(super) fn refresh(&mut self, shared: Shared<'_>, n_pages: usize) -> Result<()> {
         if self.made_for.0 != shared.forms {
             *self = Self::new(shared, self.plan.clone())?;
         }
@@ -133,8 +147,7 @@ impl Prepared {
             }
             self.tables_are_there = true;
         }
-        let n_pages = n_pages(step);
-        let more_pages = n_pages > self.regions.max_pages;
+        let more_pages = !self.has_room(n_pages);
         if more_pages {
             self.regions.max_pages = n_pages.next_power_of_two();
             let n_bytes = self.regions.n_bytes() as u64;
@@ -144,6 +157,16 @@ impl Prepared {
             self.bind(shared)?;
         }
         Ok(())
+    }
+
+    /// Whether what a run has left for the next one stays where it is, if that has so many pages.
+    pub(super) fn keeps_state(&self, forms: Forms, n_pages: usize) -> bool {
+        self.made_for.0 == forms && self.has_room(n_pages)
+    }
+
+    /// Whether the step's buffer has room for so many pages.
+    fn has_room(&self, n_pages: usize) -> bool {
+        n_pages <= self.regions.max_pages
     }
 
     /// Uploads the step's parameters: one write, and one more where it brings embedding rows along.
@@ -157,13 +180,46 @@ impl Prepared {
         }
     }
 
+    /// Uploads what a run is told.
+    pub(super) fn upload_run(&self, context: &Context, run: &Run, ahead: &Ahead<'_>, bytes: &mut Vec<u8>) {
+        let Some([told, _]) = &self.run else { return };
+        run.write(ahead, bytes);
+        context.queue().write_buffer(told, 0, bytes);
+    }
+
+    /// Uploads the pages of a run's sequence, which may have become more.
+    pub(super) fn upload_pages(&self, context: &Context, pages: &[PageId], bytes: &mut Vec<u8>) {
+        bytes.clear();
+        pages.iter().for_each(|page| bytes.extend_from_slice(&page.0.to_le_bytes()));
+        context.queue().write_buffer(&self.step, self.regions.pages().0 as u64, bytes);
+    }
+
     /// Records the whole step into one compute pass.
     pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, n_rows: usize, n_outputs: usize, want: Want) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let best: &[Command] = if matches!(want, Want::Best(_)) { &self.best_commands } else { &[] };
+        self.record_into(&mut pass, self.commands.iter().chain(best), n_rows, n_outputs);
+    }
+
+    /// Records a run of steps into one compute pass.
+    pub(super) fn record_run(&self, encoder: &mut wgpu::CommandEncoder, n_steps: usize) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for _ in 0..n_steps {
+            let commands = self.commands.iter().chain(&self.best_commands).chain(&self.choose_commands);
+            self.record_into(&mut pass, commands, 1, 1);
+        }
+    }
+
+    fn record_into<'a>(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        commands: impl Iterator<Item = &'a Command>,
+        n_rows: usize,
+        n_outputs: usize,
+    ) {
         #[cfg(not(target_arch = "wasm32"))]
         let n_runs = self.n_runs.replace(self.n_runs.get() + 1);
-        for command in self.commands.iter().chain(best) {
+        for command in commands {
             #[cfg(not(target_arch = "wasm32"))]
             if n_runs >= command.stale_from {
                 continue;
@@ -190,9 +246,15 @@ impl Prepared {
         &self.best
     }
 
+    /// Where the results of a run are, if the plan can be run so.
+    pub(super) fn run_results(&self) -> Option<&wgpu::Buffer> {
+        self.run.as_ref().map(|[_, results]| &**results)
+    }
+
     pub(super) fn n_bytes(&self) -> u64 {
+        let run = self.run.iter().flatten().map(|b| b.size()).sum::<u64>();
         let tables = self.frequencies.iter().chain(&self.biases).map(|b| b.size()).sum::<u64>();
-        self.buffers.n_bytes() + self.best.size() + self.embeddings.size() + self.step.size() + tables
+        self.buffers.n_bytes() + self.best.size() + self.embeddings.size() + self.step.size() + tables + run
     }
 
     /// Makes the pipelines and bind groups.
@@ -203,10 +265,11 @@ impl Prepared {
             Ok(commands)
         };
         let subject = Subject::Bindings(self.plan.name.clone());
-        let (commands, best_commands) = shared.context.guarded_as(subject, || {
-            Ok::<_, Error>((commands(&self.lowered.dispatches)?, commands(&self.lowered.best)?))
+        let Lowered { dispatches, best, choose, .. } = &self.lowered;
+        let made = shared.context.guarded_as(subject, || {
+            Ok::<_, Error>((commands(dispatches)?, commands(best)?, commands(choose.as_slice())?))
         })?;
-        (self.commands, self.best_commands) = (commands, best_commands);
+        (self.commands, self.best_commands, self.choose_commands) = made;
         self.made_for = (shared.forms, shared.cache.generation());
         Ok(())
     }
@@ -260,6 +323,8 @@ impl Prepared {
             Operand::Pages => part(self.regions.pages()),
             Operand::Embeddings => whole(Some(&self.embeddings)),
             Operand::Best => whole(Some(&self.best)),
+            Operand::Ahead => whole(self.run.as_ref().map(|[told, _]| &**told)),
+            Operand::AheadResults => whole(self.run_results()),
             Operand::Buffer(id) => whole(self.buffers.of(id)),
             Operand::Scratch(index) => whole(self.buffers.scratch(index)),
             Operand::Plane(plane) => whole(shared.weights.buffer(plane)),

@@ -1,8 +1,7 @@
 //! What comes back from a step: the candidates or the whole output, and the tapped buffers, one after the other in one stage.
 
-use std::collections::BTreeMap;
-
 use super::{
+    ahead::Run,
     best::{self, Row},
     prepared::Prepared,
 };
@@ -10,6 +9,7 @@ use crate::{
     error::{Error, Result},
     plan::{BufferId, Rows, Want},
     sample::Best,
+    sorted::SortedMap,
 };
 
 /// What is to be copied.
@@ -25,6 +25,8 @@ enum Part {
     Best { row: usize, n_bytes: u64 },
     /// A tapped buffer: so many f32.
     Tap { id: BufferId, len: usize },
+    /// The candidates of so many steps of a run, each of this length.
+    Run { n_steps: usize, n_bytes: u64 },
     /// A word, so that the step's end is known.
     End,
 }
@@ -34,6 +36,7 @@ impl Part {
         match self {
             Self::Output { len } | Self::Tap { len, .. } => 4 * len as u64,
             Self::Best { n_bytes, .. } => n_bytes,
+            Self::Run { n_steps, n_bytes } => n_steps as u64 * n_bytes,
             Self::End => 4,
         }
     }
@@ -56,6 +59,11 @@ impl Sources {
         Self { parts }
     }
 
+    /// What comes of a run of steps, which is not asked for taps.
+    pub(super) fn of_run(run: &Run) -> Self {
+        Self { parts: vec![Part::Run { n_steps: run.n_steps, n_bytes: best::n_bytes(run.n_best) }] }
+    }
+
     pub(super) fn n_bytes(&self) -> u64 {
         self.parts.iter().map(|p| p.n_bytes()).sum()
     }
@@ -71,6 +79,7 @@ impl Sources {
             let (source, offset) = match *part {
                 Part::Output { .. } => (prepared.buffers().of(prepared.plan.output), 0),
                 Part::Best { row, .. } => (Some(prepared.best()), row as u64 * best::STRIDE_BYTES),
+                Part::Run { .. } => (prepared.run_results(), 0),
                 Part::Tap { id, .. } => (prepared.buffers().of(id), 0),
                 Part::End => (Some(prepared.best()), 0),
             };
@@ -89,11 +98,11 @@ impl Sources {
 pub(super) struct Results {
     output: Option<Vec<f32>>,
     best: Vec<Row>,
-    taps: BTreeMap<BufferId, Vec<f32>>,
+    taps: SortedMap<BufferId, Vec<f32>>,
 }
 
 impl Results {
-    /// Takes a stage's bytes; `false` where a row has too many candidates, and then nothing counts.
+    /// Takes a stage's bytes; `false` where a row has too many candidates, and then nothing counts. Of a run the steps before it do.
     pub(super) fn take(&mut self, sources: &Sources, bytes: &[u8]) -> bool {
         self.output = None;
         self.best.clear();
@@ -106,6 +115,9 @@ impl Results {
                 Part::Output { .. } => self.output = Some(floats(now)),
                 Part::Tap { id, .. } => drop(self.taps.insert(id, floats(now))),
                 Part::End => {}
+                Part::Run { n_bytes, .. } => {
+                    self.best.extend(now.chunks_exact(n_bytes as usize).map_while(best::parse));
+                }
                 Part::Best { .. } => match best::parse(now) {
                     Some(row) => self.best.push(row),
                     None => return false,
@@ -129,6 +141,15 @@ impl Results {
         }
         let row = self.best.get(o).ok_or_else(|| Error::internal(format!("the step has no output {o}")))?;
         Ok(Some(Best { candidates: &row.candidates, log_sum_exp: row.log_sum_exp }))
+    }
+
+    /// Of how many steps of a run there are results.
+    pub(super) fn n_ahead(&self) -> usize {
+        self.best.len()
+    }
+
+    pub(super) fn chosen(&self, i: usize) -> Result<u32> {
+        self.best.get(i).map(|row| row.chosen).ok_or_else(|| Error::internal(format!("the run has no step {i}")))
     }
 
     pub(super) fn tap(&self, id: BufferId) -> Result<&[f32]> {

@@ -35,6 +35,7 @@ pub enum Kernel {
     AttentionPrefill,
     Best,
     BlockBest,
+    Choose,
     Embed,
     Glu,
     KvWrite,
@@ -59,6 +60,7 @@ impl Kernel {
             Self::AttentionPrefill => "attention_prefill",
             Self::Best => "best",
             Self::BlockBest => "block_best",
+            Self::Choose => "choose",
             Self::Embed => "embed",
             Self::Glu => "glu",
             Self::KvWrite => "kv_write",
@@ -92,6 +94,7 @@ impl Kernel {
             Self::AttentionPrefill => text!("attention_prefill.wgsl"),
             Self::Best => text!("best.wgsl"),
             Self::BlockBest => text!("block_best.wgsl"),
+            Self::Choose => text!("choose.wgsl"),
             Self::Embed => text!("embed.wgsl"),
             Self::Glu => text!("glu.wgsl"),
             Self::KvWrite => text!("kv_write.wgsl"),
@@ -129,6 +132,8 @@ pub const SUBGROUPS: Name = "SUBGROUPS";
 /// The flag that makes a team of matrix × vector compute four rows of the matrix.
 pub const TEAM_4: Name = "TEAM_4";
 
+/// The flag of attention that rotates and appends.
+pub const APPEND: Name = "APPEND";
 /// The flag of soft caps.
 pub const CAP: Name = "CAP";
 
@@ -148,6 +153,8 @@ impl Shader {
         let name = match format {
             KvFormat::F16 => "f16",
             KvFormat::F32 => "f32",
+            // `Gpu::prepare` refuses it.
+            KvFormat::Q8_0 => unreachable!("a cache in q8_0 on the GPU"),
         };
         Self { kv: Some(name), ..self }
     }
@@ -201,18 +208,22 @@ impl Shader {
         const ACTIVATION: &str = text!("activation.wgsl");
         const CAP_TEXT: &str = text!("cap.wgsl");
         const ROTATION: &str = text!("rotation.wgsl");
+        const ROTATED_QK: &str = text!("rotated_qk.wgsl");
         const PRODUCTS: &str = text!("products.wgsl");
         const ORDERED: &str = text!("ordered.wgsl");
         match self.kernel {
+            Kernel::Attention if self.has(APPEND) && self.has(CAP) => &[LANES, CAP_TEXT, ROTATION, ROTATED_QK],
+            Kernel::Attention if self.has(APPEND) => &[ROTATION, ROTATED_QK],
             Kernel::Attention | Kernel::AttentionPrefill | Kernel::Scale if self.has(CAP) => &[LANES, CAP_TEXT],
             Kernel::Add | Kernel::Embed | Kernel::MeanRows | Kernel::Norm | Kernel::Scale | Kernel::SelectRows => {
                 &[LANES]
             }
             Kernel::Activate | Kernel::Glu => &[LANES, ACTIVATION],
             Kernel::Matmul | Kernel::Matvec => &[LANES, ACTIVATION, PRODUCTS],
-            Kernel::Rope | Kernel::RopeKv => &[ROTATION],
+            Kernel::Rope => &[ROTATION],
+            Kernel::RopeKv => &[ROTATION, ROTATED_QK],
             Kernel::Best | Kernel::BlockBest => &[ORDERED],
-            Kernel::Attention | Kernel::AttentionPrefill | Kernel::KvWrite | Kernel::ShortConv => &[],
+            Kernel::Attention | Kernel::AttentionPrefill | Kernel::Choose | Kernel::KvWrite | Kernel::ShortConv => &[],
         }
     }
 

@@ -3,13 +3,12 @@
 //! Frequencies of rotary positions as shaders/rotation.wgsl counts: 64-bit fractions of a turn per position, computed here in
 //! f64 and rounded once. Biases of attention by distance, from those by bucket.
 
-use std::collections::BTreeMap;
-
 use super::dispatch::Biases;
 use crate::{
     error::{Error, Result, try_vec},
     plan::{PositionBias, Rope},
     quant::dequantize,
+    sorted::SortedMap,
     weights::{WeightId, WeightSpec},
 };
 
@@ -21,7 +20,7 @@ const MAX_BIASES: [usize; 3] = [256, 256, 4096];
 
 /// The bytes of small weights, kept on this side too: one of them may turn out to be a rotation's factors or a table of biases.
 #[derive(Debug, Default)]
-pub(super) struct Tables(BTreeMap<WeightId, (WeightSpec, Vec<u8>)>);
+pub(super) struct Tables(SortedMap<WeightId, (WeightSpec, Vec<u8>)>);
 
 impl Tables {
     /// To be called for every weight.
@@ -59,7 +58,7 @@ impl Tables {
     /// Whether [`Self::biases`] can be had, once the weight has come.
     pub(super) fn check_biases(&self, bias: &PositionBias) -> Result<()> {
         let [_, _, max_distance] = MAX_BIASES;
-        if self.0.contains_key(&bias.table) && bias.max_distance <= max_distance {
+        if self.0.contains(&bias.table) && bias.max_distance <= max_distance {
             return Ok(());
         }
         let what = format!("{bias:?} on the GPU (up to {MAX_BIASES:?} buckets, heads, distances are supported there)");

@@ -5,7 +5,7 @@
 //! be is a set of its own, cut into shards of rows. Vectors are f32; the biases of a set are one vector, with zeros where there
 //! is none.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::rc::Rc;
 
 use super::{
     context::{Buffer, Context},
@@ -18,6 +18,7 @@ use crate::{
         Format,
         planes::{Plane, PlaneShape, Slice, Splitter},
     },
+    sorted::SortedMap,
     weights::{WeightId, WeightSpec},
 };
 
@@ -33,10 +34,10 @@ const SUBMIT_BYTES: usize = 1 << 24;
 pub(super) struct Weights {
     context: Rc<Context>,
     shard_bytes: u64,
-    weights: BTreeMap<WeightId, Weight>,
+    weights: SortedMap<WeightId, Weight>,
     sets: Vec<Set>,
     /// Biases of the matrices of a set, by set and matrix.
-    biases: BTreeMap<BiasKey, usize>,
+    biases: SortedMap<BiasKey, usize>,
     planes: Vec<Buffer>,
     n_incomplete: usize,
     waiting_bytes: usize,
@@ -102,9 +103,9 @@ impl Weights {
         Self {
             context,
             shard_bytes,
-            weights: BTreeMap::new(),
+            weights: SortedMap::default(),
             sets: vec![],
-            biases: BTreeMap::new(),
+            biases: SortedMap::default(),
             planes: vec![],
             n_incomplete: 0,
             waiting_bytes: 0,
@@ -365,7 +366,7 @@ impl Weights {
 
     fn place_biases(&mut self, parts: &[(WeightId, Option<WeightId>)]) -> Result<()> {
         let Some(key) = self.bias_key(parts)? else { return Ok(()) };
-        if self.biases.contains_key(&key) {
+        if self.biases.contains(&key) {
             return Ok(());
         }
         let n_rows = self.sets.get(key.0).map_or(0, |s| s.shape.n_rows);

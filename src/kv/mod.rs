@@ -10,6 +10,11 @@ mod snapshot;
 pub use sequences::{Kv, PageCopy, SequenceId};
 pub use snapshot::{restore, snapshot};
 
+use crate::{
+    error::{Error, Result},
+    quant::q8_0,
+};
+
 /// Positions per page: also the fixed split of attention, so that results do not depend on how work is divided.
 pub const PAGE_POSITIONS: usize = 64;
 
@@ -23,14 +28,16 @@ pub struct PageId(pub u32);
 pub enum KvFormat {
     F16,
     F32,
+    Q8_0,
 }
 
 impl KvFormat {
-    /// Bytes per element.
-    pub const fn element_bytes(self) -> usize {
+    /// Bytes of `n` elements of a head. Saturating.
+    pub const fn row_bytes(self, n: usize) -> usize {
         match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
+            Self::F16 => n.saturating_mul(2),
+            Self::F32 => n.saturating_mul(4),
+            Self::Q8_0 => n.div_ceil(q8_0::BLOCK).saturating_mul(q8_0::BLOCK_BYTES),
         }
     }
 }
@@ -51,8 +58,22 @@ pub struct KvGeometry {
 impl KvGeometry {
     /// Bytes of one page. Saturating: a header may claim any width, and a cache that cannot fit is refused by its size.
     pub fn page_bytes(&self) -> usize {
-        let factors = [self.layers, self.kv_heads, self.head_size, PAGE_POSITIONS, self.format.element_bytes()];
+        let factors = [self.layers, self.kv_heads, PAGE_POSITIONS, self.format.row_bytes(self.head_size)];
         factors.into_iter().fold(2, usize::saturating_mul)
+    }
+
+    /// Whether heads can be kept in the format: a row of Q8_0 is of whole blocks.
+    pub fn check(&self) -> Result<()> {
+        match self.format {
+            KvFormat::Q8_0 if !self.head_size.is_multiple_of(q8_0::BLOCK) => Err(Error::UnsupportedFeature {
+                what: format!(
+                    "keys and values in q8_0: heads of {} are no multiple of {}",
+                    self.head_size,
+                    q8_0::BLOCK
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Pages for this many positions.

@@ -6,10 +6,11 @@
 //! b appends 3: b ──► [page 0: 64] [page 2: 30 + 3]    the partial page is copied first: copy 30 positions of 1 to 2
 //! ```
 
-use std::collections::BTreeMap;
-
 use super::{KvGeometry, PAGE_POSITIONS, PageId};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    sorted::SortedMap,
+};
 
 /// A sequence of a [`Kv`]; never used again after the sequence was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +32,7 @@ pub struct PageCopy {
 pub struct Kv {
     context_tokens: usize,
     max_pages: usize,
-    sequences: BTreeMap<SequenceId, Sequence>,
+    sequences: SortedMap<SequenceId, Sequence>,
     next_sequence: u64,
     /// Owners of each page that was ever handed out.
     owners: Vec<u32>,
@@ -49,7 +50,7 @@ impl Kv {
     /// A cache for sequences of at most `context_tokens` positions, `max_pages` pages in all. One sequence needs
     /// [`KvGeometry::pages_for`]`(context_tokens)`; what others share with it costs nothing more.
     pub fn new(context_tokens: usize, max_pages: usize) -> Self {
-        let sequences = BTreeMap::new();
+        let sequences = SortedMap::default();
         Self { context_tokens, max_pages, sequences, next_sequence: 0, owners: vec![], free: vec![] }
     }
 

@@ -4,11 +4,11 @@
 //! 0   "KGKV"             magic
 //! 4   u32 version        1
 //! 8   u64 model          what the caller knows the model by; another model's cache is refused
-//! 16  u32 layers, u32 kv_heads, u32 head_size, u32 element format (0 F16, 1 F32)
+//! 16  u32 layers, u32 kv_heads, u32 head_size, u32 element format (0 F16, 1 F32, 2 Q8_0)
 //! 32  u64 n_positions
 //! 40  u64 checksum       FNV-1a 64 of the data
 //! 48  data               for each run of PAGE_POSITIONS positions (the last may be shorter): for each layer k, then v,
-//!                        each [position, G, K]
+//!                        each [position, G, K], of Q8_0 in its blocks
 //! ```
 //! All little-endian. The data does not depend on the executor.
 
@@ -112,6 +112,7 @@ fn header(model: u64, geometry: &KvGeometry, n_positions: usize, checksum: u64) 
     let format = match format {
         KvFormat::F16 => 0,
         KvFormat::F32 => 1,
+        KvFormat::Q8_0 => 2,
     };
     let mut header = [0; HEADER_BYTES];
     header[..4].copy_from_slice(MAGIC);

@@ -146,6 +146,7 @@ impl<'a> Builder<'a> {
             window,
             soft_cap,
             bias,
+            append: None,
             q,
             out,
         }));

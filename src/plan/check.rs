@@ -3,12 +3,11 @@
 //!
 //! Builders and rules are checked in debug builds and tests; executors check what they are given to prepare.
 
-use std::collections::BTreeMap;
-
-use super::{Attention, BufferId, Epilogue, MatMul, Norm, Op, Part, Plan, PositionBias, Rope, Rows, Sees};
+use super::{Append, Attention, BufferId, Epilogue, MatMul, Norm, Op, Part, Plan, PositionBias, Rope, Rows, Sees};
 use crate::{
     error::{Error, Result},
     kv::KvGeometry,
+    sorted::SortedMap,
     weights::{WeightId, WeightSpec},
 };
 
@@ -20,7 +19,7 @@ impl Plan {
             return Err(Error::internal(format!("plan {}: no rows", self.name)));
         }
         let mut written = vec![false; self.buffers.len()];
-        let mut cache = BTreeMap::new();
+        let mut cache = SortedMap::default();
         for op in &self.ops {
             let fault = |what: String| Error::internal(format!("plan {}: {what} in {op:?}", self.name));
             for id in op.reads() {
@@ -71,6 +70,9 @@ impl Plan {
                 Op::Rope { rope, .. } | Op::RopeKv { rope, .. } => {
                     rope.factors.map_or(Ok(()), |f| has_shape(f, &[rope.dims / 2]))
                 }
+                Op::Attention(Attention { append: Some(append), .. }) => {
+                    append.rope.factors.map_or(Ok(()), |f| has_shape(f, &[append.rope.dims / 2]))
+                }
                 Op::KvWrite { .. }
                 | Op::Attention(_)
                 | Op::Activate { .. }
@@ -87,6 +89,7 @@ impl Plan {
 
     /// The cache has the layers that the plan's operations want, and in each room for their heads, of just this size.
     pub fn check_geometry(&self, geometry: &KvGeometry) -> Result<()> {
+        geometry.check()?;
         let row_len = geometry.kv_heads * geometry.head_size;
         for op in &self.ops {
             let fits = match op {
@@ -191,6 +194,14 @@ impl Plan {
         if a.sees == Sees::Memory && (a.window.is_some() || a.bias.is_some()) {
             return Err("a window or a bias over the memory".into());
         }
+        if let Some(Append { rope, k, v }) = &a.append {
+            if a.sees != Sees::Past || a.bias.is_some() || rope.head_size != a.head_size {
+                return Err("this attention cannot append".into());
+            }
+            check_rope(rope)?;
+            self.check_buffer(*k, Rows::New, a.kv_heads * a.head_size)?;
+            self.check_like(*v, *k)?;
+        }
         a.soft_cap.map_or(Ok(()), check_cap)?;
         self.check_buffer(a.q, Rows::New, a.heads * a.head_size)?;
         self.check_like(a.out, a.q)
@@ -280,7 +291,7 @@ fn check_rope(rope: &Rope) -> Result<(), String> {
 
 /// The cache of a layer is written before it is attended to, and not written again before that. (An encoder's layers may take
 /// turns on the same room; what it writes last for its decoder stays.) The memory was written by another plan.
-fn check_cache_order(op: &Op, cache: &mut BTreeMap<usize, bool>) -> Result<(), String> {
+fn check_cache_order(op: &Op, cache: &mut SortedMap<usize, bool>) -> Result<(), String> {
     match op {
         Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } | Op::ShortConv { layer, .. } => {
             match cache.insert(*layer, matches!(op, Op::ShortConv { .. })) {
@@ -288,6 +299,10 @@ fn check_cache_order(op: &Op, cache: &mut BTreeMap<usize, bool>) -> Result<(), S
                 _ => Ok(()),
             }
         }
+        Op::Attention(Attention { append: Some(_), layer, .. }) => match cache.insert(*layer, true) {
+            Some(false) => Err(format!("the cache of layer {layer} is written twice")),
+            _ => Ok(()),
+        },
         Op::Attention(a) if a.sees != Sees::Memory => match cache.get_mut(&a.layer) {
             Some(was_read) => {
                 *was_read = true;

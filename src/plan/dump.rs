@@ -9,8 +9,8 @@
 use std::fmt::Write;
 
 use super::{
-    Attention, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, PositionBias, Rope, RowBound, RowIndex,
-    Rows, Sees, memory::Layout,
+    Append, Attention, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, PositionBias, Rope, RowBound,
+    RowIndex, Rows, Sees, memory::Layout,
 };
 use crate::weights::{WeightId, Weights};
 
@@ -177,13 +177,19 @@ impl Printer<'_> {
     }
 
     fn attention(&self, a: &Attention) -> String {
-        let Attention { layer, heads, kv_heads, head_size, scale, sees, window, soft_cap, bias, q, .. } = *a;
+        let Attention { layer, heads, kv_heads, head_size, scale, sees, window, soft_cap, bias, append, q, .. } = *a;
         let (what, of) = match sees {
             Sees::Past => ("attention", "cache"),
             Sees::Whole => ("attention both ways", "cache"),
             Sees::Memory => ("attention", "memory"),
         };
-        let mut text = format!("{what}({}, {of} layer {layer})", self.name(q));
+        let mut text = match append {
+            None => format!("{what}({}, {of} layer {layer})", self.name(q)),
+            Some(Append { rope, k, v }) => {
+                let (q, k, v, rope) = (self.name(q), self.name(k), self.name(v), self.rope(&rope));
+                format!("cache layer {layer} ← rope({k}), {v}; {what}(rope({q}), {of} layer {layer}) {rope}")
+            }
+        };
         let _ = write!(text, " {{{heads} heads on {kv_heads} of {head_size}, scale {scale}");
         if let Some(window) = window {
             let _ = write!(text, ", window {window}");
@@ -253,8 +259,8 @@ pub fn layer_counts(plan: &Plan) -> Vec<usize> {
 
 /// The layer that an operation belongs to: the one whose cache it uses, or that its output is named for (`blk.N.…`).
 fn layer_of(plan: &Plan, op: &Op) -> Option<usize> {
-    if let Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } | Op::Attention(Attention { layer, .. }) = op {
-        return Some(*layer);
+    if let Some(layer) = op.cache_layer() {
+        return Some(layer);
     }
     let out = *op.writes().first()?;
     plan.buffers[out.0 as usize].name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()

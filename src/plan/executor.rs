@@ -3,11 +3,11 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use super::{BufferId, Op, Plan, Sees, Signal};
+use super::{BufferId, Op, Plan, Profile, Sees, Signal};
 use crate::{
     error::{Error, Result},
     kv::{PAGE_POSITIONS, PageId},
-    sample::Best,
+    sample::{Best, Chooser},
     weights::{WeightId, WeightSpec},
 };
 
@@ -78,6 +78,15 @@ pub enum Want {
     All,
     /// The best `n` logits, with all that equal the n-th: [`Executor::best`], or where that gives `None` the whole output.
     Best(usize),
+}
+
+/// Steps of one row that follow each other where the executor is, each from the token that it chose behind the one before.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead<'a> {
+    /// How it chooses.
+    pub chooser: Chooser,
+    /// For each step the number in [0, 1) by which it draws: as many as there are steps, at most [`Executor::most_ahead`].
+    pub draws: &'a [f32],
 }
 
 /// How far a step has come.
@@ -219,6 +228,40 @@ pub trait Executor {
     /// later touches the cache: its pages may belong to another sequence by now.
     fn begin(&mut self, slot: PlanSlot, step: &Step) -> Result<()>;
 
+    /// How many steps of this plan it can take ahead at a time; 0 where it takes none.
+    fn most_ahead(&self, _slot: PlanSlot) -> usize {
+        0
+    }
+
+    /// Starts a run of steps, as [`begin`](Self::begin) does one. `step` is the first: one row, which asks, and [`Want::Best`]; its
+    /// sequence has pages for all. The results are those of so many outputs, one for each step ([`best`](Self::best),
+    /// [`chosen`](Self::chosen)), as far as [`n_ahead`](Self::n_ahead) says; taps are not read.
+    fn begin_ahead(&mut self, _slot: PlanSlot, _step: &Step, _ahead: &Ahead) -> Result<()> {
+        Err(Error::internal("this executor takes no steps ahead"))
+    }
+
+    /// Puts another run behind the newest that was started so, which may not be complete: it goes on from there. `pages` are those
+    /// of its sequence by now. `false` where that cannot be, and then nothing is done.
+    fn extend_ahead(&mut self, _pages: &[PageId], _ahead: &Ahead) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// After a complete run: the run that was put behind it is what [`advance`](Self::advance) and the results mean from now on.
+    /// `false` where there is none. Any other step that begins drops it.
+    fn follow_ahead(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Of how many of its steps a complete run has results; the first that is missing has to be taken by itself.
+    fn n_ahead(&self) -> usize {
+        0
+    }
+
+    /// What the executor chose behind the i-th step of a complete run.
+    fn chosen(&self, _i: usize) -> Result<u32> {
+        Err(Error::internal("this executor chooses no tokens"))
+    }
+
     /// Runs up to `max_ops` further operations of the step. An executor that hands a whole step over at once may run more.
     fn advance(&mut self, max_ops: usize) -> Result<Progress>;
 
@@ -248,4 +291,13 @@ pub trait Executor {
 
     /// What it holds.
     fn memory(&self) -> MemoryReport;
+
+    /// Begins to measure where the time of steps goes, or ends it; what was measured before is forgotten. Where nothing can be
+    /// measured, nothing happens.
+    fn set_profiling(&mut self, _on: bool) {}
+
+    /// What has been measured; it begins anew. `None` where nothing is.
+    fn take_profile(&mut self) -> Option<Profile> {
+        None
+    }
 }

@@ -5,7 +5,7 @@
 //! an operation reads is still the same there, and nobody needs its result earlier. The key-value cache is the one thing
 //! that is not written once; operations on it (`KvWrite`, `RopeKv`, `Attention`) therefore never change places.
 
-use super::{Attention, BufferId, Epilogue, MatMul, Op, Plan};
+use super::{Append, Attention, BufferId, Epilogue, MatMul, Op, Plan, Sees};
 
 /// A rewriting rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,18 +22,28 @@ pub enum Rule {
     AddIntoMatMul,
     /// `Rope` of q, `Rope` of k and `KvWrite` become `RopeKv`.
     RopeKv,
+    /// `RopeKv` moves into the attention that reads its q. What pays where an operation costs more than its work: an executor on a
+    /// device asks for it itself.
+    RopeKvIntoAttention,
 }
 
 impl Rule {
     /// Every rule, in the order in which they are applied.
-    pub const ALL: [Self; 6] = [
+    pub const EVERY: [Self; 7] = [
         Self::GroupMatMuls,
         Self::NormIntoMatMul,
         Self::GluIntoMatMul,
         Self::ActivateIntoMatMul,
         Self::AddIntoMatMul,
         Self::RopeKv,
+        Self::RopeKvIntoAttention,
     ];
+
+    /// Those that pay everywhere: all but the last.
+    pub const ALL: &[Self] = match Self::EVERY.split_last() {
+        Some((_, rules)) => rules,
+        None => &[],
+    };
 
     fn apply(self, plan: &Plan, ops: &mut Ops) {
         match self {
@@ -43,6 +53,7 @@ impl Rule {
             Self::ActivateIntoMatMul => activate_into_mat_mul(ops, &Uses::of(plan)),
             Self::AddIntoMatMul => add_into_mat_mul(ops, &Uses::of(plan)),
             Self::RopeKv => rope_kv(ops, &Uses::of(plan)),
+            Self::RopeKvIntoAttention => rope_kv_into_attention(ops, &Uses::of(plan)),
         }
     }
 }
@@ -197,6 +208,22 @@ fn rope_kv(ops: &mut Ops, uses: &Uses) {
         if q_op != k_op && q_rope == rope && q_is_there && q_is_read_later {
             ops[i] = Some(Op::RopeKv { layer, heads, kv_heads, rope, q, k, v, out });
             (ops[k_op], ops[q_op]) = (None, None);
+        }
+    }
+}
+
+/// `q' = rope_kv(q, k, v); attention(q')` → `attention` that appends, in the place of the attention. Nothing between them may look at
+/// that layer of the cache.
+fn rope_kv_into_attention(ops: &mut Ops, uses: &Uses) {
+    for i in 0..ops.len() {
+        let Some(Op::RopeKv { layer, rope, q, k, v, out, .. }) = ops[i] else { continue };
+        let &[reader] = uses.readers(out) else { continue };
+        let Some(Op::Attention(a)) = ops[reader] else { continue };
+        let is_looked_at = ops[i + 1..reader].iter().flatten().any(|op| op.cache_layer() == Some(layer));
+        let fits = a.layer == layer && a.sees == Sees::Past && a.bias.is_none() && a.append.is_none();
+        if fits && uses.is_only_for(out, reader) && !is_looked_at {
+            ops[reader] = Some(Op::Attention(Attention { append: Some(Append { rope, k, v }), q, ..a }));
+            ops[i] = None;
         }
     }
 }

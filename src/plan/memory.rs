@@ -65,7 +65,12 @@ impl Layout {
     /// Places the buffers of a plan: two buffers share room only where their lifetimes are disjoint. Greedy: the largest
     /// buffer first, each in the smallest gap that it fits into.
     pub fn of(plan: &Plan) -> Self {
-        let lifetimes = Lifetime::of(plan);
+        Self::place(plan, &Lifetime::of(plan))
+    }
+
+    /// [`Layout::of`] the buffers that have one of these lifetimes, which may be counted in anything that goes on: two that overlap
+    /// in none never share room.
+    pub fn place(plan: &Plan, lifetimes: &[Option<Lifetime>]) -> Self {
         let mut order: Vec<usize> = (0..plan.buffers.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(buffer_len(plan, *i)));
 

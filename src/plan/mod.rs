@@ -11,14 +11,16 @@ mod executor;
 pub mod fuse;
 pub mod memory;
 mod op;
+mod profile;
 mod signal;
 
 pub use builder::{AttentionSpec, Builder};
-pub use executor::{Executor, Memory, MemoryReport, PlanSlot, Progress, Row, RowInput, Step, Want};
+pub use executor::{Ahead, Executor, Memory, MemoryReport, PlanSlot, Progress, Row, RowInput, Step, Want};
 pub use op::{
-    Activation, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, PositionBias, Rope, RopeStyle,
-    RowIndex, Sees,
+    Activation, Append, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, PositionBias, Rope,
+    RopeStyle, RowIndex, Sees,
 };
+pub use profile::{KindTime, Profile};
 pub use signal::Signal;
 
 use crate::{
@@ -140,9 +142,21 @@ impl Op {
             },
             Self::KvWrite { k, v, .. } => vec![*k, *v],
             Self::RopeKv { q, k, v, .. } => vec![*q, *k, *v],
-            Self::Attention(a) => vec![a.q],
+            Self::Attention(a) => {
+                let appended = a.append.into_iter().flat_map(|append| [append.k, append.v]);
+                std::iter::once(a.q).chain(appended).collect()
+            }
             Self::Glu { gate, up, .. } => vec![*gate, *up],
             Self::Add { a, b, .. } => vec![*a, *b],
+        }
+    }
+
+    /// The layer whose cache it reads or writes.
+    pub fn cache_layer(&self) -> Option<usize> {
+        match self {
+            Self::KvWrite { layer, .. } | Self::RopeKv { layer, .. } | Self::ShortConv { layer, .. } => Some(*layer),
+            Self::Attention(a) => Some(a.layer),
+            _ => None,
         }
     }
 
@@ -178,7 +192,10 @@ impl Op {
         match self {
             Self::Embed { table, .. } | Self::AddRow { table, .. } => vec![*table],
             Self::ShortConv { weight, .. } => vec![*weight],
-            Self::Attention(a) => a.bias.iter().map(|bias| bias.table).collect(),
+            Self::Attention(a) => {
+                let factors = a.append.and_then(|append| append.rope.factors);
+                a.bias.iter().map(|bias| bias.table).chain(factors).collect()
+            }
             Self::Norm { norm, .. } => norm_weights(norm).collect(),
             Self::MatMul(m) => {
                 let parts = m.parts.iter().flat_map(|p| {

@@ -334,10 +334,24 @@ pub struct Attention {
     pub soft_cap: Option<f32>,
     /// Added to the scores by distance.
     pub bias: Option<PositionBias>,
+    /// What is done before.
+    pub append: Option<Append>,
     /// [T, H · K] f32
     pub q: BufferId,
     /// [T, H · K] f32
     pub out: BufferId,
+}
+
+/// What attention does before it looks: it rotates q, and writes the rotated k and v to the cache of its layer, as [`Op::RopeKv`] does.
+/// Only where a row sees the past.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Append {
+    /// Head size K and the rotation, the same for q and k.
+    pub rope: Rope,
+    /// [T, G · K] f32
+    pub k: BufferId,
+    /// [T, G · K] f32
+    pub v: BufferId,
 }
 
 /// Which positions a row attends to.

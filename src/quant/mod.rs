@@ -20,7 +20,7 @@ mod q5_0;
 mod q5_1;
 mod q5_k;
 mod q6_k;
-mod q8_0;
+pub mod q8_0;
 pub mod repack;
 mod tq1_0;
 mod tq2_0;

@@ -14,6 +14,23 @@ use super::{
     truncate_to_u8,
 };
 
+/// Elements of a block.
+pub const BLOCK: usize = 32;
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = size_of::<BlockQ8_0>();
+
+/// Scale, f16, and whole numbers of what a block becomes.
+pub fn encode(values: &[f32; BLOCK]) -> (u16, [i8; BLOCK]) {
+    let BlockQ8_0 { d, qs } = BlockQ8_0::quantize(values);
+    (u16::from_le_bytes(d), qs)
+}
+
+/// The same of a block's bytes.
+pub fn parts(bytes: &[u8; BLOCK_BYTES]) -> (u16, [i8; BLOCK]) {
+    let BlockQ8_0 { d, qs } = bytemuck::cast(*bytes);
+    (u16::from_le_bytes(d), qs)
+}
+
 /// 32 weights.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]

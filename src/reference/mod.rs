@@ -8,7 +8,7 @@ pub mod ops;
 mod pages;
 mod tensor;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use self::{
     pages::{Pages, Side},
@@ -18,16 +18,17 @@ use crate::{
     error::{Error, Result, try_vec},
     kv::{KvGeometry, PageId},
     plan::{
-        Attention, BufferId, Epilogue, Executor, MatMul, MemoryReport, Norm, Op, Part, Plan, PlanSlot, Progress, Rope,
-        Row, RowIndex, RowInput, Rows, Sees, Step,
+        Append, Attention, BufferId, Epilogue, Executor, MatMul, MemoryReport, Norm, Op, Part, Plan, PlanSlot,
+        Progress, Rope, Row, RowIndex, RowInput, Rows, Sees, Step,
     },
+    sorted::SortedMap,
     weights::{WeightId, WeightSpec},
 };
 
 /// Runs plans one operation after the other, each as its formula says.
 #[derive(Debug)]
 pub struct Reference {
-    weights: BTreeMap<WeightId, Tensor>,
+    weights: SortedMap<WeightId, Tensor>,
     pages: Pages,
     plans: Vec<Prepared>,
     run: Option<Run>,
@@ -58,7 +59,7 @@ struct Run {
 impl Reference {
     /// An executor without weights, pages or plans.
     pub fn new(geometry: KvGeometry) -> Self {
-        Self { weights: BTreeMap::new(), pages: Pages::new(geometry), plans: vec![], run: None }
+        Self { weights: SortedMap::default(), pages: Pages::new(geometry), plans: vec![], run: None }
     }
 
     fn prepared(&self, slot: PlanSlot) -> Result<&Prepared> {
@@ -195,7 +196,7 @@ impl Run {
 
 /// What an operation works on.
 struct Machine<'a> {
-    weights: &'a BTreeMap<WeightId, Tensor>,
+    weights: &'a SortedMap<WeightId, Tensor>,
     pages: &'a mut Pages,
     plan: &'a Plan,
     run: &'a mut Run,
@@ -345,7 +346,15 @@ impl Machine<'_> {
     }
 
     fn attention(&mut self, a: &Attention) -> Result<()> {
-        let q = self.run.buffer(a.q)?;
+        let rotated = match a.append {
+            None => None,
+            Some(Append { rope, k, v }) => {
+                let (q, k, v) = (self.rope(a.q, &rope)?, self.rope(k, &rope)?, self.run.buffer(v)?.to_vec());
+                self.kv_write(a.layer, &k, &v);
+                Some(q)
+            }
+        };
+        let q = rotated.as_deref().map_or_else(|| self.run.buffer(a.q), Ok)?;
         let (head_size, queries_per_kv_head) = (a.head_size, a.heads / a.kv_heads);
         let table = a.bias.map(|bias| self.weight(bias.table)).transpose()?;
         let mut y = zeros(q.len())?;

@@ -3,7 +3,10 @@
 use crate::{
     error::{Error, Result, try_vec},
     kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
-    quant::{f16_to_f32, f32_to_f16},
+    quant::{
+        f16_to_f32, f32_to_f16,
+        q8_0::{self, BLOCK, BLOCK_BYTES},
+    },
 };
 
 /// Keys or values.
@@ -59,9 +62,9 @@ impl Pages {
         let start = self.offset(layer, side, position % PAGE_POSITIONS);
         let format = self.geometry.format;
         let page = &mut self.pages[pages[position / PAGE_POSITIONS].0 as usize];
-        for (y, x) in page[start..].iter_mut().zip(values) {
-            *y = round(format, *x);
-        }
+        let head_size = self.geometry.head_size;
+        page[start..start + values.len()].copy_from_slice(values);
+        page[start..start + values.len()].chunks_mut(head_size).for_each(|head| round(format, head));
     }
 
     /// Copies the first n positions of a page, all layers.
@@ -79,11 +82,16 @@ impl Pages {
     pub(super) fn read_bytes(&self, page: PageId, n_positions: usize, bytes: &mut Vec<u8>) -> Result<()> {
         self.check(page, n_positions)?;
         for range in self.row_ranges(n_positions) {
-            for x in &self.pages[page.0 as usize][range] {
-                match self.geometry.format {
-                    KvFormat::F16 => bytes.extend_from_slice(&f32_to_f16(*x).to_le_bytes()),
-                    KvFormat::F32 => bytes.extend_from_slice(&x.to_le_bytes()),
-                }
+            let values = &self.pages[page.0 as usize][range];
+            match self.geometry.format {
+                KvFormat::F16 => values.iter().for_each(|x| bytes.extend_from_slice(&f32_to_f16(*x).to_le_bytes())),
+                KvFormat::F32 => values.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
+                // Rounded values become the blocks that they are of.
+                KvFormat::Q8_0 => values.as_chunks::<BLOCK>().0.iter().for_each(|block| {
+                    let (d, q) = q8_0::encode(block);
+                    bytes.extend_from_slice(&d.to_le_bytes());
+                    bytes.extend(q.map(i8::cast_unsigned));
+                }),
             }
         }
         Ok(())
@@ -93,19 +101,25 @@ impl Pages {
     pub(super) fn write_bytes(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
         self.check(page, n_positions)?;
         let ranges = self.row_ranges(n_positions);
-        let element_bytes = self.geometry.format.element_bytes();
-        let expected = ranges.iter().map(ExactSizeIterator::len).sum::<usize>() * element_bytes;
+        let format = self.geometry.format;
+        let head_bytes = format.row_bytes(self.geometry.head_size);
+        let n_heads = ranges.iter().map(ExactSizeIterator::len).sum::<usize>() / self.geometry.head_size;
+        let expected = n_heads * head_bytes;
         if bytes.len() != expected {
             return Err(Error::internal(format!("{} bytes for a page's positions, expected {expected}", bytes.len())));
         }
-        let format = self.geometry.format;
+        let head_size = self.geometry.head_size;
         let page = &mut self.pages[page.0 as usize];
-        for (x, bytes) in ranges.into_iter().flatten().zip(bytes.chunks_exact(element_bytes)) {
-            page[x] = match (format, bytes) {
-                (KvFormat::F16, &[a, b]) => f16_to_f32(u16::from_le_bytes([a, b])),
-                (KvFormat::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-                _ => return Err(Error::internal("an element of another size")),
+        let heads = ranges.into_iter().flat_map(|range| range.step_by(head_size));
+        for (start, bytes) in heads.zip(bytes.chunks_exact(head_bytes)) {
+            let values: Vec<f32> = match format {
+                KvFormat::F16 => bytes.as_chunks::<2>().0.iter().map(|b| f16_to_f32(u16::from_le_bytes(*b))).collect(),
+                KvFormat::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+                KvFormat::Q8_0 => {
+                    bytes.as_chunks::<BLOCK_BYTES>().0.iter().flat_map(|b| decoded(q8_0::parts(b))).collect()
+                }
             };
+            page[start..start + head_size].copy_from_slice(&values);
         }
         Ok(())
     }
@@ -139,10 +153,17 @@ impl Pages {
     }
 }
 
-/// The nearest value that the cache's format has.
-fn round(format: KvFormat, x: f32) -> f32 {
+/// The values that the cache's format has for those of a head.
+fn round(format: KvFormat, head: &mut [f32]) {
     match format {
-        KvFormat::F16 => f16_to_f32(f32_to_f16(x)),
-        KvFormat::F32 => x,
+        KvFormat::F16 => head.iter_mut().for_each(|x| *x = f16_to_f32(f32_to_f16(*x))),
+        KvFormat::F32 => {}
+        KvFormat::Q8_0 => {
+            head.as_chunks_mut::<BLOCK>().0.iter_mut().for_each(|block| *block = decoded(q8_0::encode(block)));
+        }
     }
+}
+
+fn decoded((d, q): (u16, [i8; BLOCK])) -> [f32; BLOCK] {
+    q.map(|q| f32::from(q) * f16_to_f32(d))
 }

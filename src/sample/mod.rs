@@ -6,6 +6,7 @@
 
 mod adjusted;
 mod candidates;
+mod chooser;
 mod constraint;
 mod draw;
 mod logprobs;
@@ -15,6 +16,7 @@ mod sampler;
 mod scores;
 
 pub use candidates::Candidate;
+pub use chooser::Chooser;
 pub use constraint::{Constraint, TokenMask};
 pub use draw::{mix, unit};
 pub use logprobs::LogProbs;

@@ -52,6 +52,14 @@ impl Sampler {
         self
     }
 
+    pub(super) fn params(&self) -> &SamplingParams {
+        &self.params
+    }
+
+    pub(super) fn choice(&self) -> u32 {
+        self.choice
+    }
+
     /// Tokens accepted so far: the position of the next draw.
     pub fn position(&self) -> usize {
         self.history.len() - self.n_prompt
@@ -66,6 +74,12 @@ impl Sampler {
     /// id, are known tokens. top_p, min_p, temperature and draw see only those. What raises a logit may raise an unknown
     /// one, a mask may forbid every known one, and the mass of top_p without top_k may need any number: these need all.
     pub fn wants(&self) -> Option<usize> {
+        self.wants_all(0)
+    }
+
+    /// The same for each of the next samples, until `n_tokens` more have been accepted, whichever they are: each of them may be one
+    /// more whose logit is lowered.
+    pub fn wants_all(&self, n_tokens: usize) -> Option<usize> {
         let SamplingParams { temperature, top_k, repeat_penalty, frequency_penalty, presence_penalty, .. } =
             self.params;
         let raises = repeat_penalty < 1.0
@@ -81,7 +95,8 @@ impl Sampler {
             // top_k is off.
             (false, _) => return None,
         };
-        let enough = kept.checked_add(self.n_lowered()).filter(|n| *n <= MAX_BEST)?;
+        let n_more = if repeat_penalty != 1.0 || self.counts_matter() { n_tokens } else { 0 };
+        let enough = kept.checked_add(self.n_lowered())?.checked_add(n_more).filter(|n| *n <= MAX_BEST)?;
         Some(enough.min(self.n_vocab))
     }
 

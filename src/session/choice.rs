@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     kv::SequenceId,
-    sample::{LogProbs, Sampler, Scores, Scratch},
+    sample::{Chooser, LogProbs, Sampler, Scores, Scratch},
     tokenizer::{StreamDecoder, Tokenizer},
 };
 
@@ -109,8 +109,38 @@ impl Choice {
 
     /// How many of the best logits [`Self::sample`] needs; `None`: all.
     pub(super) fn wants(&self, top: Option<usize>) -> Option<usize> {
+        self.wants_all(top, 0)
+    }
+
+    /// The same for each of the next samples, until `n_tokens` more have been taken.
+    pub(super) fn wants_all(&self, top: Option<usize>, n_tokens: usize) -> Option<usize> {
         let top = top.unwrap_or(0).min(self.tokenizer.n_vocab());
-        self.sampler.wants().map(|n| n.max(top))
+        self.sampler.wants_all(n_tokens).map(|n| n.max(top))
+    }
+
+    /// How a device may choose as [`Self::sample`] does, if it can.
+    pub(super) fn chooser(&self) -> Option<Chooser> {
+        self.sampler.chooser()
+    }
+
+    /// The numbers by which tokens are drawn: of `n`, `n_before` after the next.
+    pub(super) fn draws(&self, n_before: usize, n: usize) -> Vec<f32> {
+        self.sampler.draws(n_before + n).skip(n_before).collect()
+    }
+
+    /// How many tokens are still to come at most.
+    pub(super) fn most_to_come(&self) -> usize {
+        self.limits.max_tokens.saturating_sub(self.generated.len())
+    }
+
+    /// How many guessed tokens the next step may verify: with the one behind them, no more than are still to come.
+    pub(super) fn most_drafted(&self) -> usize {
+        self.most_to_come().saturating_sub(1)
+    }
+
+    /// Whether nothing comes behind this token.
+    pub(super) fn ends_with(&self, token: u32) -> bool {
+        self.tokenizer.is_end_of_generation(token) && !self.limits.ignore_eos
     }
 
     /// Chooses the next token, and says ln P of it and of the `top` best.
@@ -146,7 +176,7 @@ impl Choice {
     fn take(&mut self, token: u32) -> Result<Taken> {
         self.sampler.accept(token)?;
         self.generated.push(token);
-        if self.tokenizer.is_end_of_generation(token) && !self.limits.ignore_eos {
+        if self.ends_with(token) {
             let rest = self.finish(FinishReason::Stop);
             return Ok(Taken { text: String::new(), done: Some((FinishReason::Stop, rest)) });
         }

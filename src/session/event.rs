@@ -110,4 +110,8 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Of the prompt, that were in the cache.
     pub cached_tokens: usize,
+    /// Guessed ahead ([`super::Speculation`]).
+    pub drafted_tokens: usize,
+    /// Of those, that were right.
+    pub accepted_tokens: usize,
 }

@@ -11,9 +11,11 @@ mod choice;
 mod encoding;
 mod event;
 mod generation;
+mod horizon;
 mod request;
 mod runner;
 mod scoring;
+mod speculation;
 mod stop;
 
 pub use beams::{BeamParams, EarlyStopping, MAX_BEAMS};
@@ -22,14 +24,17 @@ pub use event::{Echo, Event, FinishReason, TokenLogprobs, TopLogprob, Usage};
 pub use request::{MAX_CHOICES, MAX_TOP_LOGPROBS, Request};
 pub use runner::{CHUNK_ROWS, FEW_ROWS, Plans, RememberPlans};
 pub use scoring::{MAX_GROUPS, MAX_SPANS, ScoreGroup, ScoreRequest, Scored, Span};
+pub use speculation::Speculation;
 
 use std::sync::Arc;
 
 use self::{
     encoding::{Encoder, Encoding},
     generation::Generation,
+    horizon::Horizon,
     runner::Runner,
     scoring::Scoring,
+    speculation::Speculator,
 };
 use crate::{
     arch::{Model, Task},
@@ -53,6 +58,8 @@ pub struct Session {
     encoder: Option<Encoder>,
     cached: Option<Cached>,
     scratch: Scratch,
+    speculator: Speculator,
+    horizon: Horizon,
     /// Of an encoder-decoder the token with which its decoder begins.
     decoder_start: Option<u32>,
 }
@@ -97,8 +104,20 @@ impl Session {
     }
 
     fn idle(runner: Runner, tokenizer: Arc<Tokenizer>, encoder: Option<Encoder>) -> Self {
-        let scratch = Scratch::default();
-        Self { runner, tokenizer, work: None, encoder, cached: None, scratch, decoder_start: None }
+        let (scratch, speculator, horizon) = (Scratch::default(), Speculator::default(), Horizon::default());
+        Self { runner, tokenizer, work: None, encoder, cached: None, scratch, speculator, horizon, decoder_start: None }
+    }
+
+    /// Measures by this clock (milliseconds since some moment) what steps cost, so that [`Speculation::Auto`] knows what pays: without
+    /// one it guesses nothing. Steps that run elsewhere take no time here, so on a device this would say nothing.
+    pub fn measure_by(&mut self, now_ms: impl Fn() -> f64 + 'static) {
+        self.speculator = Speculator::measuring(Box::new(now_ms));
+    }
+
+    /// Measures by this clock how many steps of one answer the device is to take between one look at it and the next. Without one, every
+    /// token is waited for. The answer is the same.
+    pub fn look_ahead_by(&mut self, now_ms: impl Fn() -> f64 + 'static) {
+        self.horizon = Horizon::measuring(Box::new(now_ms));
     }
 
     /// The executor, for writing weights.
@@ -192,7 +211,10 @@ impl Session {
     /// works.
     pub fn advance(&mut self, max_ops: usize) -> Result<Vec<Event>> {
         let mut events = vec![];
-        match self.run(max_ops, &mut events) {
+        self.speculator.start();
+        let outcome = self.run(max_ops, &mut events);
+        self.speculator.stop();
+        match outcome {
             Ok(()) => Ok(events),
             Err(error) => {
                 self.clear()?;
@@ -223,10 +245,13 @@ impl Session {
 
     /// Begins the next step of the request; `false` where none is left.
     fn begin(&mut self, events: &mut Vec<Event>) -> Result<bool> {
-        let Self { runner, tokenizer, work, encoder, .. } = self;
+        let Self { runner, tokenizer, work, encoder, speculator, horizon, .. } = self;
         match (work, encoder) {
             (None, _) => Ok(false),
-            (Some(Work::Generation(generation)), _) => generation.begin(runner, events),
+            (Some(Work::Generation(generation)), _) => {
+                speculator.begin_step();
+                generation.begin(runner, speculator, horizon, events)
+            }
             (Some(Work::Scoring(scoring)), _) => scoring.begin(runner, events),
             (Some(Work::Encoding(encoding)), Some(encoder)) => encoding.begin(runner, encoder, tokenizer, events),
             (Some(Work::Encoding(_)), None) => Err(Error::internal("an encoding without an encoder")),
@@ -235,10 +260,14 @@ impl Session {
 
     /// What a complete step means for the request.
     fn complete(&mut self, events: &mut Vec<Event>) -> Result<()> {
-        let Self { runner, tokenizer, work, encoder, scratch, .. } = self;
+        let Self { runner, tokenizer, work, encoder, scratch, speculator, horizon, .. } = self;
         match (work, encoder) {
             (None, _) => Err(Error::internal("a step without a request")),
-            (Some(Work::Generation(generation)), _) => generation.complete(runner, scratch, events),
+            (Some(Work::Generation(generation)), _) => {
+                let decoded = generation.complete(runner, scratch, horizon, events)?;
+                speculator.end_step(decoded);
+                Ok(())
+            }
             (Some(Work::Scoring(scoring)), _) => scoring.complete(runner, events),
             (Some(Work::Encoding(encoding)), Some(encoder)) => encoding.complete(runner, encoder, tokenizer, events),
             (Some(Work::Encoding(_)), None) => Err(Error::internal("an encoding without an encoder")),

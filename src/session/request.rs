@@ -1,6 +1,6 @@
 //! What a generation is asked for, and the checks that come before any work.
 
-use super::{beams::BeamParams, choice::Limits};
+use super::{beams::BeamParams, choice::Limits, speculation::Speculation};
 use crate::{
     error::{Error, Result},
     sample::SamplingParams,
@@ -41,6 +41,8 @@ pub struct Request {
     /// Tokens that were given out before an interruption, per choice: the generation goes on behind them as if it had never
     /// been interrupted, and their text is not given out again.
     pub generated: Option<Vec<Vec<u32>>>,
+    /// Whether tokens are guessed ahead, which changes nothing but the time.
+    pub speculation: Speculation,
 }
 
 impl Default for Request {
@@ -57,6 +59,7 @@ impl Default for Request {
             ignore_eos: false,
             cache_prompt: true,
             generated: None,
+            speculation: Speculation::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     arch::{Model, Task},
     error::{Error, Result},
     kv::{Kv, KvGeometry, PageId, SequenceId},
-    plan::{Executor, Memory, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
+    plan::{Ahead, Executor, Memory, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
     sample::Scores,
 };
 
@@ -252,15 +252,77 @@ impl Runner {
         self.begin_on(prepared, &[Run { sequence, tokens, logits: Logits::None, memory: None }], Want::All)
     }
 
+    /// How many steps of one row the executor can take ahead; 0: none.
+    pub(super) fn most_ahead(&self) -> usize {
+        self.plans.first().map_or(0, |plan| self.executor.most_ahead(plan.slot))
+    }
+
+    /// Begins a run of steps behind one token: the executor chooses the tokens that come behind it. The positions of all steps belong to
+    /// the sequence at once.
+    pub(super) fn begin_ahead(&mut self, run: &Run<'_>, n_best: usize, ahead: &Ahead<'_>) -> Result<()> {
+        let plan = self.plans.first().copied().ok_or_else(|| Error::internal("a run of no plan"))?;
+        let [token] = run.tokens else { return Err(Error::internal("a run behind several tokens")) };
+        let start = self.append(run.sequence, ahead.draws.len())?;
+        let memories = match run.memory {
+            None => vec![],
+            Some(id) => vec![Memory { pages: self.kv.pages(id)?, n_positions: self.kv.len(id)? }],
+        };
+        let position = u32::try_from(start).map_err(|_| Error::internal("a position over 2³²"))?;
+        let (rows, sequences, want) =
+            ([Row::token(*token, position, 0)], [self.kv.pages(run.sequence)?], Want::Best(n_best));
+        let step =
+            Step { rows: &rows, outputs: &[0], sequences: &sequences, memories: &memories, embeddings: &[], want };
+        self.executor.begin_ahead(plan.slot, &step, ahead)?;
+        self.flight = Some(Flight { rows: 1, ops_left: plan.n_ops, pending: false });
+        self.want = want;
+        Ok(())
+    }
+
+    /// Puts another run behind the newest, where that can be.
+    pub(super) fn extend_ahead(&mut self, sequence: SequenceId, ahead: &Ahead<'_>) -> Result<bool> {
+        let start = self.append(sequence, ahead.draws.len())?;
+        let is_there = self.executor.extend_ahead(self.kv.pages(sequence)?, ahead)?;
+        if !is_there {
+            self.kv.truncate(sequence, start)?;
+        }
+        Ok(is_there)
+    }
+
+    /// Goes over to the run that was put behind the one that is complete.
+    pub(super) fn follow_ahead(&mut self) -> Result<()> {
+        if !self.executor.follow_ahead()? {
+            return Err(Error::internal("a run that nobody put there"));
+        }
+        self.flight = Some(Flight { rows: 1, ops_left: 0, pending: true });
+        Ok(())
+    }
+
+    /// Of how many steps of a complete run there are [`Self::scores`].
+    pub(super) fn n_ahead(&self) -> usize {
+        self.executor.n_ahead()
+    }
+
+    /// What the executor chose behind the i-th step of a complete run.
+    pub(super) fn chosen(&self, i: usize) -> Result<u32> {
+        self.executor.chosen(i)
+    }
+
+    /// Makes room for so many positions more; where they begin.
+    fn append(&mut self, sequence: SequenceId, n: usize) -> Result<usize> {
+        let start = self.kv.len(sequence)?;
+        for copy in self.kv.append(sequence, n)? {
+            self.executor.kv_reserve(self.kv.n_pages())?;
+            self.executor.kv_copy(copy.from, copy.to, copy.n_positions)?;
+        }
+        self.executor.kv_reserve(self.kv.n_pages())?;
+        Ok(start)
+    }
+
     fn begin_on(&mut self, plan: Prepared, runs: &[Run<'_>], want: Want) -> Result<()> {
         let mut rows = vec![];
         let mut outputs = vec![];
         for (index, run) in runs.iter().enumerate() {
-            let (start, first_output) = (self.kv.len(run.sequence)?, run.first_output());
-            for copy in self.kv.append(run.sequence, run.tokens.len())? {
-                self.executor.kv_reserve(self.kv.n_pages())?;
-                self.executor.kv_copy(copy.from, copy.to, copy.n_positions)?;
-            }
+            let (start, first_output) = (self.append(run.sequence, run.tokens.len())?, run.first_output());
             for (i, &token) in run.tokens.iter().enumerate() {
                 if i >= first_output {
                     outputs.push(rows.len() as u32);
@@ -269,7 +331,6 @@ impl Runner {
                 rows.push(Row::token(token, position, index as u32));
             }
         }
-        self.executor.kv_reserve(self.kv.n_pages())?;
         let sequences = runs.iter().map(|run| self.kv.pages(run.sequence)).collect::<Result<Vec<&[PageId]>>>()?;
         let memory = |id| Ok(Memory { pages: self.kv.pages(id)?, n_positions: self.kv.len(id)? });
         let memories = runs.iter().filter_map(|run| run.memory).map(memory).collect::<Result<Vec<_>>>()?;

@@ -3,6 +3,7 @@
 //! The interface is written down for TypeScript in `www/pkg/src/abi.ts`. A thrown value is `{ code, message, details }`;
 //! code `RangeError` or `TypeError` means the caller's value. One engine lives in one worker.
 
+mod clock;
 mod encode;
 mod pace;
 mod processor;
@@ -128,7 +129,11 @@ impl Engine {
         let unfinished = State::Failed(Error::internal("loading did not finish"));
         match std::mem::replace(&mut self.state, unfinished) {
             State::Loading(loader) => match loader.finish() {
-                Ok(engine) => {
+                Ok(mut engine) => {
+                    match self.processor.kind() {
+                        DeviceKind::Cpu => engine.session.measure_by(clock::now_ms),
+                        DeviceKind::WebGpu => engine.session.look_ahead_by(clock::now_ms),
+                    }
                     self.state = State::Ready(Box::new(engine));
                     Ok(())
                 }
@@ -232,6 +237,30 @@ impl Engine {
     #[wasm_bindgen(js_name = poolAddress)]
     pub fn pool_address(&self) -> usize {
         self.processor.pool_address()
+    }
+
+    /// Lets the engine find out, while it works, how many threads it is fastest with; `one` and `several` are what it begins with for
+    /// steps of one row and of several. Without it all threads compute.
+    pub fn tune(&self, one: usize, several: usize) {
+        self.processor.tune([one, several]);
+    }
+
+    /// What was found out, in that order; 0 where nothing is yet.
+    #[wasm_bindgen(js_name = foundThreads)]
+    pub fn found_threads(&self) -> Vec<u32> {
+        self.processor.found_threads().map(|n| n as u32).into()
+    }
+
+    /// What has been measured of steps since the last call; null where nothing was. Whether to go on measuring.
+    pub fn profile(&mut self, on: bool) -> JsResult<JsValue> {
+        // A binary that runs on devices alone is spared what nothing there fills yet.
+        if !cfg!(feature = "cpu") {
+            return Ok(JsValue::NULL);
+        }
+        let executor = self.ready_mut()?.0.session.executor();
+        let profile = executor.take_profile();
+        executor.set_profiling(on);
+        to_js(&profile)
     }
 
     fn ready(&self) -> JsResult<&engine::Engine> {

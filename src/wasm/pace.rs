@@ -4,10 +4,9 @@
 //! [`Pace`] says how many operations make up a slice of so many milliseconds: measured, because a phone and a workstation differ by a
 //! factor of thirty, and a row of prefill and a row of decoding by another.
 
-use wasm_bindgen::JsCast;
-
+use super::clock::now_ms;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     session::{Event, Session},
 };
 
@@ -32,7 +31,6 @@ pub(super) fn hand_over(session: &mut Session) -> Result<Vec<Event>> {
 /// The speed of this machine, as seen lately.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    clock: Option<web_sys::Performance>,
     /// Milliseconds per operation and row.
     unit_ms: Option<f64>,
 }
@@ -41,7 +39,7 @@ impl Pace {
     /// Runs the session for about `budget_ms`, or until the generation has ended.
     pub(super) fn run(&mut self, session: &mut Session, budget_ms: f64) -> Result<Vec<Event>> {
         let budget_ms = if budget_ms.is_finite() { budget_ms.clamp(MIN_SLICE_MS, MAX_SLICE_MS) } else { MIN_SLICE_MS };
-        let start_ms = self.now_ms()?;
+        let start_ms = now_ms();
         let mut before_ms = start_ms;
         let mut events = vec![];
         while session.is_busy() {
@@ -53,7 +51,7 @@ impl Pace {
             }
             let n_ops = self.next_ops(rows, left_ms.min(budget_ms / LOOKS_PER_SLICE));
             events.append(&mut session.advance(n_ops)?);
-            let now_ms = self.now_ms()?;
+            let now_ms = now_ms();
             // Between steps it is not known what comes: then it is known now, unless the step was over at once.
             if let Some(rows) = rows.or(session.step_rows()) {
                 self.note(n_ops * rows, now_ms - before_ms);
@@ -79,17 +77,5 @@ impl Pace {
             Some(known) if unit_ms > known => unit_ms,
             Some(known) => (known + unit_ms) / 2.0,
         });
-    }
-
-    /// Milliseconds since some moment, by the clock of the page or the worker that this runs in.
-    fn now_ms(&mut self) -> Result<f64> {
-        if self.clock.is_none() {
-            let clock = js_sys::Reflect::get(&js_sys::global(), &"performance".into()).ok();
-            self.clock = clock.and_then(|clock| clock.dyn_into().ok());
-        }
-        self.clock
-            .as_ref()
-            .map(web_sys::Performance::now)
-            .ok_or_else(|| Error::internal("there is no performance.now()"))
     }
 }

@@ -59,6 +59,28 @@ impl Processor {
         }
     }
 
+    /// Finds out how many threads are best, where there are any.
+    pub(super) fn tune(&self, guesses: [usize; 2]) {
+        match self {
+            #[cfg(feature = "cpu")]
+            Self::Cpu(threads) => threads.tune(guesses),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(_) => {
+                let _ = guesses;
+            }
+        }
+    }
+
+    /// What was found out by [`Self::tune`].
+    pub(super) fn found_threads(&self) -> [usize; 2] {
+        match self {
+            #[cfg(feature = "cpu")]
+            Self::Cpu(threads) => threads.found(),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(_) => [0; 2],
+        }
+    }
+
     /// What the GPU calls itself, where it does.
     pub(super) fn adapter(&self) -> Option<&str> {
         match self {

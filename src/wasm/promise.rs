@@ -6,7 +6,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -17,6 +16,7 @@ use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 
 use super::JsResult;
+use crate::sorted::SortedMap;
 
 /// A future that has not ended, and what to call then.
 struct Task {
@@ -27,7 +27,7 @@ struct Task {
 
 /// The tasks of this thread.
 struct Queue {
-    tasks: RefCell<BTreeMap<u64, Task>>,
+    tasks: RefCell<SortedMap<u64, Task>>,
     next_id: Cell<u64>,
     /// What is to be polled in the microtask that is on its way.
     woken: RefCell<Vec<u64>>,

@@ -17,7 +17,7 @@ impl Threads {
     /// At most `wanted` threads, this one among them; the others come by [`pool_worker`].
     pub(super) fn new(wanted: usize) -> Self {
         let possible = if cfg!(target_feature = "atomics") { wanted } else { 1 };
-        Self { pool: Arc::new(Pool::new(possible)) }
+        Self { pool: Arc::new(Pool::with_clock(possible, Some(super::clock::now_ms))) }
     }
 
     pub(super) fn device(&self) -> Device {
@@ -27,6 +27,16 @@ impl Threads {
     /// Threads that compute now.
     pub(super) fn count(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// From now on finds out how many of them steps of one row and of several rows are best served by.
+    pub(super) fn tune(&self, guesses: [usize; 2]) {
+        self.pool.tune(guesses);
+    }
+
+    /// What has been found, 0 where that is not known.
+    pub(super) fn found(&self) -> [usize; 2] {
+        self.pool.found().map(|found| found.unwrap_or(0))
     }
 
     /// What [`pool_worker`] wants, 0 where there are no threads.

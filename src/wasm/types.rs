@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     kv::KvFormat,
     sample::SamplingParams,
-    session::{BeamParams, EarlyStopping, Echo, Event, FinishReason, Request, TopLogprob, Usage},
+    session::{BeamParams, EarlyStopping, Echo, Event, FinishReason, Request, Speculation, TopLogprob, Usage},
 };
 
 /// Most threads of a pool.
@@ -99,6 +99,8 @@ struct GpuOptions {
 enum KvType {
     F16,
     F32,
+    #[serde(rename = "q8_0")]
+    Q8_0,
 }
 
 impl EngineOptions {
@@ -128,6 +130,7 @@ impl EngineOptions {
         let kv_format = match self.kv_type {
             KvType::F16 => KvFormat::F16,
             KvType::F32 => KvFormat::F32,
+            KvType::Q8_0 => KvFormat::Q8_0,
         };
         let vocabulary = self.vocabulary.as_ref().map(|bytes| read_vocabulary(&bytes.0)).transpose()?;
         Ok(Options {
@@ -160,6 +163,7 @@ pub(super) struct GenerateRequest {
     ignore_eos: bool,
     cache_prompt: bool,
     generated: Option<Vec<Vec<u32>>>,
+    speculates: Option<bool>,
     beams: Option<Beams>,
 }
 
@@ -206,6 +210,7 @@ impl GenerateRequest {
             ignore_eos: self.ignore_eos,
             cache_prompt: self.cache_prompt,
             generated: self.generated,
+            speculation: if self.speculates == Some(false) { Speculation::Off } else { Speculation::Auto },
             beams: self.beams.map(Beams::checked).transpose()?,
         })
     }
@@ -318,11 +323,20 @@ pub(super) struct JsUsage {
     prompt_tokens: usize,
     completion_tokens: usize,
     cached_tokens: usize,
+    drafted_tokens: usize,
+    accepted_tokens: usize,
 }
 
 impl From<TopLogprob> for Alternative {
     fn from(TopLogprob { id, text, bytes, logprob }: TopLogprob) -> Self {
         Self { id, text, bytes, logprob }
+    }
+}
+
+impl From<Usage> for JsUsage {
+    fn from(usage: Usage) -> Self {
+        let Usage { prompt_tokens, completion_tokens, cached_tokens, drafted_tokens, accepted_tokens } = usage;
+        Self { prompt_tokens, completion_tokens, cached_tokens, drafted_tokens, accepted_tokens }
     }
 }
 
@@ -342,9 +356,7 @@ impl From<Event> for GenerateEvent {
             Event::Done { choice, reason, text } => Self::Done { choice, reason: FinishReason::name(reason), text },
             Event::Output(output) => Self::Output(output.into()),
             Event::Scored(scored) => Self::Scored(scored.into()),
-            Event::End(Usage { prompt_tokens, completion_tokens, cached_tokens }) => {
-                Self::End { usage: JsUsage { prompt_tokens, completion_tokens, cached_tokens } }
-            }
+            Event::End(usage) => Self::End { usage: usage.into() },
         }
     }
 }

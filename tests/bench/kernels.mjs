@@ -71,5 +71,10 @@ if ('model'.includes(wanted)) {
     model.decode(16);
     rate('prefill 256', 256, () => model.prefill(256));
     rate('decode 32 behind 256 to 416', 32, () => model.decode(32));
+    for (const n of [1, 2, 4, 8]) {
+        rate(`verify ${n} behind 256`, 32 * n, () => Array.from({ length: 32 }, () => model.verify(256, n)));
+    }
+    rate('prefill 2000', 2000, () => model.prefill(2000));
+    rate('decode 32 behind 2000 to 2160', 32, () => model.decode(32));
     model.free();
 }

@@ -58,7 +58,7 @@ impl Ready {
 }
 
 /// Positions of the model's context.
-const CONTEXT: usize = 512;
+const CONTEXT: usize = 2304;
 
 /// SmolLM2-135M's shapes and formats.
 fn model(threads: usize) -> Runner<Cpu> {
@@ -70,7 +70,7 @@ fn model(threads: usize) -> Runner<Cpu> {
         n_head_kv: 3,
         head_size: 64,
         n_vocab: 49152,
-        n_ctx: 2048,
+        n_ctx: CONTEXT,
         format: Format::Q4_1,
         embd_format: Format::Q8_0,
         ..TinyConfig::default()
@@ -92,6 +92,13 @@ fn decode(model: &mut Runner<Cpu>, n: usize) {
     for i in 0..n as u32 {
         model.append(&[i * 53 % 49152], 1).expect("it runs");
     }
+}
+
+/// Reads n tokens behind the first `depth` as guesses are verified: the logits of all of them.
+fn verify(model: &mut Runner<Cpu>, depth: usize, n: usize) {
+    let ids: Vec<u32> = (0..n as u32).map(|i| i * 71 % 49152).collect();
+    model.truncate(depth);
+    model.append(&ids, n).expect("it runs");
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -143,6 +150,10 @@ mod exports {
         pub fn decode(&mut self, n: usize) {
             super::decode(&mut self.0, n);
         }
+
+        pub fn verify(&mut self, depth: usize, n: usize) {
+            super::verify(&mut self.0, depth, n);
+        }
     }
 }
 
@@ -177,4 +188,9 @@ fn main() {
     };
     rate("prefill 256", 256, &mut |m| prefill(m, 256));
     rate("decode 64 behind 256", 64, &mut |m| decode(m, 64));
+    for n in [1, 2, 4, 8] {
+        rate(&format!("verify {n} behind 256"), 32 * n, &mut |m| (0..32).for_each(|_| verify(m, 256, n)));
+    }
+    rate("prefill 2000", 2000, &mut |m| prefill(m, 2000));
+    rate("decode 64 behind 2000", 64, &mut |m| decode(m, 64));
 }

@@ -15,7 +15,7 @@ use kinglet::{
         Want,
         fuse::{Rule, fuse},
     },
-    quant::{Format, f32_to_f16},
+    quant::{Format, f32_to_f16, q8_0},
     weights::Weights,
 };
 
@@ -152,10 +152,17 @@ impl Case {
         executor.kv_reserve(memory_pages.clone().map(|p| p.0 as usize + 1).max().unwrap_or(0).max(n_pages))?;
         for page in memory_pages {
             let (format, mut rng) = (self.geometry.format, Rng(1000 + u64::from(page.0)));
-            let n = self.geometry.page_bytes() / format.element_bytes();
+            let KvGeometry { layers, kv_heads, head_size, .. } = self.geometry;
+            let n = 2 * layers * kv_heads * head_size * PAGE_POSITIONS;
             let bytes: Vec<u8> = match format {
                 KvFormat::F16 => (0..n).flat_map(|_| f32_to_f16(rng.signed()).to_le_bytes()).collect(),
                 KvFormat::F32 => (0..n).flat_map(|_| rng.signed().to_le_bytes()).collect(),
+                KvFormat::Q8_0 => (0..n / q8_0::BLOCK)
+                    .flat_map(|_| {
+                        let (d, q) = q8_0::encode(&std::array::from_fn(|_| rng.signed()));
+                        d.to_le_bytes().into_iter().chain(q.map(i8::cast_unsigned))
+                    })
+                    .collect(),
             };
             executor.kv_write(*page, PAGE_POSITIONS, &bytes)?;
         }
@@ -458,7 +465,7 @@ impl Maker {
         plan.taps = taps;
         if self.fused {
             let n_ops = plan.ops.len();
-            plan = fuse(plan, &Rule::ALL);
+            plan = fuse(plan, Rule::ALL);
             assert!(plan.ops.len() < n_ops, "{}: nothing was fused", self.name);
         }
         Case {

@@ -4,7 +4,11 @@
 use std::rc::Rc;
 
 use kinglet::gpu::{Context, Request};
+#[cfg(not(target_arch = "wasm32"))]
+use kinglet::{error::Result, gpu::context::block_on, session};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::generate::Answer;
 use super::gpu_route::NO_ADAPTER;
 
 /// A device as asked for.
@@ -29,4 +33,22 @@ pub fn watched(request: &Request) -> Rc<Context> {
     let context = context(request);
     context.watch_zones();
     context
+}
+
+/// Runs a request to its end, waiting as the worker does; how often it waited.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn finish(
+    session: &mut session::Session,
+    context: &Context,
+    request: &session::Request,
+) -> Result<(Answer, usize)> {
+    session.start(request.clone())?;
+    let (mut answer, mut n_waits) = (Answer::new(request.n), 0);
+    while !answer.add(session.advance(usize::MAX)?) {
+        if let Some(signal) = session.waiting() {
+            block_on(Some(context), signal);
+            n_waits += 1;
+        }
+    }
+    Ok((answer, n_waits))
 }

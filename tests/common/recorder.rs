@@ -120,6 +120,7 @@ pub fn attention(layer: usize, q: BufferId, out: BufferId) -> Attention {
         window: None,
         soft_cap: None,
         bias: None,
+        append: None,
         q,
         out,
     }

@@ -9,10 +9,16 @@ const PAGE = `<!doctype html><title>kinglet</title><script type="module">
   Object.assign(globalThis, { Kinglet, KingletError });
 </script>`;
 
-/** Resolves to `{ page, close() }`. `args`: further flags of the browser. */
-export async function openKingletPage(models, { args = [], isolated = true } = {}) {
-  const site = await openSite({ mounts: { '/kinglet/': DIST, '/models/': models }, isolated });
+/** The page's site; its further options are `openSite`'s. */
+export async function openKingletSite(models, options = {}) {
+  const site = await openSite({ mounts: { '/kinglet/': DIST, '/models/': models }, isolated: true, ...options });
   site.answers.set('/', (response) => response.writeHead(200, { 'content-type': 'text/html' }).end(PAGE));
+  return site;
+}
+
+/** Resolves to `{ page, close() }`, in Chromium. `args`: further flags of the browser. */
+export async function openKingletPage(models, { args = [], isolated = true } = {}) {
+  const site = await openKingletSite(models, { isolated });
   const browser = await launch({ args });
   const page = await browser.newPage();
   await page.goto(`${site.url}/`);

@@ -390,6 +390,9 @@ test('sources that are no model, and servers that refuse or lie', async () => {
     setTimeout(() => response.destroy(), 100);
   });
   site.answers.set('/short.gguf', (response) => response.writeHead(200).end(TINY.subarray(0, 60_000)));
+  // Its heads are no whole blocks of q8_0.
+  const stories = readFileSync(folder('tests/models/stories260K.gguf'));
+  site.answers.set('/stories.gguf', (response) => response.writeHead(200).end(stories));
   const got = await visiting(
     site,
     (page) =>
@@ -405,7 +408,7 @@ test('sources that are no model, and servers that refuse or lie', async () => {
           nothing: await load(undefined),
           files: await load({ files: {} }),
           gpu: await load('/tiny.gguf', { device: 'webgpu' }),
-          q8: await load('/tiny.gguf', { kvType: 'q8_0' }),
+          q8: await load('/stories.gguf', { kvType: 'q8_0' }),
           threads: await load('/tiny.gguf', { threads: 0 }),
           aborted: await load('/tiny.gguf', { signal: AbortSignal.abort() }),
           progress: await load('/tiny.gguf', {
@@ -432,6 +435,7 @@ test('sources that are no model, and servers that refuse or lie', async () => {
   assert.equal(errors.files.name, 'TypeError');
   assert.equal(errors.gpu.code, 'E_GPU_UNAVAILABLE');
   assert.equal(errors.q8.code, 'E_UNSUPPORTED_FEATURE');
+  assert.match(errors.q8.message, /heads of 8 /);
   assert.equal(errors.threads.name, 'RangeError');
   for (const name of ['aborted', 'midway']) assert.equal(errors[name].name, 'AbortError', name);
   assert.equal(errors.progress.name, 'EvalError');

@@ -4,7 +4,7 @@ do not depend on what the weights are.
 
     random_models.py <folder> [--format Q4_0|Q8_0] [--embedding-format Q4_0|Q8_0] [<names>...]
 
-Names: pythia-160m, qwen3-0.6b, gemma-3-270m, phi-2; all without any. Matrices are random blocks of the format, norms and biases
+Names: pythia-160m, qwen3-0.6b, gemma-3-270m, phi-2, llama-1.1b (TinyLlama's shape), llama-15m (that of stories15M); all without any. Matrices are random blocks of the format, norms and biases
 F32; the table of tokens and the head are of the embedding format (as files of llama-quantize are finer there). The size of the
 numbers is such that activations keep theirs through all layers. The vocabulary is a byte-level BPE of the model's size: 256 bytes,
 then pairs and triples of bytes, so any text can be encoded (to few tokens: every pair is one). Written tensor by tensor, in pieces:
@@ -27,6 +27,8 @@ MODELS = {
     "qwen3-0.6b": dict(arch="qwen3", embd=1024, layers=28, ff=3072, heads=16, kv_heads=8, head_size=128, context=40960, vocabulary=151936, base=1e6),
     "gemma-3-270m": dict(arch="gemma3", embd=640, layers=18, ff=2048, heads=4, kv_heads=1, head_size=256, context=32768, vocabulary=262144, base=1e6, window=512),
     "phi-2": dict(arch="phi2", embd=2560, layers=32, ff=10240, heads=32, kv_heads=32, context=2048, vocabulary=51200, rope_dims=32),
+    "llama-1.1b": dict(arch="llama", embd=2048, layers=22, ff=5632, heads=32, kv_heads=4, context=2048, vocabulary=32000, base=1e4, has_head=True),
+    "llama-15m": dict(arch="llama", embd=288, layers=6, ff=768, heads=6, kv_heads=6, context=2048, vocabulary=32000, base=1e4),
 }  # fmt: skip
 
 # Root mean square of the whole numbers of a block, all equally likely.
@@ -68,14 +70,16 @@ def tensors(m):
             yield from block("attn_q", q, embd) + block("attn_k", kv, embd) + block("attn_v", kv, embd)
         yield from block("attn_output", embd, q)
         if m["arch"] in ("qwen3", "gemma3"):
-            yield from block("attn_q_norm", head_size) + block("attn_k_norm", head_size) + block("ffn_gate", ff, embd)
+            yield from block("attn_q_norm", head_size) + block("attn_k_norm", head_size)
+        if m["arch"] in ("llama", "qwen3", "gemma3"):
+            yield from block("ffn_gate", ff, embd)
         if m["arch"] == "gemma3":
             yield from block("post_attention_norm", embd) + block("post_ffw_norm", embd)
         if m["arch"] != "phi2":
             yield from block("ffn_norm", embd)
         yield from block("ffn_up", ff, embd) + block("ffn_down", embd, ff)
     yield from biased("output_norm", embd)
-    if has_biases:
+    if has_biases or m.get("has_head"):
         yield "output.weight", (m["vocabulary"], embd)
     if m["arch"] == "phi2":
         yield "output.bias", (m["vocabulary"],)
@@ -94,9 +98,13 @@ def metadata(writer, name, m):
         writer.add_rope_dimension_count(m["rope_dims"])
     else:
         writer.add_layer_norm_rms_eps(1e-6)
-        writer.add_key_length(m["head_size"])
-        writer.add_value_length(m["head_size"])
+        head_size = m.get("head_size", m["embd"] // m["heads"])
+        writer.add_key_length(head_size)
+        writer.add_value_length(head_size)
         writer.add_rope_freq_base(m["base"])
+    if m["arch"] == "llama":
+        writer.add_rope_dimension_count(head_size)
+        writer.add_vocab_size(m["vocabulary"])
     if m["arch"] == "gptneox":
         writer.add_parallel_residual(True)
     if "window" in m:
@@ -162,7 +170,7 @@ def main():
     parser.add_argument("--format", choices=FORMATS, default="Q4_0")
     parser.add_argument("--embedding-format", choices=FORMATS, default="Q8_0")
     parser.add_argument("names", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     for name in arguments.names or MODELS:
         path = arguments.folder / f"{name}-random-{arguments.format}.gguf"
         write(path, name, arguments.format, arguments.embedding_format)

@@ -15,7 +15,7 @@ const PAGE = `<!doctype html><title>scoring</title><script type="module">
  * Opens the built package on a model. `device: 'webgpu'` runs on SwiftShader.
  * Resolves to `{ info, tokenize(text), texts(ids), score(ids), scoreWithBest(ids), complete(prompt, n), close() }`.
  */
-export async function openScorer(model, { contextLength = 1024, dist = DIST, device = 'cpu' } = {}) {
+export async function openScorer(model, { contextLength = 1024, dist = DIST, device = 'cpu', kvType = 'f16' } = {}) {
   const site = await openSite({ mounts: { '/kinglet/': dist, '/models/': dirname(model) }, isolated: true });
   site.answers.set('/', (response) => response.writeHead(200, { 'content-type': 'text/html' }).end(PAGE));
   const browser = await launch({ args: device === 'webgpu' ? SOFTWARE_GPU : [] });
@@ -28,7 +28,7 @@ export async function openScorer(model, { contextLength = 1024, dist = DIST, dev
       globalThis.engine = await Kinglet.load(url, options);
       return globalThis.engine.info;
     },
-    [`/models/${basename(model)}`, { device, contextLength }],
+    [`/models/${basename(model)}`, { device, contextLength, kvType }],
   );
   return {
     info,

@@ -114,7 +114,7 @@ mod native {
         for is_fused in [false, true] {
             let mut plan = runner.model.unfused_plan(Task::Generate, RowBound::UpTo(n * length), n * length)?;
             if is_fused {
-                plan = fuse::fuse(plan, &fuse::Rule::ALL);
+                plan = fuse::fuse(plan, fuse::Rule::ALL);
             }
             let names: Vec<String> = plan.buffers.iter().map(|b| b.name.clone()).collect();
             let taps: Vec<(String, BufferId)> =

@@ -1,5 +1,5 @@
 //! Perplexity as llama.cpp's tool of that name computes it:
-//! `cargo run --release --example perplexity -- <model.gguf> <text file> [n_chunks] [cpu | gpu | reference]`. The whole text is encoded and cut
+//! `cargo run --release --example perplexity -- <model.gguf> <text file> [n_chunks] [cpu | gpu | reference] [f16 | q8_0 | f32]`. The whole text is encoded and cut
 //! into chunks of 512 tokens; the first of each is the beginning of sequence where the model wants one; the tokens behind
 //! positions 256…510 are scored. A measurement.
 
@@ -24,24 +24,29 @@ const CHUNK_TOKENS: usize = 512;
 const CONTEXT_TOKENS: usize = CHUNK_TOKENS / 2;
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let usage = "usage: perplexity <model.gguf> <text file> [n_chunks] [cpu | gpu | reference]";
+    let usage = "usage: perplexity <model.gguf> <text file> [n_chunks] [cpu | gpu | reference] [f16 | q8_0 | f32]";
     let mut args = std::env::args().skip(1);
     let (path, text) = (args.next().ok_or(usage)?, fs::read_to_string(args.next().ok_or(usage)?)?);
     let n_chunks = args.next().map_or(Ok(20), |s| s.parse())?;
     let file = File::open(path)?;
-    match args.next().as_deref().unwrap_or("cpu") {
+    let executor = args.next().unwrap_or("cpu".into());
+    let kv = match args.next().as_deref().unwrap_or("f16") {
+        "f16" => KvFormat::F16,
+        "q8_0" => KvFormat::Q8_0,
+        "f32" => KvFormat::F32,
+        other => return Err(format!("no format {other}").into()),
+    };
+    match executor.as_str() {
         "cpu" => {
-            let runner = Runner::load(file, KvFormat::F16, CHUNK_TOKENS, |g| Cpu::new(g, Pool::new(2)))?;
+            let runner = Runner::load(file, kv, CHUNK_TOKENS, |g| Cpu::new(g, Pool::new(2)))?;
             measure(runner, &text, n_chunks)
         }
         "gpu" => {
             let context = common::task::block_on(common::gpu::open(&Request::default()));
             let new = |g| Ok(Gpu::new(context.clone(), g));
-            measure(Runner::load(file, KvFormat::F16, CHUNK_TOKENS, new)?, &text, n_chunks)
+            measure(Runner::load(file, kv, CHUNK_TOKENS, new)?, &text, n_chunks)
         }
-        "reference" => {
-            measure(Runner::load(file, KvFormat::F16, CHUNK_TOKENS, |g| Ok(Reference::new(g)))?, &text, n_chunks)
-        }
+        "reference" => measure(Runner::load(file, kv, CHUNK_TOKENS, |g| Ok(Reference::new(g)))?, &text, n_chunks),
         other => return Err(format!("no executor {other}").into()),
     }?;
     Ok(())

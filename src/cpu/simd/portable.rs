@@ -92,9 +92,19 @@ impl F32x4 {
         [Self(core::array::from_fn(|i| place(h[i]))), Self(core::array::from_fn(|i| place(h[4 + i])))]
     }
     #[inline(always)]
+    pub(crate) fn from_f16_pairs_scaled(h: &[u16; 8]) -> [Self; 2] {
+        let place = |x: u16| f32::from_bits(((((x as u32) << 16) as i32 >> 3) as u32) & 0x8fff_ffff);
+        [Self(core::array::from_fn(|i| place(h[2 * i]))), Self(core::array::from_fn(|i| place(h[2 * i + 1])))]
+    }
+    #[inline(always)]
     pub(crate) fn from_any_f16(h: &[u16; 8]) -> [Self; 2] {
         let value = |x: u16| crate::quant::f16_to_f32(x);
         [Self(core::array::from_fn(|i| value(h[i]))), Self(core::array::from_fn(|i| value(h[4 + i])))]
+    }
+    #[inline(always)]
+    pub(crate) fn from_bf16_pairs(h: &[u16; 8]) -> [Self; 2] {
+        let place = |x: u16| f32::from_bits((x as u32) << 16);
+        [Self(core::array::from_fn(|i| place(h[2 * i]))), Self(core::array::from_fn(|i| place(h[2 * i + 1])))]
     }
     #[inline(always)]
     pub(crate) fn from_bf16(h: &[u16; 8]) -> [Self; 2] {
@@ -115,6 +125,14 @@ impl I32x4 {
     #[inline(always)]
     pub(crate) fn add(self, o: Self) -> Self {
         Self(each(self.0, o.0, i32::wrapping_add))
+    }
+    #[inline(always)]
+    pub(crate) fn mul(self, o: Self) -> Self {
+        Self(each(self.0, o.0, i32::wrapping_mul))
+    }
+    #[inline(always)]
+    pub(crate) fn as_i16(self) -> I16x8 {
+        I16x8(core::array::from_fn(|i| (self.0[i / 2] >> (16 * (i % 2))) as i16))
     }
     #[inline(always)]
     pub(crate) fn shl<const N: u32>(self) -> Self {
@@ -146,6 +164,26 @@ impl I16x8 {
     #[inline(always)]
     pub(crate) fn add(self, o: Self) -> Self {
         Self(each(self.0, o.0, i16::wrapping_add))
+    }
+    #[inline(always)]
+    pub(crate) fn mul(self, o: Self) -> Self {
+        Self(each(self.0, o.0, i16::wrapping_mul))
+    }
+    #[inline(always)]
+    pub(crate) fn sum_pairs(self) -> [i16; 2] {
+        [0, 1].map(|i| (0..4).fold(0, |sum: i16, j| sum.wrapping_add(self.0[2 * j + i])))
+    }
+    #[inline(always)]
+    pub(crate) fn as_i32(self) -> I32x4 {
+        I32x4(core::array::from_fn(|i| i32::from(self.0[2 * i] as u16) | i32::from(self.0[2 * i + 1]) << 16))
+    }
+    #[inline(always)]
+    pub(crate) fn twice(self) -> [Self; 2] {
+        [0, 4].map(|first| Self(core::array::from_fn(|i| self.0[first + i / 2])))
+    }
+    #[inline(always)]
+    pub(crate) fn load(x: &[i16; 8]) -> Self {
+        Self(*x)
     }
     #[inline(always)]
     pub(crate) fn store(self, x: &mut [i16; 8]) {
@@ -194,9 +232,27 @@ impl I8x16 {
         let p = |i: usize| i16::from(self.0[i]) * i16::from(o.0[i]);
         I16x8(core::array::from_fn(|i| p(2 * i).saturating_add(p(2 * i + 1))))
     }
+    #[inline(always)]
+    pub(crate) fn dot_add(self, o: U8x16, c: I32x4) -> I32x4 {
+        let p = |i: usize| i32::from(self.0[i]) * i32::from(o.0[i]);
+        I32x4(core::array::from_fn(|r| c.0[r].wrapping_add((4 * r..4 * r + 4).map(p).sum())))
+    }
+}
+
+impl I8x16 {
+    #[inline(always)]
+    pub(crate) fn dot_add_bytes<const SIGNED: bool>(self, o: U8x16, c: I32x4) -> I32x4 {
+        let factor = |i: usize| if SIGNED { i32::from(o.0[i] as i8) } else { i32::from(o.0[i]) };
+        let p = |i: usize| i32::from(self.0[i]) * factor(i);
+        I32x4(core::array::from_fn(|r| c.0[r].wrapping_add((4 * r..4 * r + 4).map(p).sum())))
+    }
 }
 
 impl U8x16 {
+    #[inline(always)]
+    pub(crate) fn xor(self, o: Self) -> Self {
+        Self(each(self.0, o.0, |a, b| a ^ b))
+    }
     #[inline(always)]
     pub(crate) fn load(x: &[u8; 16]) -> Self {
         Self(*x)

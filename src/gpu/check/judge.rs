@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     kv::{KvFormat, KvGeometry, PAGE_POSITIONS},
-    plan::Op,
+    plan::{Attention, Op},
     quant::f16_to_f32,
     sample::Best,
 };
@@ -85,7 +85,10 @@ fn compare(
 /// The layer of the cache that an operation writes.
 pub(super) fn written_layer(op: &Op) -> Option<usize> {
     match op {
-        Op::KvWrite { layer, .. } | Op::RopeKv { layer, .. } | Op::ShortConv { layer, .. } => Some(*layer),
+        Op::KvWrite { layer, .. }
+        | Op::RopeKv { layer, .. }
+        | Op::ShortConv { layer, .. }
+        | Op::Attention(Attention { layer, append: Some(_), .. }) => Some(*layer),
         _ => None,
     }
 }
@@ -94,7 +97,8 @@ pub(super) fn written_layer(op: &Op) -> Option<usize> {
 pub(super) fn compare_cache(geometry: &KvGeometry, layer: usize, actual: &[u8], expected: &[u8]) -> Result<(), Wrong> {
     let tolerance = match geometry.format {
         KvFormat::F16 => HALF,
-        KvFormat::F32 => COMPUTED,
+        // No GPU has a cache in q8_0.
+        KvFormat::F32 | KvFormat::Q8_0 => COMPUTED,
     };
     let layer_len = 2 * PAGE_POSITIONS * geometry.kv_heads * geometry.head_size;
     let values = |bytes: &[u8]| -> Vec<f64> {
@@ -103,11 +107,16 @@ pub(super) fn compare_cache(geometry: &KvGeometry, layer: usize, actual: &[u8], 
             [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
             _ => f32::NAN,
         };
-        let layers = bytes.chunks_exact(layer_len * geometry.format.element_bytes()).skip(layer);
-        let elements = layers.step_by(geometry.layers).flat_map(|l| l.chunks_exact(geometry.format.element_bytes()));
+        let layers = bytes.chunks_exact(layer_len * geometry.format.row_bytes(1)).skip(layer);
+        let elements = layers.step_by(geometry.layers).flat_map(|l| l.chunks_exact(geometry.format.row_bytes(1)));
         elements.map(|b| f64::from(element(b))).collect()
     };
     compare(tolerance, values(actual).into_iter(), values(expected).into_iter())
+}
+
+/// The token that the device went on with is the one that it should be.
+pub(super) fn compare_chosen(found: u32, expected: u32) -> Result<(), Wrong> {
+    compare(MOVED, [f64::from(found)].into_iter(), [f64::from(expected)].into_iter())
 }
 
 /// The best `n` logits of a row are there, and the sum over the row is right. There are no ties, so there must be candidates.

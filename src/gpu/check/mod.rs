@@ -9,24 +9,29 @@
 //! ([`Forms::without`](super::Forms)), for every executor of the context; then everything is run again. Where none is left the device is not to be
 //! used: [`Error::GpuWrong`].
 
+mod ahead;
 mod judge;
 mod noise;
 mod rename;
 mod sample;
 mod steps;
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::rc::Rc;
 
 pub(super) use self::sample::{Sample, samples};
 use self::{
     judge::{Judge, Wrong},
     steps::N_STEPS,
 };
-use super::{Context, Gpu, shader::Shader};
+use super::{
+    Context, Gpu,
+    shader::{Kernel, Shader},
+};
 use crate::{
     error::{Error, Result},
     plan::{Executor, PlanSlot, Progress, Step, Want},
     reference::Reference,
+    sorted::SortedSet,
 };
 
 /// Why a trial failed.
@@ -127,14 +132,19 @@ impl<'a> Trial<'a> {
             self.step(&step).await?;
             self.judge(index, outputs.len()).await?;
         }
+        let is_for_runs = self.sample.shaders.keys().any(|shader| shader.kernel == Kernel::Choose);
+        if is_for_runs && self.gpu.most_ahead(self.slots.0) > 0 {
+            self.run_ahead().await?;
+        }
         Ok(())
     }
 
     /// Every shader that the sample was drawn for is really in it.
     fn check_coverage(&self) -> Result<()> {
         let lowered = self.gpu.prepared(self.slots.0)?.lowered();
-        let there: BTreeSet<&Shader> = lowered.dispatches.iter().chain(&lowered.best).map(|d| &d.shader).collect();
-        match self.sample.shaders.iter().find(|shader| !there.contains(shader)) {
+        let there: SortedSet<&Shader> =
+            lowered.dispatches.iter().chain(&lowered.best).chain(&lowered.choose).map(|d| (&d.shader, ())).collect();
+        match self.sample.shaders.keys().find(|shader| !there.contains(shader)) {
             None => Ok(()),
             Some(shader) => Err(Error::internal(format!("the self-check has no case for {}", shader.label()))),
         }
@@ -201,6 +211,10 @@ impl<'a> Trial<'a> {
             Some(op) => lowered.dispatches.iter().filter(|d| d.op == op).map(|d| d.shader.clone()).collect(),
             None => lowered.best.iter().map(|d| d.shader.clone()).collect(),
         };
+        self.wrong_shaders(shaders, step, what, wrong)
+    }
+
+    fn wrong_shaders(&self, shaders: Vec<Shader>, step: usize, what: &str, wrong: &Wrong) -> Failure {
         let labels: Vec<String> = shaders.iter().map(Shader::label).collect();
         let (labels, adapter) = (labels.join(", "), &self.context.facts().name);
         let what = format!("{labels}: {what}{wrong} in run {} of {} ({adapter})", step + 1, self.sample.plan.name);

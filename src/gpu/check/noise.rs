@@ -1,7 +1,7 @@
 //! Numbers without a pattern that are the same on every machine (SplitMix64, Steele et al. 2014).
 
 use crate::{
-    error::{Result, try_vec},
+    error::{Error, Result, try_vec},
     kv::KvFormat,
     quant::{Format, f32_to_bf16, f32_to_f16},
 };
@@ -20,11 +20,12 @@ impl Noise {
 
     /// Bytes of `n` keys or values.
     pub(super) fn cached(&mut self, format: KvFormat, n: usize) -> Result<Vec<u8>> {
-        let mut bytes = try_vec(n.saturating_mul(format.element_bytes()), "a page of the self-check")?;
+        let mut bytes = try_vec(n.saturating_mul(format.row_bytes(1)), "a page of the self-check")?;
         for _ in 0..n {
             match format {
                 KvFormat::F16 => bytes.extend(f32_to_f16(self.signed()).to_le_bytes()),
                 KvFormat::F32 => bytes.extend(self.signed().to_le_bytes()),
+                KvFormat::Q8_0 => return Err(Error::internal("a cache in q8_0 on the GPU")),
             }
         }
         Ok(bytes)

@@ -57,6 +57,10 @@ pub(super) fn rename(
         }
         Op::Attention(a) => {
             buffers(&mut [&mut a.q, &mut a.out]);
+            if let Some(append) = &mut a.append {
+                buffers(&mut [&mut append.k, &mut append.v]);
+                append.rope.factors = append.rope.factors.map(&mut *weight);
+            }
             if let Some(bias) = &mut a.bias {
                 bias.table = weight(bias.table);
             }

@@ -7,8 +7,6 @@
 //! in shards; such operations are in samples of their own. Everything else is small and awkward: matrices of some 70 rows, which fill no workgroup,
 //! steps of odd numbers of rows in two sequences, positions on several pages.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     judge::written_layer,
     noise::{Noise, append},
@@ -26,6 +24,7 @@ use crate::{
     kv::{KvGeometry, PAGE_POSITIONS, PageId},
     plan::{Attention, Buffer, BufferId, Executor, Memory, Op, Plan, PlanSlot, Row, RowIndex, RowInput, Rows},
     quant::Format,
+    sorted::{SortedMap, SortedSet},
     weights::{WeightId, WeightSpec},
 };
 
@@ -49,7 +48,7 @@ pub(in crate::gpu) struct Sample {
     pub(super) plan: std::sync::Arc<Plan>,
     pub(super) geometry: KvGeometry,
     /// The shaders that it was drawn for.
-    pub(super) shaders: BTreeSet<Shader>,
+    pub(super) shaders: SortedSet<Shader>,
     pub(super) thresholds: Thresholds,
     /// Ids are indices.
     specs: Vec<WeightSpec>,
@@ -62,18 +61,19 @@ pub(in crate::gpu) fn samples(prepared: &[Prepared], weights: &Weights, geometry
     for prepared in prepared {
         let new = |is_split| Maker::new(&prepared.plan, weights, geometry, is_split);
         let all = new(false);
-        let mut makers: BTreeMap<(bool, Option<String>), Maker<'_>> = BTreeMap::new();
+        let mut makers: SortedMap<(bool, Option<String>), Maker<'_>> = SortedMap::default();
         for (i, op) in prepared.plan.ops.iter().enumerate() {
             let lowered = prepared.lowered().dispatches.iter().filter(|d| d.op == i);
-            let shaders: BTreeSet<Shader> = lowered.map(|d| d.shader.clone()).collect();
-            let is_wide = shaders.iter().any(|s| s.has(TEAM_4));
+            let shaders: SortedSet<Shader> = lowered.map(|d| (d.shader.clone(), ())).collect();
+            let is_wide = shaders.keys().any(|s| s.has(TEAM_4));
             // The length of a shard depends on the operation, so each kind that is in shards is a sample by itself.
             let split = if is_split(op, weights)? { Some(all.kind(op)?) } else { None };
             let is_split = split.is_some();
-            makers.entry((is_wide, split)).or_insert_with(|| new(is_split)).add(op, shaders)?;
+            makers.get_or_insert_with((is_wide, split), || new(is_split)).add(op, shaders)?;
         }
-        let mut best: BTreeSet<Shader> = prepared.lowered().best.iter().map(|d| d.shader.clone()).collect();
-        for ((is_wide, _), maker) in makers {
+        let best = prepared.lowered().best.iter().chain(&prepared.lowered().choose);
+        let mut best: SortedSet<Shader> = best.map(|d| (d.shader.clone(), ())).collect();
+        for ((is_wide, _), maker) in makers.into_entries() {
             samples.push(maker.finish(is_wide, std::mem::take(&mut best)));
         }
     }
@@ -112,7 +112,7 @@ impl Sample {
         executor.kv_reserve(pages.len())?;
         let is_cached = self.plan.ops.iter().any(|op| matches!(op, Op::Attention(_)) || written_layer(op).is_some());
         for (page, n_positions) in pages.into_iter().filter(|_| is_cached) {
-            let n = self.geometry.page_bytes() / PAGE_POSITIONS * n_positions / self.geometry.format.element_bytes();
+            let n = self.geometry.page_bytes() / PAGE_POSITIONS * n_positions / self.geometry.format.row_bytes(1);
             let bytes = Noise(1_000_000 + u64::from(page.0)).cached(self.geometry.format, n)?;
             executor.kv_write(page, n_positions, &bytes)?;
         }
@@ -163,6 +163,11 @@ impl Sample {
         (first..first + n).map(|i| i as u32).collect()
     }
 
+    /// What a token is looked up as.
+    pub(super) fn token(id: u32) -> u32 {
+        id % N_TOKENS as u32
+    }
+
     /// How many of the best logits step `index` wants.
     pub(super) fn n_best(&self, index: usize) -> usize {
         [40, 7][index % 2]
@@ -178,11 +183,11 @@ struct Maker<'a> {
     geometry: KvGeometry,
     specs: Vec<WeightSpec>,
     /// Inputs by rows, width and place among the inputs of an operation.
-    inputs: BTreeMap<(bool, usize, usize), BufferId>,
+    inputs: SortedMap<(bool, usize, usize), BufferId>,
     /// What is in it already.
-    kinds: BTreeSet<String>,
+    kinds: SortedSet<String>,
     n_layers: usize,
-    shaders: BTreeSet<Shader>,
+    shaders: SortedSet<Shader>,
     /// Its matrices are in shards.
     is_split: bool,
 }
@@ -200,46 +205,53 @@ impl<'a> Maker<'a> {
             plan,
             geometry,
             specs: vec![],
-            inputs: BTreeMap::new(),
-            kinds: BTreeSet::new(),
+            inputs: SortedMap::default(),
+            kinds: SortedSet::default(),
             n_layers: 0,
-            shaders: BTreeSet::new(),
+            shaders: SortedSet::default(),
             is_split,
         }
     }
 
+    fn takes(&mut self, shaders: SortedSet<Shader>) {
+        shaders.into_entries().into_iter().for_each(|(shader, ())| {
+            self.shaders.insert(shader, ());
+        });
+    }
+
     /// Adds the like of an operation that takes these shaders, unless there is one.
-    fn add(&mut self, op: &Op, shaders: BTreeSet<Shader>) -> Result<()> {
-        self.shaders.extend(shaders);
-        if !self.kinds.insert(self.kind(op)?) {
+    fn add(&mut self, op: &Op, shaders: SortedSet<Shader>) -> Result<()> {
+        self.takes(shaders);
+        if self.kinds.insert(self.kind(op)?, ()).is_some() {
             return Ok(());
         }
-        let mut buffers: BTreeMap<BufferId, BufferId> = BTreeMap::new();
+        let mut buffers: SortedMap<BufferId, BufferId> = SortedMap::default();
         for (place, id) in op.reads().into_iter().enumerate() {
             let (rows, width) = (self.rows(id), self.width(op, id));
             buffers.insert(id, self.input(rows, width, place));
         }
         let mut small = self.resized(op);
         let mut outs = vec![];
-        let mut weights = BTreeMap::new();
+        let mut weights = SortedMap::default();
         rename(
             &mut small,
             &mut |id| {
-                *buffers.entry(id).or_insert_with(|| {
+                *buffers.get_or_insert_with(id, || {
                     outs.push(id);
                     BufferId((self.plan.buffers.len() + outs.len() - 1) as u32)
                 })
             },
             &mut |id| {
                 let next = WeightId((self.specs.len() + weights.len()) as u32);
-                *weights.entry(id).or_insert(next)
+                *weights.get_or_insert_with(id, || next)
             },
         );
         for id in outs {
             let buffer = Buffer { name: self.name(id), rows: self.rows(id), width: self.width(op, id) };
             self.plan.buffers.push(buffer);
         }
-        let mut specs: Vec<(WeightId, WeightId)> = weights.into_iter().map(|(real, small)| (small, real)).collect();
+        let mut specs: Vec<(WeightId, WeightId)> =
+            weights.into_entries().into_iter().map(|(real, small)| (small, real)).collect();
         specs.sort_unstable();
         for (_, id) in specs {
             let spec = self.spec(op, id)?;
@@ -250,13 +262,13 @@ impl<'a> Maker<'a> {
     }
 
     /// Ends the sample with rows of logits, which the best are sought in.
-    fn finish(mut self, is_wide: bool, best: BTreeSet<Shader>) -> Sample {
+    fn finish(mut self, is_wide: bool, best: SortedSet<Shader>) -> Sample {
         let most_logits = if self.is_split { FEW_LOGITS } else { MOST_LOGITS };
         let width = self.real_width(self.real.output);
         self.plan.output = self.input(self.rows(self.real.output), width.min(most_logits), 0);
         self.plan.taps = self.plan.ops.iter().flat_map(Op::writes).collect();
         self.geometry.layers = self.n_layers.max(1);
-        self.shaders.extend(best);
+        self.takes(best);
         let mut thresholds = Thresholds::default();
         if is_wide {
             thresholds.wide_from_invocations = 0;
@@ -312,7 +324,10 @@ impl<'a> Maker<'a> {
                 (*heads, *kv_heads) = (fewer(*heads), small);
                 *layer = self.next_layer();
             }
-            Op::Attention(a) => (a.heads, a.kv_heads, a.layer) = (fewer(a.heads), small, 0),
+            Op::Attention(a) => {
+                (a.heads, a.kv_heads) = (fewer(a.heads), small);
+                a.layer = if a.append.is_some() { self.next_layer() } else { 0 };
+            }
             _ => {}
         }
         op
@@ -464,14 +479,14 @@ fn is_split(op: &Op, weights: &Weights) -> Result<bool> {
         _ => return Ok(false),
     };
     let mut n_expected = 0;
-    let mut by_format: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut by_format: SortedMap<&str, usize> = SortedMap::default();
     for part in &m.parts {
         let table = weights.table(part.weight)?;
         if table.shards.len() > 1 {
             return Ok(true);
         }
         match part.lora {
-            None => *by_format.entry(table.format.name()).or_default() += 1,
+            None => *by_format.get_or_insert_with(table.format.name(), || 0) += 1,
             Some(_) => n_expected += 1,
         }
     }

@@ -8,10 +8,10 @@ use crate::{
     error::{Error, Result},
     gpu::{
         dispatch::{Biases, Dispatch, Extent, Operand},
-        shader::{Kernel, Shader},
+        shader::{APPEND, Kernel, Shader},
         weights::Shard,
     },
-    plan::{Attention, BufferId, Rope, Sees},
+    plan::{Append, Attention, BufferId, Rope, Sees},
     weights::{WeightId, WeightSpec},
 };
 
@@ -50,7 +50,7 @@ pub(super) struct RopeKv<'a> {
     pub(super) q: BufferId,
     pub(super) k: BufferId,
     pub(super) v: BufferId,
-    pub(super) out: BufferId,
+    pub(super) out: Operand,
 }
 
 impl Lowering<'_> {
@@ -69,7 +69,7 @@ impl Lowering<'_> {
         self.check_head_size()?;
         let frequencies = self.frequencies(rope);
         let cache = Operand::Cache(layer);
-        let operands = [Operand::Rows, Operand::Pages, frequencies, q.into(), k.into(), v.into(), out.into(), cache];
+        let operands = [Operand::Rows, Operand::Pages, frequencies, q.into(), k.into(), v.into(), out, cache];
         let n_quads = ((self.width(q) + self.width(k)) / QUAD) as u32;
         let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
         let own_heads = self.width(k) / self.geometry.head_size;
@@ -80,10 +80,17 @@ impl Lowering<'_> {
 
     pub(super) fn attention(&mut self, a: &Attention) -> Result<()> {
         self.check_head_size()?;
-        let dispatch = if self.plan.rows.max() >= MIN_TILED_ROWS && self.forms.attention_tiles {
-            many_rows(a)
-        } else {
-            few_rows(a)
+        let is_tiled = self.plan.rows.max() >= MIN_TILED_ROWS && self.forms.attention_tiles;
+        let dispatch = match a.append {
+            Some(append) if self.plan.rows.max() == 1 && self.forms.appends => self.appending(a, &append),
+            Some(Append { rope, k, v }) => {
+                let rotated = self.shared_scratch("rotated", self.plan.rows.max() * self.width(a.q));
+                let Attention { layer, heads, q, .. } = *a;
+                self.rope_kv(RopeKv { layer, heads, rope: &rope, q, k, v, out: rotated })?;
+                if is_tiled { many_rows(a, rotated) } else { few_rows(a, rotated) }
+            }
+            None if is_tiled => many_rows(a, a.q.into()),
+            None => few_rows(a, a.q.into()),
         };
         let window = a.window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let dispatch = capped(dispatch.with("WINDOW", window).with("SCALE", a.scale), a.soft_cap);
@@ -95,6 +102,16 @@ impl Lowering<'_> {
         let dispatch = self.cached(dispatch, a.kv_heads);
         self.push(dispatch);
         Ok(())
+    }
+
+    /// Of one row, which is rotated and appended first.
+    fn appending(&mut self, a: &Attention, append: &Append) -> Dispatch {
+        let Append { rope, k, v } = append;
+        let mut dispatch = few_rows(a, a.q.into());
+        let more = [self.frequencies(rope), (*k).into(), (*v).into()];
+        dispatch.operands.extend((5..).zip(more));
+        let shader = dispatch.shader.clone().flag(APPEND, true);
+        rotating(Dispatch { shader, ..dispatch }, rope)
     }
 
     /// With the biases by distance, where there are any, bound after everything else.
@@ -162,18 +179,18 @@ impl Lowering<'_> {
 }
 
 /// A workgroup per row, kv head and share of its query heads.
-fn few_rows(a: &Attention) -> Dispatch {
+fn few_rows(a: &Attention, q: Operand) -> Dispatch {
     let group = a.heads / a.kv_heads;
     let splits = group.div_ceil(few_rows::MAX_HEADS);
     let slices = (few_rows::WORKGROUP / (a.head_size / QUAD)).min(few_rows::MAX_SLICES);
-    let operands = [Operand::Rows, Operand::Pages, a.q.into(), Operand::Cache(a.layer), a.out.into()];
+    let operands = [Operand::Rows, Operand::Pages, q, Operand::Cache(a.layer), a.out.into()];
     let grid = [Extent::Fixed((a.kv_heads * splits) as u32), Extent::PerRows(1), Extent::Fixed(1)];
     let dispatch = Dispatch::new(Shader::new(Kernel::Attention), &operands, grid);
     with_heads(dispatch, group, splits).with("SLICES", slices as u32)
 }
 
 /// A workgroup per tile of rows, kv head and share of its query heads.
-fn many_rows(a: &Attention) -> Dispatch {
+fn many_rows(a: &Attention, q: Operand) -> Dispatch {
     let (group, columns) = (a.heads / a.kv_heads, a.head_size / QUAD);
     let divides = |lanes: &usize| columns.is_multiple_of(*lanes) && columns / lanes <= many_rows::MAX_OWN;
     let lanes = (1..columns).find(divides).unwrap_or(columns);
@@ -182,7 +199,7 @@ fn many_rows(a: &Attention) -> Dispatch {
     let queries = many_rows::WORKGROUP / lanes;
     let splits = group.div_ceil(queries);
     let rows = queries / group.div_ceil(splits);
-    let operands = [Operand::Step, Operand::Rows, Operand::Pages, a.q.into(), Operand::Cache(a.layer), a.out.into()];
+    let operands = [Operand::Step, Operand::Rows, Operand::Pages, q, Operand::Cache(a.layer), a.out.into()];
     let grid = [Extent::PerRows(rows as u32), Extent::Fixed(a.kv_heads as u32), Extent::Fixed(splits as u32)];
     let dispatch = Dispatch::new(Shader::new(Kernel::AttentionPrefill), &operands, grid);
     with_heads(dispatch, group, splits).with("ROWS", rows as u32).with("LANES", lanes as u32).with("TILE", tile)

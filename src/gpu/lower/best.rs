@@ -7,7 +7,7 @@ use crate::{
         dispatch::{Dispatch, Extent, Operand},
         shader::{Kernel, Shader},
     },
-    plan::Rows,
+    plan::{Op, Rows},
 };
 
 /// Blocks of logits of a row, about: many more than are ever wanted, so that there is seldom a second of the best in one.
@@ -38,5 +38,20 @@ impl Lowering<'_> {
             .with("STRIDE", (STRIDE_BYTES / 4) as u32)
             .with("SLACK", SLACK as u32);
         self.lowered.best = vec![sized(first), sized(second)];
+        self.lowered.choose = self.choose();
+    }
+
+    /// What makes the next step of a plan of one row, where that begins with a token.
+    fn choose(&self) -> Option<Dispatch> {
+        let tables = self.plan.ops.iter().filter_map(|op| match op {
+            Op::Embed { table, .. } => Some(*table),
+            _ => None,
+        });
+        let n_tokens = tables.filter_map(|table| self.weights.table(table).ok()).map(|table| table.n_rows).min()?;
+        let operands = [Operand::Rows, Operand::Ahead, Operand::Best, Operand::AheadResults];
+        let dispatch = Dispatch::new(Shader::new(Kernel::Choose), &operands, [Extent::Fixed(1); 3])
+            .with("N_TOKENS", n_tokens as u32)
+            .with("SLACK", SLACK as u32);
+        (self.forms.runs && self.plan.rows.max() == 1 && self.plan.max_outputs == 1).then_some(dispatch)
     }
 }

@@ -194,9 +194,9 @@ impl Lowering<'_> {
     }
 
     /// A buffer of at least this length that operations use for the same purpose, one after the other.
-    fn shared_scratch(&mut self, purpose: &'static str, len: usize) -> Operand {
+    pub(super) fn shared_scratch(&mut self, purpose: &'static str, len: usize) -> Operand {
         let scratch = &mut self.lowered.scratch;
-        let index = *self.shared.entry(purpose).or_insert_with(|| {
+        let index = *self.shared.get_or_insert_with(purpose, || {
             scratch.push(0);
             scratch.len() - 1
         });

@@ -7,8 +7,6 @@ mod matmul;
 mod rows;
 mod team;
 
-use std::collections::BTreeMap;
-
 use self::attention::RopeKv;
 use super::{
     dispatch::{Dispatch, Extent, Lowered, Operand},
@@ -19,6 +17,7 @@ use crate::{
     error::Result,
     kv::KvGeometry,
     plan::{BufferId, Op, Plan, Rows},
+    sorted::SortedMap,
 };
 
 /// The largest head that attention takes.
@@ -32,12 +31,12 @@ pub(super) struct Lowering<'a> {
     forms: Forms,
     lowered: Lowered,
     /// Scratch by what it is for.
-    shared: BTreeMap<&'static str, usize>,
+    shared: SortedMap<&'static str, usize>,
 }
 
 /// Lowers a plan whose weights have their places.
 pub(super) fn lower(plan: &Plan, weights: &Weights, geometry: &KvGeometry, forms: Forms) -> Result<Lowered> {
-    let (lowered, shared) = (Lowered::default(), BTreeMap::new());
+    let (lowered, shared) = (Lowered::default(), SortedMap::default());
     let mut lowering = Lowering { plan, weights, geometry, forms, lowered, shared };
     for (i, op) in plan.ops.iter().enumerate() {
         let first = lowering.lowered.dispatches.len();
@@ -58,7 +57,7 @@ impl Lowering<'_> {
             Op::Rope { x, rope, out, .. } => self.rope(*x, rope, *out),
             Op::KvWrite { layer, k, v } => return self.kv_write(*layer, *k, *v),
             &Op::RopeKv { layer, heads, ref rope, q, k, v, out, .. } => {
-                return self.rope_kv(RopeKv { layer, heads, rope, q, k, v, out });
+                return self.rope_kv(RopeKv { layer, heads, rope, q, k, v, out: out.into() });
             }
             Op::Attention(a) => return self.attention(a),
             Op::Glu { gate, up, activation, out } => self.glu(*gate, *up, *activation, *out),

@@ -53,6 +53,8 @@ pub struct Layout {
     pub table: Option<[u8; 16]>,
     /// What is taken from that to get the weight.
     pub offset: i16,
+    /// The largest of what codes stand for, before the offset is taken.
+    pub max_code: u8,
     /// Whether d is a bf16.
     pub is_bf16: bool,
 }
@@ -74,7 +76,14 @@ impl Layout {
         let Some(Reader { coding, .. }) = format.reader() else { return None };
         let (table, offset) = match coding.values {
             Values::From(first) => (None, -(first as i16)),
-            Values::Table(values) => (Some(raised(values)), 128),
+            Values::Table(values) => {
+                let least = range(values)[0];
+                (Some(raised(values, least)), -(least as i16))
+            }
+        };
+        let max_code = match coding.values {
+            Values::From(_) => ((1_u32 << coding.bits) - 1) as u8,
+            Values::Table(values) => range(values)[1].abs_diff(range(values)[0]),
         };
         Some(Self {
             n_chunks: format.block_len() / BLOCK,
@@ -98,8 +107,25 @@ impl Layout {
             },
             table,
             offset,
+            max_code,
             is_bf16: matches!(format, Format::MXFP4),
         })
+    }
+
+    /// Whether codes are factors that the 8-bit dot products take: 0 to 127.
+    pub const fn is_7_bit(&self) -> bool {
+        self.max_code <= 127
+    }
+
+    /// Whether the halves of a chunk are summed by themselves: they have scales of their own, or sums of 16 bits (of 16 products, the
+    /// offset taken) would not hold a whole chunk.
+    pub const fn in_halves(&self) -> bool {
+        let largest = if self.max_code as i16 - self.offset > self.offset {
+            self.max_code as i16 - self.offset
+        } else {
+            self.offset
+        };
+        self.is_halved || 16 * 127 * largest as i32 > i16::MAX as i32
     }
 
     /// Runs of a block.
@@ -143,11 +169,28 @@ impl Layout {
     }
 }
 
-const fn raised(values: &[i8; 16]) -> [u8; 16] {
+/// The least and the largest.
+const fn range(values: &[i8; 16]) -> [i8; 2] {
+    let [mut least, mut largest] = [values[0]; 2];
+    let mut i = 1;
+    while i < 16 {
+        if values[i] < least {
+            least = values[i];
+        }
+        if values[i] > largest {
+            largest = values[i];
+        }
+        i += 1;
+    }
+    [least, largest]
+}
+
+/// What the values are above the least.
+const fn raised(values: &[i8; 16], least: i8) -> [u8; 16] {
     let mut table = [0; 16];
     let mut i = 0;
     while i < 16 {
-        table[i] = (values[i] as u8) ^ 0x80;
+        table[i] = values[i].abs_diff(least);
         i += 1;
     }
     table

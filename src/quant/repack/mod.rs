@@ -10,12 +10,12 @@ mod blocks;
 mod codes;
 mod rows;
 
-pub use blocks::{Half8, Q40x8, Q41x8, Q80x8, Single8, first_of_pair};
+pub use blocks::{Arrangement, Half8, Paired8, Q40x8, Q41x8, Q80x8, Single8};
 pub use codes::{Bytes16, CodePanels, Layout, Runs};
 
 use self::{
-    blocks::{f16, read_blocks},
-    rows::Rows,
+    blocks::{f16, raised, read_blocks, read_bytes},
+    rows::{Rows, u16_at},
 };
 use super::Format;
 use crate::error::{Error, Result, try_vec};
@@ -30,8 +30,8 @@ pub const BLOCK: usize = 32;
 #[expect(missing_docs, reason = "named like the formats; Wide: with f32 scales; Codes: all others")]
 pub enum Panels {
     F32(Vec<Single8>),
-    F16(Vec<Half8>),
-    BF16(Vec<Half8>),
+    F16(Vec<Paired8>),
+    BF16(Vec<Paired8>),
     Q4_0(Vec<Q40x8<Half8>>),
     Q4_0Wide(Vec<Q40x8<Single8>>),
     Q4_1(Vec<Q41x8<Half8>>),
@@ -50,6 +50,8 @@ pub struct Matrix {
     row_len: usize,
     row_bytes: usize,
     panels: Panels,
+    /// Of Q8_0.
+    arrangement: Arrangement,
     /// File bytes of the rows of the panel that is not complete yet.
     pending: Vec<u8>,
     rows_done: usize,
@@ -73,8 +75,18 @@ impl Matrix {
             Format::Q8_0 => Panels::Q8_0(try_vec(n_blocks, &what)?),
             _ => Panels::Codes(CodePanels::new(format, n_blocks, &what)?),
         };
-        let pending = Vec::new();
-        Ok(Self { name: name.into(), format, n_rows, row_len, row_bytes, panels, pending, rows_done: 0 })
+        let (pending, arrangement) = (Vec::new(), Arrangement::default());
+        Ok(Self { name: name.into(), format, n_rows, row_len, row_bytes, panels, arrangement, pending, rows_done: 0 })
+    }
+
+    /// With the bytes of Q8_0 arranged so; before anything is written.
+    pub fn arranged(self, arrangement: Arrangement) -> Self {
+        Self { arrangement, ..self }
+    }
+
+    /// How the bytes of Q8_0 lie.
+    pub fn arrangement(&self) -> Arrangement {
+        self.arrangement
     }
 
     /// Bytes that a matrix will take; `u64::MAX` for a row of broken blocks, and for what is too much to count.
@@ -174,19 +186,26 @@ impl Matrix {
             let row = self.rows_done + row;
             return Err(Error::file(format!("tensor {}: row {row} holds a NaN or an infinity", self.name)));
         }
-        if matches!(self.panels, Panels::Q4_0(_) | Panels::Q4_1(_) | Panels::Q8_0(_))
-            && rows.has_subnormal_scale(self.format)
-        {
+        let is_wide = match self.panels {
+            Panels::F16(_) => rows.has_large_half(),
+            Panels::Q4_0(_) | Panels::Q4_1(_) | Panels::Q8_0(_) => rows.has_subnormal_scale(self.format),
+            _ => false,
+        };
+        if is_wide {
             self.widen()?;
         }
-        let blocks = 0..n_blocks;
+        let (blocks, arrangement) = (0..n_blocks, self.arrangement);
         match &mut self.panels {
+            Panels::F32(v) if self.format == Format::F16 => {
+                v.extend(blocks.map(|b| Single8(rows.each(b, |x| f16(u16_at(x, 0))))))
+            }
             Panels::F32(v) => v.extend(
                 blocks.map(|b| Single8(rows.each(b, |x| f32::from_bits(u32::from_le_bytes([x[0], x[1], x[2], x[3]]))))),
             ),
-            Panels::F16(v) | Panels::BF16(v) => {
-                v.extend(blocks.map(|b| Half8(rows.each(b, |x| u16::from_le_bytes([x[0], x[1]])))))
+            Panels::F16(v) => {
+                v.extend(blocks.map(|b| Paired8::of(rows.each(b, |x| raised(u16_at(x, 0)).unwrap_or(0)))))
             }
+            Panels::BF16(v) => v.extend(blocks.map(|b| Paired8::of(rows.each(b, |x| u16_at(x, 0))))),
             Panels::Q4_0(v) => v.extend(blocks.map(|b| Q40x8 { d: rows.half(b, 0), q: rows.nibbles(b, 2) })),
             Panels::Q4_0Wide(v) => {
                 v.extend(blocks.map(|b| Q40x8 { d: rows.half(b, 0).widen(), q: rows.nibbles(b, 2) }))
@@ -199,23 +218,30 @@ impl Matrix {
                 m: rows.half(b, 2).widen(),
                 q: rows.nibbles(b, 4),
             })),
-            Panels::Q8_0(v) => v.extend(blocks.map(|b| Q80x8 { d: rows.half(b, 0), q: rows.pairs(b) })),
-            Panels::Q8_0Wide(v) => v.extend(blocks.map(|b| Q80x8 { d: rows.half(b, 0).widen(), q: rows.pairs(b) })),
+            Panels::Q8_0(v) => {
+                v.extend(blocks.map(|b| Q80x8 { d: rows.half(b, 0), q: rows.bytes(b, arrangement) }));
+            }
+            Panels::Q8_0Wide(v) => {
+                v.extend(blocks.map(|b| Q80x8 { d: rows.half(b, 0).widen(), q: rows.bytes(b, arrangement) }));
+            }
             Panels::Codes(v) => blocks.for_each(|b| v.pack((0..n_rows).map(|r| rows.block(r, b)))),
         }
         self.rows_done += n_rows;
         Ok(())
     }
 
-    /// Goes over to f32 scales, what is packed already included.
+    /// Goes over to f32 (weights in F16) or f32 scales, what is packed already included.
     fn widen(&mut self) -> Result<()> {
-        let what = format!("tensor {} with f32 scales", self.name);
+        let what = format!("tensor {} in f32", self.name);
         fn map<A, B>(from: &[A], capacity: usize, what: &str, f: impl Fn(&A) -> B) -> Result<Vec<B>> {
             let mut to = try_vec(capacity, what)?;
             to.extend(from.iter().map(f));
             Ok(to)
         }
         self.panels = match &self.panels {
+            Panels::F16(v) => {
+                Panels::F32(map(v, v.capacity(), &what, |w| Single8(core::array::from_fn(|r| w.raised_row(r))))?)
+            }
             Panels::Q4_0(v) => Panels::Q4_0Wide(map(v, v.capacity(), &what, |b| Q40x8 { d: b.d.widen(), q: b.q })?),
             Panels::Q4_1(v) => {
                 Panels::Q4_1Wide(map(v, v.capacity(), &what, |b| Q41x8 { d: b.d.widen(), m: b.m.widen(), q: b.q })?)
@@ -239,17 +265,17 @@ impl Matrix {
                 out.iter_mut().zip(&v[panel]).for_each(|(o, b)| *o = b.0[r]);
             }
             Panels::F16(v) => {
-                out.iter_mut().zip(&v[panel]).for_each(|(o, b)| *o = f16(b.0[r]));
+                out.iter_mut().zip(&v[panel]).for_each(|(o, b)| *o = b.raised_row(r));
             }
             Panels::BF16(v) => {
-                out.iter_mut().zip(&v[panel]).for_each(|(o, b)| *o = f32::from_bits(u32::from(b.0[r]) << 16))
+                out.iter_mut().zip(&v[panel]).for_each(|(o, b)| *o = f32::from_bits(u32::from(b.row(r)) << 16))
             }
             Panels::Q4_0(v) => read_blocks(&v[panel], r, out),
             Panels::Q4_0Wide(v) => read_blocks(&v[panel], r, out),
             Panels::Q4_1(v) => read_blocks(&v[panel], r, out),
             Panels::Q4_1Wide(v) => read_blocks(&v[panel], r, out),
-            Panels::Q8_0(v) => read_blocks(&v[panel], r, out),
-            Panels::Q8_0Wide(v) => read_blocks(&v[panel], r, out),
+            Panels::Q8_0(v) => read_bytes(&v[panel], self.arrangement, r, out),
+            Panels::Q8_0Wide(v) => read_bytes(&v[panel], self.arrangement, r, out),
             Panels::Codes(v) => v.read_row(panel.start, r, out),
         }
     }

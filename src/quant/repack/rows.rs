@@ -1,5 +1,6 @@
 //! The file bytes of the rows of a panel.
 
+use super::blocks::raised;
 use crate::quant::{self, Format};
 
 /// Up to eight rows of file bytes.
@@ -25,6 +26,12 @@ impl Rows<'_> {
     /// The first row that holds a number that is not finite.
     pub(super) fn first_non_finite(&self, format: Format) -> Option<usize> {
         self.bytes.chunks_exact(self.row_bytes.max(1)).position(|row| quant::first_non_finite(format, row).is_some())
+    }
+
+    /// Whether a number in F16 is too large to be raised.
+    pub(super) fn has_large_half(&self) -> bool {
+        let (halves, _) = self.bytes.as_chunks::<2>();
+        halves.iter().any(|h| raised(u16::from_le_bytes(*h)).is_none())
     }
 
     /// Whether a scale of Q4_0, Q4_1 or Q8_0 is subnormal.

@@ -117,7 +117,7 @@ fn product(format: Format, [n, k]: [usize; 2], bytes: &[u8], weights: &[f32]) {
     let inputs: Vec<f32> =
         (0..N_INPUTS * k).map(|i| if i % 32 == 0 { 127.0 } else { rng.below(255) as f32 - 127.0 }).collect();
     let scale = magnitudes(format, bytes, weights);
-    for flavour in [Flavour::Plain, Flavour::Relaxed] {
+    for flavour in Flavour::EQUAL {
         let outputs = run_product(format, [n, k], bytes, &inputs, flavour).expect("finite weights");
         for (t, (x, y)) in inputs.chunks(k).zip(outputs.chunks(n)).enumerate() {
             for (r, y) in y.iter().enumerate() {
@@ -165,7 +165,7 @@ fn run_product(format: Format, [n, k]: [usize; 2], bytes: &[u8], inputs: &[f32],
         Header { version: 3, metadata: Metadata::default(), tensors, alignment: 32, data_offset: 0, end_offset: 0 };
     let weights = Weights::from_header(&header);
     let geometry = KvGeometry { layers: 1, kv_heads: 1, head_size: 8, format: KvFormat::F16 };
-    let mut cpu = Cpu::with_flavour(geometry, POOL.clone(), flavour)?;
+    let mut cpu = Cpu::with_kernels(geometry, POOL.clone(), flavour)?;
     weights.iter().try_for_each(|(id, spec)| cpu.create_weight(id, spec))?;
     let mut b = Builder::new("product", &weights, RowBound::UpTo(N_INPUTS), N_INPUTS);
     let x = b.embed(b.weight("x", &[N_INPUTS, k])?, 1.0);

@@ -60,9 +60,11 @@ export function machineLine(): string {
   const cores = navigator.hardwareConcurrency;
   const cpu = cores === 1 ? 'one processor core' : `${cores} processor cores`;
   const offers = `This browser offers ${cpu} and ${'gpu' in navigator ? '' : 'no '}WebGPU`;
-  return crossOriginIsolated
+  const oneThread = 'so on the CPU the model gets one thread and is slower';
+  if (!crossOriginIsolated) return `${offers}; the page is not cross-origin isolated, ${oneThread}.`;
+  return typeof SharedArrayBuffer === 'function'
     ? `${offers}; the page is isolated, so on the CPU the model may use several threads.`
-    : `${offers}; the page is not cross-origin isolated, so on the CPU the model gets one thread and is slower.`;
+    : `${offers}; the page is isolated, but threads get no shared memory, ${oneThread}.`;
 }
 
 export function showFacts(list: HTMLElement, reason: HTMLElement, info: Info): void {

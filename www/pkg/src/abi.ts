@@ -1,7 +1,7 @@
 // The interface of the wasm module, written down once for TypeScript: what `src/wasm/` in Rust exports. Used by the engine's
 // worker and by tests that stand in a fake engine. Nothing here is public.
 
-import type { Device, Task } from './types.js';
+import type { Device, Profile, Task } from './types.js';
 
 /** What the engine is told of the GPU: subgroups are used only where they are there, with sizes from 4 to 128. */
 export interface GpuOptions {
@@ -18,7 +18,7 @@ export interface EngineOptions {
   gpu?: GpuOptions;
   /** Tokens; without it the smaller of the trained length and 4,096. */
   contextLength?: number;
-  kvType: 'f16' | 'f32';
+  kvType: 'f16' | 'q8_0' | 'f32';
   /** How many threads compute, this one included; 1 with device 'webgpu'. */
   threads: number;
   /** A GGUF header whose keys `tokenizer.…` take the place of the file's: what `vocabularyFromTokenizerJson` gives. */
@@ -49,6 +49,8 @@ export interface EngineInfo {
   /** In words. */
   notices?: string[];
   device: Device;
+  /** The instructions that the binary was made of. */
+  simd: 'relaxed' | 'simd128';
   /** With device 'webgpu': what the device calls itself, where it does. */
   adapter?: string;
   /** With device 'webgpu': the kernel variants in use, which together with the adapter fix the results. */
@@ -86,6 +88,8 @@ export interface GenerateRequest {
   cachePrompt: boolean;
   /** Tokens already given out, per choice, to go on from. */
   generated?: number[][];
+  /** Whether tokens may be guessed ahead where it pays, which changes only the time. Default true. */
+  speculates?: boolean;
   /** Look for the most probable answers; only with temperature 0. */
   beams?: { width: number; lengthPenalty: number; earlyStopping: 'yes' | 'no' | 'never' };
 }
@@ -169,7 +173,17 @@ export type GenerateEvent =
   | EncodeOutput
   | ScoredEvent
   | { type: 'done'; choice: number; reason: 'stop' | 'length'; text: string }
-  | { type: 'end'; usage: { promptTokens: number; completionTokens: number; cachedTokens: number } };
+  | { type: 'end'; usage: EngineUsage };
+
+/** Tokens that a request took. */
+export interface EngineUsage {
+  promptTokens: number;
+  completionTokens: number;
+  cachedTokens: number;
+  /** Guessed ahead, and of those that were right; absent: none. */
+  draftedTokens?: number;
+  acceptedTokens?: number;
+}
 
 /**
  * A model on a device. What it throws, and what its promises reject with, is `{ code, message, details }`; anything else is a
@@ -209,5 +223,11 @@ export interface Engine {
   nudge(): void;
   cancel(): void;
   poolAddress(): number;
+  /** From now on finds out how many threads steps of one row and of several rows are fastest with, beginning with these. */
+  tune(one: number, several: number): void;
+  /** What was found, in that order; 0 where nothing is yet. */
+  foundThreads(): Uint32Array;
+  /** What has been measured since the last call; null where nothing was. `on`: whether to measure from now on. */
+  profile(on: boolean): Omit<Profile, 'wallMs'> | null;
   free(): void;
 }

@@ -32,12 +32,14 @@ export function usageOf({ usage }: EndEvent): Usage {
   };
 }
 
-export function timingsOf(output: GenerateOutput): Timings {
+export function timingsOf(output: GenerateOutput, { usage }: EndEvent): Timings {
+  const { draftedTokens = 0, acceptedTokens = 0 } = usage;
   return {
     prompt_n: output.promptN,
     prompt_ms: output.promptMs,
     predicted_n: output.predictedN,
     predicted_ms: output.predictedMs,
+    ...(draftedTokens > 0 && { draft_n: draftedTokens, draft_n_accepted: acceptedTokens }),
   };
 }
 

@@ -128,7 +128,7 @@ async function whole(generation: Generation, model: string): Promise<Completion>
         ...head('cmpl', 'text_completion', model),
         choices,
         usage: usageOf(step.value),
-        timings: timingsOf(generation.output),
+        timings: timingsOf(generation.output, step.value),
       };
     }
     for (const piece of piecesOf(step.value, growing, withLogprobs)) {
@@ -161,7 +161,7 @@ async function* chunks(
   const events = eventsOf(generation);
   for (let step = await events.next(); ; step = await events.next()) {
     if (step.done) {
-      const timings = timingsOf(generation.output);
+      const timings = timingsOf(generation.output, step.value);
       if (last) yield { ...last, timings };
       if (includeUsage) yield { ...top, choices: [], usage: usageOf(step.value), timings };
       return undefined;

@@ -7,7 +7,8 @@ import type { Call, Client } from './client.js';
 import { KingletError } from './errors.js';
 import type { EngineRequests, GenerateOutput, LoadOutput } from './protocol.js';
 import { type TemplateRenderer, templateOf } from './templates.js';
-import type { ChatMessage, Info, Task, TemplateOptions } from './types.js';
+import type { Guess } from './tuning.js';
+import type { ChatMessage, Info, Profile, Task, TemplateOptions } from './types.js';
 
 /** Tokens that are computed ahead of a stream's reader. */
 const STREAM_WINDOW_TOKENS = 32;
@@ -22,13 +23,28 @@ export class Core {
   readonly #client: Client<EngineRequests>;
   readonly #templates: TemplateRenderer;
   readonly #template: LoadOutput['template'];
+  /** What calls that do not say do. */
+  readonly #speculates: boolean;
   readonly #closing = new AbortController();
+  readonly #onFound: (found: Guess) => void;
   #lastTurn: Promise<void> = Promise.resolve();
 
-  constructor(client: Client<EngineRequests>, templates: TemplateRenderer, loaded: LoadOutput, info: Info) {
+  /** `onFound` is told with how many threads the engine is fastest, once it knows. */
+  constructor(
+    client: Client<EngineRequests>,
+    templates: TemplateRenderer,
+    loaded: LoadOutput,
+    {
+      info,
+      speculates,
+      onFound = () => {},
+    }: { info: Info; speculates: boolean; onFound?: (found: Guess) => void },
+  ) {
+    this.#onFound = onFound;
     this.#client = client;
     this.#templates = templates;
     this.#template = loaded.template;
+    this.#speculates = speculates;
     this.info = info;
   }
 
@@ -79,6 +95,10 @@ export class Core {
     signal?: AbortSignal,
   ): Promise<Uint32Array> {
     return this.#client.call('tokenize', { text, ...options }, { signal }).result;
+  }
+
+  async profile(on: boolean): Promise<Profile | undefined> {
+    return this.#client.call('profile', { on }).result;
   }
 
   async detokenize(tokens: Uint32Array): Promise<string> {
@@ -142,16 +162,22 @@ export class Core {
     try {
       const prompt = await prepare();
       if (prompt.length > this.info.contextLength) throw overflow(prompt.length, this.info.contextLength);
-      const begin = (onEvent: (events: GenerateEvent[]) => void): Call<GenerateOutput> =>
-        this.#client.call(
+      const begin = (onEvent: (events: GenerateEvent[]) => void): Call<GenerateOutput> => {
+        const call = this.#client.call(
           'generate',
           {
-            request: { ...request, prompt },
+            request: { speculates: this.#speculates, ...request, prompt },
             sliceMs: stream ? STREAM_SLICE_MS : WHOLE_SLICE_MS,
             windowTokens: stream ? STREAM_WINDOW_TOKENS : 0,
           },
           { onEvent },
         );
+        call.result.then(
+          ({ found }) => found && this.#onFound(found),
+          () => {}, // whoever asked is told
+        );
+        return call;
+      };
       return new Generation({
         prompt,
         request,

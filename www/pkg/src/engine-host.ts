@@ -8,7 +8,7 @@ import { isTyped, KingletError, type TypedError } from './errors.js';
 import { loadEngine, type Surroundings } from './loading.js';
 import { type ContinuationInput, tokenizeItems } from './score-tokens.js';
 import type { EngineRequests, GenerateInput, GenerateOutput, LoadInput, LoadOutput } from './protocol.js';
-import type { ProgressEvent } from './types.js';
+import type { Profile, ProgressEvent } from './types.js';
 import { macrotask, waitForGpu } from './waiting.js';
 
 /** A slice of work whose results nobody watches grow, milliseconds: messages are looked at between two. */
@@ -18,6 +18,8 @@ export class EngineHost implements Handlers<EngineRequests> {
   readonly #surroundings: Surroundings;
   #engine: Engine | undefined;
   #busy = false;
+  /** Spent on requests since the last profile. */
+  #busyMs = 0;
   /** The GPU is gone: every call says so at once. */
   #lost: TypedError | undefined;
 
@@ -57,7 +59,8 @@ export class EngineHost implements Handlers<EngineRequests> {
         return events;
       },
     });
-    return clock.output();
+    const [one = 0, several = 0] = this.#loaded().foundThreads();
+    return { ...clock.output(), ...(one > 0 && { found: [one, several] }) };
   };
 
   encode = async (request: EncodeRequest, call: CallContext<EncodeOutput[]>): Promise<number> => {
@@ -103,6 +106,7 @@ export class EngineHost implements Handlers<EngineRequests> {
     const engine = this.#loaded();
     if (this.#busy) throw new KingletError('E_BUSY', 'a generation is running already');
     this.#busy = true;
+    const startMs = performance.now();
     let running = false;
     try {
       start(engine);
@@ -119,8 +123,17 @@ export class EngineHost implements Handlers<EngineRequests> {
       throw thrown;
     } finally {
       this.#busy = false;
+      this.#busyMs += performance.now() - startMs;
     }
   }
+
+  profile = ({ on }: { on: boolean }): Profile | undefined => {
+    const wallMs = this.#busyMs;
+    this.#busyMs = 0;
+    const profile = this.#loaded().profile(on);
+    profile?.kinds.sort((a, b) => b.ms - a.ms);
+    return profile ? { wallMs, ...profile } : undefined;
+  };
 
   close = async (): Promise<void> => {
     while (this.#busy) await macrotask(); // the page has cancelled it

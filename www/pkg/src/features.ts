@@ -10,9 +10,12 @@ export interface Features {
   simd: boolean;
   /** WebAssembly relaxed SIMD. */
   relaxedSimd: boolean;
-  /** WebAssembly threads: shared memory and atomic instructions. */
+  /** The atomic instructions of WebAssembly threads. */
+  atomics: boolean;
+  /** Whether the page may make shared memory. */
   sharedMemory: boolean;
-  /** Whether memory may be posted to other workers. */
+  /** Whether it may be posted to other workers, which only an isolated page may do. */
+  postsMemory: boolean;
   crossOriginIsolated: boolean;
   /** Logical cores, as far as the browser tells. */
   cores: number;
@@ -21,12 +24,14 @@ export interface Features {
 /** The build chosen for the CPU, and why. */
 export interface Choice {
   build: Exclude<Build, 'gpu'>;
+  sharedMemory: boolean;
   threads: number;
+  /** Of the number of threads. */
   reason: string;
 }
 
 // Each is a module with one function whose body uses one instruction of the feature:
-// i8x16.popcnt(v128.const 0…); i8x16.relaxed_swizzle; i32.atomic.load of a shared memory.
+// i8x16.popcnt(v128.const 0…); i8x16.relaxed_swizzle; i32.atomic.load of a memory that is not shared.
 const V128_ZERO = [0xfd, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const HEADER = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
 const section = (id: number, ...bytes: number[]): number[] => [id, bytes.length, ...bytes];
@@ -40,7 +45,7 @@ const moduleOf = (body: number[], ...before: number[]): Uint8Array<ArrayBuffer> 
   ]);
 const SIMD = moduleOf([...V128_ZERO, 0xfd, 0x62, 0x1a]);
 const RELAXED = moduleOf([...V128_ZERO, ...V128_ZERO, 0xfd, 0x80, 0x02, 0x1a]);
-const THREADS = moduleOf([0x41, 0, 0xfe, 0x10, 2, 0, 0x1a], ...section(5, 1, 3, 1, 1));
+const ATOMICS = moduleOf([0x41, 0, 0xfe, 0x10, 2, 0, 0x1a], ...section(5, 1, 1, 1, 1));
 
 let known: Features | undefined;
 
@@ -51,40 +56,73 @@ export function detect(): Features {
   known ??= {
     simd: valid(SIMD),
     relaxedSimd: valid(RELAXED),
-    sharedMemory: valid(THREADS),
+    atomics: valid(ATOMICS),
+    ...tryMemory(),
     crossOriginIsolated: globalThis.crossOriginIsolated === true,
     cores: Math.max(1, globalThis.navigator?.hardwareConcurrency ?? 1),
   };
   return known;
 }
 
+/** Tried, because what browsers say does not tell: an isolated page of WebKitGTK 2.50 may make shared memory, and not post it. */
+function tryMemory(): Pick<Features, 'sharedMemory' | 'postsMemory'> {
+  const found = { sharedMemory: false, postsMemory: false };
+  try {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    found.sharedMemory = true;
+    const { port1 } = new MessageChannel();
+    try {
+      port1.postMessage(memory);
+      found.postsMemory = true;
+    } finally {
+      port1.close();
+    }
+  } catch {
+    // What was refused is in `found`.
+  }
+  return found;
+}
+
 /** Chooses the build and the number of threads for `features`; `wanted` is the caller's number, if any. */
 export function choose(features: Features, wanted?: number): Choice {
-  if (!features.simd || !features.sharedMemory) {
-    const missing = [features.simd ? '' : 'SIMD', features.sharedMemory ? '' : 'shared memory']
+  if (!features.simd || !features.atomics) {
+    const missing = [features.simd ? '' : 'SIMD', features.atomics ? '' : 'atomic instructions']
       .filter(Boolean)
-      .join(' and ');
+      .join(' and no ');
     throw new KingletError(
       'E_UNSUPPORTED_FEATURE',
       `this browser has no WebAssembly ${missing}: kinglet needs Chrome or Edge 91, Firefox 89, Safari 16.4, or newer`,
       { details: { ...features } },
     );
   }
-  const build = features.relaxedSimd ? 'relaxed' : 'simd';
-  const simd = features.relaxedSimd ? 'relaxed SIMD' : 'SIMD128 (this browser has no relaxed SIMD)';
   const { threads, why } = chooseThreads(features, wanted);
-  return { build, threads, reason: `${simd}; ${threads} ${threads === 1 ? 'thread' : 'threads'}${why}` };
+  return {
+    build: features.relaxedSimd ? 'relaxed' : 'simd',
+    sharedMemory: features.sharedMemory,
+    threads,
+    reason: `${threads} ${threads === 1 ? 'thread' : 'threads'}${why}`,
+  };
+}
+
+/** In words, what the binary that came was made of, and why it was that one. */
+export function describeSimd(simd: 'relaxed' | 'simd128', { build }: Choice): string {
+  if (simd === 'relaxed') return 'relaxed SIMD';
+  return `SIMD128 (${build === 'simd' ? 'this browser has no relaxed SIMD' : 'the file that wasmUrl names'})`;
 }
 
 function chooseThreads(features: Features, wanted: number | undefined): { threads: number; why: string } {
-  // Half of the logical cores are usually the physical ones, and the page needs some too; two cores are used whole.
-  const usual = features.cores <= 2 ? features.cores : Math.min(8, Math.max(2, Math.ceil(features.cores / 2)));
-  const asked = wanted ?? usual;
-  if (asked > 1 && !features.crossOriginIsolated) {
-    return {
-      threads: 1,
-      why: ': the page is not cross-origin isolated (COOP and COEP headers), so threads cannot share memory',
-    };
-  }
+  // At most: how many of them work is found out. Each costs some megabytes, and more than eight seldom help a small model.
+  const asked = wanted ?? Math.min(8, features.cores);
+  const obstacle = obstacleTo(features);
+  if (asked > 1 && obstacle !== undefined) return { threads: 1, why: `: ${obstacle}` };
   return { threads: asked, why: wanted === undefined ? ` on ${features.cores} logical cores` : ', as asked' };
+}
+
+/** What keeps threads from having one memory. */
+function obstacleTo({ sharedMemory, postsMemory, crossOriginIsolated }: Features): string | undefined {
+  if (!sharedMemory) return 'this browser refuses shared memory for WebAssembly';
+  if (!crossOriginIsolated)
+    return 'the page is not cross-origin isolated (COOP and COEP headers), so threads cannot share memory';
+  if (!postsMemory) return 'this browser shares no memory between threads, though the page is cross-origin isolated';
+  return undefined;
 }

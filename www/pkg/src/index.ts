@@ -7,7 +7,7 @@ import { type Completions, createCompletion } from './completions.js';
 import { Core } from './core.js';
 import { classify, createEmbeddings, fillMask, label } from './encoders.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
-import { choose, type Choice, detect } from './features.js';
+import { choose, type Choice, describeSimd, detect } from './features.js';
 import { describeModel, type DescribedModel } from './model-files.js';
 import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
 import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
@@ -15,6 +15,7 @@ import { score } from './score.js';
 import { spawn, watchStart } from './spawn.js';
 import { describeTemplate } from './template-facts.js';
 import { TemplateRenderer, templateOf } from './templates.js';
+import { firstTuning, type Guess, remember } from './tuning.js';
 import type {
   CallOptions,
   ChatMessage,
@@ -27,6 +28,7 @@ import type {
   Info,
   LabelledToken,
   LoadOptions,
+  Profile,
   ScoredContinuation,
   ScoreOptions,
   Source,
@@ -55,6 +57,13 @@ export class Kinglet {
   /** OpenAI's embeddings, of a model that `info.tasks` says can embed; brought to length 1. */
   readonly embeddings: { create(params: EmbeddingParams, options?: CallOptions): Promise<EmbeddingResponse> };
 
+  /**
+   * For people who look for what is slow. `profile(true)` begins to measure where the time of requests goes and gives what was measured
+   * since the last call, the first time nothing; `profile(false)` gives it and ends. Measuring costs some time itself. On the
+   * GPU nothing is measured. What it gives may change.
+   */
+  readonly debug: { profile(on: boolean): Promise<Profile | undefined> };
+
   private constructor(core: Core) {
     this.#core = core;
     this.chat = {
@@ -64,6 +73,13 @@ export class Kinglet {
       create: ((params, options) => createCompletion(core, params, options)) as Completions['create'],
     };
     this.embeddings = { create: (params, options) => createEmbeddings(core, params, options) };
+    this.debug = {
+      profile: async (on) => {
+        core.checkOpen();
+        if (typeof on !== 'boolean') throw new TypeError('profile takes true or false');
+        return core.profile(on);
+      },
+    };
   }
 
   /**
@@ -109,7 +125,12 @@ export class Kinglet {
         },
       });
       const [loaded] = await Promise.all([loading.result, templates.started]);
-      return new Kinglet(new Core(engine, templates, loaded, infoOf(loaded, choice)));
+      const info = infoOf(loaded, choice);
+      const speculates = options.speculation !== 'off';
+      const onFound = (found: Guess): void => {
+        if (options.threads === undefined) remember(detect().cores, info.build, info.fileBytes, found);
+      };
+      return new Kinglet(new Core(engine, templates, loaded, { info, speculates, onFound }));
     } catch (thrown) {
       client?.fail(thrown);
       faults.close();
@@ -252,9 +273,12 @@ function loadInput(described: DescribedModel, choice: Choice, options: LoadOptio
     device: options.device ?? 'auto',
     build: choice.build,
     threads: choice.threads,
-    kvType: options.kvType === 'f32' ? 'f32' : 'f16',
+    sharedMemory: choice.sharedMemory,
+    kvType: options.kvType ?? 'f16',
     faultChannel,
   };
+  if (options.threads === undefined && choice.threads > 1)
+    input.tuning = firstTuning(detect().cores, choice.threads, `${VERSION} ${choice.build}`);
   if (options.quantize !== undefined) input.quantize = options.quantize;
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
   if (described.sha256 !== undefined) input.sha256 = described.sha256;
@@ -284,10 +308,10 @@ function infoOf({ info, template, templateSha256, fileBytes, device }: LoadOutpu
     device: {
       ...device,
       threads: onCpu ? choice.threads : 0,
-      simd: onCpu && choice.build === 'relaxed' ? 'relaxed' : 'simd128',
-      reason: onCpu ? `${device.reason}; ${choice.reason}` : device.reason,
+      simd: onCpu ? info.simd : 'simd128',
+      reason: onCpu ? `${device.reason}; ${describeSimd(info.simd, choice)}; ${choice.reason}` : device.reason,
     },
     memory: info.memory,
-    build: `${VERSION} ${onCpu ? choice.build : 'gpu'}`,
+    build: `${VERSION} ${onCpu ? (info.simd === 'relaxed' ? 'relaxed' : 'simd') : 'gpu'}`,
   };
 }

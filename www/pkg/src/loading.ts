@@ -11,13 +11,14 @@ import type { LoadInput, LoadOutput } from './protocol.js';
 import { opensAgain, openSource } from './source.js';
 import { checkSum, SourceFile } from './source-file.js';
 import { readVocabulary } from './tokenizer-source.js';
+import { guessFor } from './tuning.js';
 import type { Device, ProgressEvent } from './types.js';
 import { waitForGpu } from './waiting.js';
 
 /** A running wasm module. */
 export interface Runtime {
   createEngine(options: EngineOptions): Promise<Engine>;
-  /** Starts the pool's other threads; resolves when all of them run. */
+  /** Starts the pool's other threads; resolves when all of them run. The engine works with those that have come. */
   startPool(engine: Engine, threads: number): Promise<void>;
   createSha256(): { update(bytes: Uint8Array): void; hex(): string };
 }
@@ -31,6 +32,12 @@ export interface Surroundings {
 
 /** Shortest time between two progress events, so that a fast download does not flood the page. */
 const PROGRESS_EVERY_MS = 50;
+
+/** So long after its start a pool whose threads have not come is not waited for: most files take longer to arrive. */
+const POOL_GRACE_MS = 1_000;
+
+/** As if there were no GPU. */
+const NO_Q8_0: GpuState = { kind: 'missing', why: "kvType 'q8_0' is not built for the GPU yet" };
 
 /** A loaded engine, and what the page is told of it. */
 interface Loaded {
@@ -56,7 +63,7 @@ export async function loadEngine(
   const model = modelOf(source, input);
   const opening = model.open();
   opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
-  const looking = input.device === 'cpu' ? undefined : findGpu();
+  const looking = input.device === 'cpu' ? undefined : input.kvType === 'q8_0' ? NO_Q8_0 : findGpu();
   let decision = decide(input.device, await looking);
   const runtimes = (device: Device): Promise<Runtime> => instantiate(input, device);
   // The binary and the model come side by side.
@@ -109,7 +116,15 @@ class Loading {
       const { threads } = this.#input;
       const hasPool = decision.kind === 'cpu' && threads > 1;
       const pool = hasPool ? runtime.startPool(engine, threads) : Promise.resolve();
-      pool.catch(() => {}); // awaited below
+      let isReady = false;
+      const failed = pool.then(
+        () => undefined,
+        (error: unknown) => {
+          if (isReady) console.warn('kinglet computes with fewer threads:', error);
+          return { error };
+        },
+      );
+      const grace = new Promise<undefined>((resolve) => setTimeout(resolve, hasPool ? POOL_GRACE_MS : 0));
       this.#progress.loadedBytes = 0;
       const target: Target = { engine, runtime, device: decision.kind };
       if (this.#model instanceof Parts) await this.#fillParts(this.#model, target);
@@ -117,13 +132,22 @@ class Loading {
       else await this.#feed(this.#model, target);
       this.#progress.report('finish', true);
       engine.finish();
-      await pool;
+      // A thread that cannot start says so soon, and is a fault of the page; one that is only late is done without.
+      const failure = await Promise.race([failed, grace]);
+      if (failure) throw failure.error;
+      isReady = true;
+      if (hasPool) this.#tune(engine);
       this.#progress.report('ready', true);
       return { engine, output: this.#output(engine, decision, runtime) };
     } catch (thrown) {
       if (isTyped(thrown)) engine.free(); // a trap leaves nothing that could be freed
       throw thrown;
     }
+  }
+
+  #tune(engine: Engine): void {
+    const { tuning } = this.#input;
+    if (tuning) engine.tune(...guessFor(tuning, this.#progress.loadedBytes));
   }
 
   /** Makes ready for another `on`, after the GPU has failed with `error`. */

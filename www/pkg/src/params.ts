@@ -126,7 +126,7 @@ function common(
   own: { maxTokens: number | undefined; logprobs: number | undefined; echo: boolean },
 ): Checked {
   const stream = boolean(bag, 'stream') ?? false;
-  oneOf(bag, 'speculation', ['auto', 'off']);
+  const speculation = oneOf(bag, 'speculation', ['auto', 'off']);
   const beams = beamSearch(bag);
   const request: Checked['request'] = {
     stop: stops(bag['stop']),
@@ -146,6 +146,7 @@ function common(
   };
   if (own.maxTokens !== undefined) request.maxTokens = own.maxTokens;
   if (own.logprobs !== undefined) request.logprobs = own.logprobs;
+  if (speculation !== undefined) request.speculates = speculation === 'auto';
   if (beams) {
     request.beams = beams;
     checkWithBeams(request, beams.width);
@@ -272,7 +273,7 @@ function listOf(value: unknown, name: string): unknown[] {
 /** Checks the options of `Kinglet.load` that need no looking at the source. */
 export function checkLoad(options: LoadOptions): LoadOptions {
   const bag = asBag(options, 'options', LOAD);
-  oneOf(bag, 'device', ['auto', 'webgpu', 'cpu']);
+  const device = oneOf(bag, 'device', ['auto', 'webgpu', 'cpu']);
   integer(bag, 'threads', 1, MAX_THREADS);
   integer(bag, 'contextLength', 1, MAX_INT);
   const kvType = oneOf(bag, 'kvType', ['f16', 'q8_0', 'f32']);
@@ -288,7 +289,8 @@ export function checkLoad(options: LoadOptions): LoadOptions {
   if (bag['onProgress'] !== undefined && typeof bag['onProgress'] !== 'function')
     throw new TypeError('onProgress must be a function');
   oneOf(bag, 'quantize', ['f16', 'q8_0', 'q4_0']);
-  if (kvType === 'q8_0') throw unsupported("kvType 'q8_0' is not built yet: 'f16' or 'f32'");
+  if (kvType === 'q8_0' && device === 'webgpu')
+    throw unsupported("kvType 'q8_0' is not built for the GPU yet: 'f16' or 'f32'");
   return options;
 }
 
@@ -434,13 +436,14 @@ function boolean(bag: Bag, name: string): boolean | undefined {
   return value;
 }
 
-function oneOf(bag: Bag, name: string, values: readonly string[]): string | undefined {
+function oneOf<T extends string>(bag: Bag, name: string, values: readonly T[]): T | undefined {
   const value = bag[name];
   if (value == null) return undefined;
   if (typeof value !== 'string') throw new TypeError(`${name} must be one of ${values.join(', ')}`);
-  if (!values.includes(value))
+  const found = values.find((one) => one === value);
+  if (found === undefined)
     throw new RangeError(`${name} is ${JSON.stringify(value)}, not one of ${values.join(', ')}`);
-  return value;
+  return found;
 }
 
 /** 53 random bits: the page draws the seed, so that a run can be repeated from what the page holds. */

@@ -13,7 +13,8 @@ import type {
 } from './abi.js';
 import type { PlainError } from './errors.js';
 import type { ContinuationInput } from './score-tokens.js';
-import type { Build, Device, Info, ProgressEvent } from './types.js';
+import type { Guess, Tuning } from './tuning.js';
+import type { Build, Device, Info, Profile, ProgressEvent } from './types.js';
 
 /** What a map of requests looks like. */
 export type RequestMap<M> = { [K in keyof M]: { input: unknown; output: unknown; event: unknown } };
@@ -36,6 +37,8 @@ export interface EngineRequests {
     output: void;
     event: (ScoredEvent & { tokens: Uint32Array })[];
   };
+  /** What has been measured since the last request; undefined where nothing was. `on`: whether to measure from now on. */
+  profile: { input: { on: boolean }; output: Profile | undefined; event: never };
   /** The last request: gives the GPU's memory back. */
   close: { input: undefined; output: void; event: never };
 }
@@ -55,8 +58,12 @@ export interface LoadInput {
   wasmUrl?: string;
   /** Where the CPU computes. */
   threads: number;
+  /** Without it there is one thread. */
+  sharedMemory: boolean;
+  /** How many of them work best is found out; without it all do. */
+  tuning?: Tuning;
   contextLength?: number;
-  kvType: 'f16' | 'f32';
+  kvType: 'f16' | 'q8_0' | 'f32';
   /** Of a checkpoint: what its matrices become. */
   quantize?: 'f16' | 'q8_0' | 'q4_0';
   /** Of a source that is one file. */
@@ -89,6 +96,8 @@ export interface GenerateOutput {
   /** Tokens after the first of each choice, and the milliseconds they took. */
   predictedN: number;
   predictedMs: number;
+  /** With how many threads it is fastest, as far as that has been found out. */
+  found?: Guess;
 }
 
 export interface RenderInput {

@@ -1,6 +1,8 @@
 // The public types of the package: options, parameters and answers. The names of parameters and of the fields of answers are
 // OpenAI's, with extensions named as such.
 
+export type { Profile } from './profile.js';
+
 /**
  * What a model can do: write text; read a prompt as a whole before it writes (encoder-decoders); make an embedding of a text; fill
  * in masks; classify a text or a pair of texts; label each token.
@@ -51,11 +53,19 @@ export interface LoadOptions {
    * or E_GPU_LOST. `'cpu'` does not look for a GPU.
    */
   device?: 'auto' | Device;
-  /** Threads, where the CPU computes; more than 1 needs a cross-origin isolated page. Default: by the number of cores. */
+  /**
+   * Threads, where the CPU computes; more than 1 needs a cross-origin isolated page. Default: up to one for each logical core, at most 8;
+   * with how many it is fastest, the engine finds out while it works, and the page keeps that in `localStorage` (`kinglet.threads`). A
+   * number that is given is kept to.
+   */
   threads?: number;
   /** Tokens that fit in memory at once. Default: the smaller of the trained length and 4,096. */
   contextLength?: number;
-  /** Number format of the attention's memory, on the CPU and on the GPU. Default `'f16'`. `'q8_0'` is not built yet. */
+  /**
+   * Number format of the attention's keys and values. Default `'f16'`. `'q8_0'`, blocks of 32 with a scale, takes about half as much
+   * memory; heads have to be a multiple of 32 elements (else E_UNSUPPORTED_FEATURE). It is built for the CPU only: `'auto'` takes the CPU
+   * then, `'webgpu'` is E_UNSUPPORTED_FEATURE.
+   */
   kvType?: 'f16' | 'q8_0' | 'f32';
   /** Accepted for later; does nothing until storage is built. */
   cache?: boolean | 'revalidate';
@@ -64,7 +74,11 @@ export interface LoadOptions {
    * makes them (with `'q4_0'` the table of embeddings and the head have 8). Default: as they are stored, F32, F16 or BF16.
    */
   quantize?: 'f16' | 'q8_0' | 'q4_0';
-  /** Accepted; there is nothing to speculate with yet, so both values give the same. */
+  /**
+   * Whether tokens are guessed ahead from earlier places in the prompt and the answer that read alike, and verified several at a time.
+   * The answer is the same. `'auto'` (default): on the CPU, where it pays by what was measured here, as it does where an answer copies
+   * much of its prompt; on the GPU not yet. `'off'`: never.
+   */
   speculation?: 'auto' | 'off';
   /**
    * The file's SHA-256 in hexadecimal, or one for each of several files, by name (of a URL the last part of its path): a file
@@ -126,7 +140,7 @@ export interface Info {
   notices: string[];
   device: {
     kind: Device;
-    /** Threads that compute the model; 0 on the GPU. */
+    /** Threads that compute the model, at most; 0 on the GPU. */
     threads: number;
     /** Which WebAssembly instructions the build has. */
     simd: 'relaxed' | 'simd128';
@@ -199,7 +213,7 @@ export interface GenerationParams {
    * is unlikely; `'never'`: when none is possible.
    */
   early_stopping?: boolean | 'never' | null;
-  /** Extension. Accepted; there is nothing to speculate with yet. */
+  /** Extension. Whether tokens are guessed ahead; the answer is the same. Default: as the model was loaded ({@link LoadOptions}). */
   speculation?: 'auto' | 'off' | null;
 }
 
@@ -375,6 +389,9 @@ export interface Timings {
   /** Tokens after the first, and their time. */
   predicted_n: number;
   predicted_ms: number;
+  /** Where tokens were guessed ahead (`speculation`): how many were, and how many of these were right. llama.cpp's names. */
+  draft_n?: number;
+  draft_n_accepted?: number;
 }
 
 export interface TopLogprob {

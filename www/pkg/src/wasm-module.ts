@@ -1,16 +1,18 @@
-// Fetches and compiles the wasm file inside the engine's worker, with shared memory of the size that the browser allows, and
-// says in plain words what stops it: a missing file, a page that answers HTML, a Content-Security-Policy.
+// Fetches and compiles the wasm file inside the engine's worker, with memory of the size that the browser allows, shared where the page
+// may have that, and says in plain words what stops it: a missing file, a page that answers HTML, a Content-Security-Policy.
 
 import { describe, KingletError } from './errors.js';
 import type { Build } from './types.js';
+import { unshareMemory } from './unshared.js';
 
-/** Pages of 64 KiB; 65,536 is all that 32-bit addresses reach. Some browsers refuse that much as a shared maximum. */
+/** Pages of 64 KiB; 65,536 is all that 32-bit addresses reach. Some browsers refuse that much as a maximum. */
 const MAXIMUM_PAGES = [65_536, 49_152, 32_768, 16_384, 8_192, 4_096];
 
 /** The smallest module there is: what refuses this refuses WebAssembly altogether. */
 const EMPTY_MODULE = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 
-export async function compileWasm(url: string): Promise<WebAssembly.Module> {
+/** The module at `url`; unless `shared`, it will take memory that is not. */
+export async function compileWasm(url: string, shared: boolean): Promise<WebAssembly.Module> {
   checkPolicy();
   let response: Response;
   try {
@@ -25,8 +27,10 @@ export async function compileWasm(url: string): Promise<WebAssembly.Module> {
   const type = response.headers.get('content-type') ?? '';
   try {
     // Compiling while the bytes arrive needs the right type; a server that does not know it only costs some time.
-    if (/^application\/wasm\b/.test(type)) return await WebAssembly.compileStreaming(response);
-    return await WebAssembly.compile(await response.arrayBuffer());
+    if (shared && /^application\/wasm\b/.test(type)) return await WebAssembly.compileStreaming(response);
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (!shared) unshareMemory(bytes);
+    return await WebAssembly.compile(bytes);
   } catch (cause) {
     throw new KingletError(
       'E_NETWORK',
@@ -60,20 +64,20 @@ function checkPolicy(): void {
   }
 }
 
-/** Shared memory with the largest maximum that the browser grants. `initialPages` is what the module asks for. */
-export function createMemory(initialPages: number): WebAssembly.Memory {
+/** Memory with the largest maximum that the browser grants. `initialPages` is what the module asks for. */
+export function createMemory(initialPages: number, shared: boolean): WebAssembly.Memory {
   let refused: unknown;
   for (const maximum of MAXIMUM_PAGES) {
     try {
-      return new WebAssembly.Memory({ initial: initialPages, maximum, shared: true });
+      return new WebAssembly.Memory({ initial: initialPages, maximum, shared });
     } catch (thrown) {
       refused = thrown;
     }
   }
   const needed = initialPages * 65_536;
-  throw new KingletError(
-    'E_MEMORY',
-    `no shared WebAssembly memory of ${needed} bytes could be had: ${describe(refused)}`,
-    { cause: refused, details: { neededBytes: needed } },
-  );
+  const kind = shared ? 'shared WebAssembly memory' : 'WebAssembly memory';
+  throw new KingletError('E_MEMORY', `no ${kind} of ${needed} bytes could be had: ${describe(refused)}`, {
+    cause: refused,
+    details: { neededBytes: needed },
+  });
 }

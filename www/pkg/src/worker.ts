@@ -32,8 +32,8 @@ const GLUE = {
 async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
   const build = device === 'webgpu' ? 'gpu' : input.build;
   const url = input.wasmUrl === undefined ? BESIDE[build]().href : wasmUrlOf(input.wasmUrl, build);
-  const module = await compileWasm(url);
-  const memory = createMemory(INITIAL_MEMORY_PAGES);
+  const module = await compileWasm(url, input.sharedMemory);
+  const memory = createMemory(INITIAL_MEMORY_PAGES, input.sharedMemory);
   const { initialize, Engine, Sha256 } = GLUE[device];
   await initialize({ module_or_path: module, memory });
   /** The glue's class as abi.ts has it. */

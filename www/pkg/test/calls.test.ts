@@ -3,7 +3,14 @@ import { test } from 'node:test';
 import { createChat } from '../src/chat.js';
 import { createCompletion } from '../src/completions.js';
 import { KingletError } from '../src/errors.js';
-import type { ChatCompletion, ChatCompletionChunk, Completion, CompletionChunk, Stream } from '../src/types.js';
+import type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  Completion,
+  CompletionChunk,
+  Stream,
+  Timings,
+} from '../src/types.js';
 import { CONTEXT, loadFake } from './fake.js';
 
 const user = (content: string) => [{ role: 'user' as const, content }];
@@ -30,6 +37,39 @@ test('a completion in its whole shape', async () => {
   assert.equal(answer.timings.prompt_n, 3);
   assert.equal(answer.timings.predicted_n, 3);
   assert.ok(answer.timings.prompt_ms >= 0 && answer.timings.predicted_ms >= 0);
+});
+
+test('speculation is as the call says, or else as the model was loaded', async () => {
+  for (const loaded of [true, false]) {
+    const { core, engine } = await loadFake({}, 'cpu', loaded);
+    for (const asked of [{}, { speculation: null }, { speculation: 'auto' }, { speculation: 'off' }] as const) {
+      const expected = 'speculation' in asked && asked.speculation ? asked.speculation === 'auto' : loaded;
+      await createCompletion(core, { prompt: 'abc', max_tokens: 1, ...asked });
+      assert.equal(engine.requests.at(-1)?.speculates, expected);
+      await createChat(core, { messages: user('hi'), max_tokens: 1, ...asked });
+      assert.equal(engine.requests.at(-1)?.speculates, expected);
+    }
+  }
+});
+
+test('timings say how many tokens were guessed, where any were', async () => {
+  for (const [guessed, expected] of [
+    [undefined, {}],
+    [{ draftedTokens: 0, acceptedTokens: 0 }, {}],
+    [{ draftedTokens: 7, acceptedTokens: 0 }, { draft_n: 7, draft_n_accepted: 0 }],
+    [{ draftedTokens: 7, acceptedTokens: 5 }, { draft_n: 7, draft_n_accepted: 5 }],
+  ] as const) {
+    const { core } = await loadFake(guessed && { guessed });
+    const counts = ({ timings }: { timings?: Timings }) =>
+      Object.fromEntries(Object.entries(timings ?? {}).filter(([name]) => name.startsWith('draft')));
+    const params = { messages: user('hi'), max_tokens: 2 };
+    assert.deepEqual(counts((await createChat(core, params)) as ChatCompletion), expected);
+    assert.deepEqual(counts((await createCompletion(core, { prompt: 'x', max_tokens: 2 })) as Completion), expected);
+    let last: ChatCompletionChunk | undefined;
+    const stream = (await createChat(core, { ...params, stream: true })) as Stream<ChatCompletionChunk>;
+    for await (const chunk of stream) last = chunk;
+    assert.deepEqual(counts(last ?? {}), expected);
+  }
 });
 
 test('echo, scores and offsets in the legacy form', async () => {

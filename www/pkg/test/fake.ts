@@ -19,7 +19,7 @@ import type { AdapterFacts, GpuState } from '../src/gpu.js';
 import type { EngineRequests, LoadOutput, TemplateRequests } from '../src/protocol.js';
 import { TemplateHost } from '../src/template-host.js';
 import { TemplateRenderer } from '../src/templates.js';
-import type { Info, Task } from '../src/types.js';
+import type { Info, Profile, Task } from '../src/types.js';
 
 export const CONTEXT = 20_000;
 export const LABELS = ['x', 'y', 'z'];
@@ -42,12 +42,19 @@ export interface Faults {
   tasks?: Task[];
   /** How long each step waits for the GPU; without it there is nothing to wait for. */
   readyMs?: number;
+  /** With how many threads it is fastest. */
+  found?: [number, number];
+  /** What the end says of guessed tokens. */
+  guessed?: { draftedTokens: number; acceptedTokens: number };
   /** What the wait for the GPU rejects with, from the token of this number on. */
   readyRejects?: { atToken: number; error: unknown };
 }
 
 export class FakeEngine implements Engine {
   readonly fed: number[] = [];
+  /** What `tune` was called with. */
+  readonly tunes: [number, number][] = [];
+  isProfiled = false;
   cancels = 0;
   advances = 0;
   nudges = 0;
@@ -123,6 +130,7 @@ export class FakeEngine implements Engine {
   info(): EngineInfo {
     return {
       device: this.options.device,
+      simd: 'simd128',
       ...(this.options.device === 'webgpu' && { features: ['tree'] }),
       architecture: 'fake',
       fileBytes: 1000,
@@ -252,7 +260,15 @@ export class FakeEngine implements Engine {
       this.#request = undefined;
       return [
         ...choices.map((choice): GenerateEvent => ({ type: 'done', choice, reason: 'length', text: '.' })),
-        { type: 'end', usage: { promptTokens: total, completionTokens: most * request.n, cachedTokens: 0 } },
+        {
+          type: 'end',
+          usage: {
+            promptTokens: total,
+            completionTokens: most * request.n,
+            cachedTokens: 0,
+            ...this.faults.guessed,
+          },
+        },
       ];
     }
     const id = request.prompt[total - 1 - (this.#n++ % total)] ?? 0;
@@ -288,6 +304,29 @@ export class FakeEngine implements Engine {
     this.#request = undefined;
     this.#encoding = undefined;
     this.#scored = undefined;
+  }
+  tune(one: number, several: number): void {
+    this.tunes.push([one, several]);
+  }
+  foundThreads(): Uint32Array {
+    return Uint32Array.from(this.faults.found ?? [0, 0]);
+  }
+  profile(on: boolean): Omit<Profile, 'wallMs'> | null {
+    const was = this.isProfiled;
+    this.isProfiled = on;
+    return was
+      ? {
+          stepsMs: 1,
+          steps: 1,
+          rows: 1,
+          kinds: [],
+          barriers: 0,
+          barrierWaitMs: 0,
+          othersWaitMs: 0,
+          threads: 1,
+          flavour: 'fake',
+        }
+      : null;
   }
   poolAddress(): number {
     return 0;
@@ -330,7 +369,11 @@ export interface Fake {
 }
 
 /** A loaded fake, through the same client and host as the real one. */
-export async function loadFake(faults: Faults = {}, device: 'cpu' | 'webgpu' = 'cpu'): Promise<Fake> {
+export async function loadFake(
+  faults: Faults = {},
+  device: 'cpu' | 'webgpu' = 'cpu',
+  speculates = true,
+): Promise<Fake> {
   const engine = new FakeEngine(faults, { device, threads: 1, kvType: 'f16' });
   const ends = pair();
   const client = new Client<EngineRequests>(ends.worker, () => new Error('did not start'));
@@ -360,6 +403,7 @@ export async function loadFake(faults: Faults = {}, device: 'cpu' | 'webgpu' = '
     device: engine.options.device,
     build: 'simd',
     threads: 1,
+    sharedMemory: true,
     kvType: 'f16',
     faultChannel: '',
   }).result;
@@ -372,7 +416,8 @@ export async function loadFake(faults: Faults = {}, device: 'cpu' | 'webgpu' = '
     device: { ...loaded.device, threads: 1, simd: 'simd128' },
     build: 'test',
   };
-  return { core: new Core(client, templates, loaded, info), engine, client, workers, n_templates: () => n_templates };
+  const core = new Core(client, templates, loaded, { info, speculates });
+  return { core, engine, client, workers, n_templates: () => n_templates };
 }
 
 /** A hardware adapter with everything. */
@@ -391,13 +436,13 @@ export const GPU: { kind: 'found'; adapter: AdapterFacts } = {
 /** A host of one engine, or of those that `engine` makes. */
 export function hostOf(
   engine: Engine | ((options: EngineOptions) => Engine),
-  { gpu = GPU, onPool = () => {} }: { gpu?: GpuState; onPool?: (threads: number) => void } = {},
+  { gpu = GPU, onPool = () => {} }: { gpu?: GpuState; onPool?: (threads: number) => unknown } = {},
 ): EngineHost {
   return new EngineHost({
     findGpu: async () => gpu,
     instantiate: async () => ({
       createEngine: async (options) => (typeof engine === 'function' ? engine(options) : engine),
-      startPool: async (_engine, threads) => onPool(threads),
+      startPool: async (_engine, threads) => void (await onPool(threads)),
       createSha256: () => ({ update() {}, hex: () => 'a'.repeat(64) }),
     }),
   });

@@ -7,7 +7,7 @@ import { Client } from '../src/client.js';
 import { serve } from '../src/dispatch.js';
 import { KingletError } from '../src/errors.js';
 import { decide, findGpu, type GpuState, withSubgroups } from '../src/gpu.js';
-import type { EngineRequests, LoadOutput } from '../src/protocol.js';
+import type { EngineRequests, LoadInput, LoadOutput } from '../src/protocol.js';
 import { describeSource } from '../src/source.js';
 import type { ProgressEvent } from '../src/types.js';
 import { type Faults, FakeEngine, GPU, hostOf, pair } from './fake.js';
@@ -170,8 +170,10 @@ async function begin({
   source = new Blob([BYTES]),
   createRejects,
   gpu = GPU,
+  kvType = 'f32',
 }: {
   device?: 'auto' | 'cpu' | 'webgpu';
+  kvType?: LoadInput['kvType'];
   faults?: Faults;
   source?: unknown;
   createRejects?: unknown;
@@ -196,7 +198,15 @@ async function begin({
   try {
     outcome.loaded = await client.call(
       'load',
-      { source: described.descriptor, device, build: 'simd', threads: 4, kvType: 'f32', faultChannel: '' },
+      {
+        source: described.descriptor,
+        device,
+        build: 'simd',
+        threads: 4,
+        sharedMemory: true,
+        kvType,
+        faultChannel: '',
+      },
       { transfer: described.transfer, onEvent: (event) => events.push(event) },
     ).result;
   } catch (error) {
@@ -240,6 +250,16 @@ describe('loading', () => {
     assert.deepEqual(loaded?.device, { kind: 'cpu', reason: 'CPU, as asked' });
     assert.deepEqual(pools, [4]);
     assert.ok(events.every((event) => event.phase !== 'check'));
+  });
+
+  test("'auto' takes the CPU for what is not built for the GPU, and a stream is read once", async () => {
+    const { loaded, engines, pools } = await begin({ kvType: 'q8_0', source: streamOf(BYTES) });
+    assert.deepEqual(loaded?.device, { kind: 'cpu', reason: "CPU: kvType 'q8_0' is not built for the GPU yet" });
+    assert.deepEqual(
+      engines.map(({ options }) => options.kvType),
+      ['q8_0'],
+    );
+    assert.deepEqual(pools, [4]);
   });
 
   const parts = Array.from({ length: 5 }, (_, i) => BYTES.slice(i * 500_000, (i + 1) * 500_000));

@@ -22,6 +22,7 @@ function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
       device: 'cpu',
       build: 'simd',
       threads: 1,
+      sharedMemory: true,
       kvType: 'f16',
       faultChannel: '',
       ...more,

@@ -79,6 +79,7 @@ const outOfRange: Record<string, unknown>[] = [
   { num_beams: 2, length_penalty: 101 },
   { num_beams: 2, length_penalty: NaN },
   { length_penalty: 1 },
+  { speculation: 'on' },
   { num_beams: 1, early_stopping: true },
 ];
 for (const params of outOfRange) {
@@ -242,6 +243,12 @@ test('logprobs and echo', () => {
   assert.equal(completion({ echo: true, max_tokens: 0 }).request.maxTokens, 0);
 });
 
+test('speculation goes along where it is said', () => {
+  assert.equal(chat({ speculation: 'off' }).request.speculates, false);
+  assert.equal(completion({ speculation: 'auto' }).request.speculates, true);
+  assert.ok(!('speculates' in chat({ speculation: null }).request));
+});
+
 test('load options are checked', () => {
   const load = (options: Record<string, unknown>) => checkLoad(options as LoadOptions);
   load({
@@ -264,7 +271,8 @@ test('load options are checked', () => {
     assert.throws(() => load(bad), RangeError);
   for (const bad of [{ threads: '2' }, { cache: 'yes' }, { sha256: 'abc' }, { signal: {} }, { onProgress: 1 }])
     assert.throws(() => load(bad), TypeError);
-  for (const bad of [{ kvType: 'q8_0' }, { unknown: 1 }])
-    assert.throws(() => load(bad), unsupported);
+  assert.throws(() => load({ unknown: 1 }), unsupported);
   for (const device of ['auto', 'webgpu', 'cpu']) load({ device });
+  for (const kvType of ['f16', 'q8_0', 'f32']) load({ kvType });
+  assert.throws(() => load({ kvType: 'q8_0', device: 'webgpu' }), unsupported);
 });

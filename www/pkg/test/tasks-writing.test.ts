@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
 import { answer, complete, summarize, type TranslateOptions, translate } from '../src/tasks/index.js';
+import { Costs } from '../src/tasks/writing.js';
+import type { Timings } from '../src/types.js';
 import { BASE, CHAT, ENCODER_DECODER, fakeEngine, progressWatch, wordsOf } from './tasks-fake.js';
 
 const FLAN = { ...ENCODER_DECODER, name: 'Flan T5 Small' };
@@ -361,4 +363,18 @@ test('what is wrong is said before any work', async () => {
     answer(fakeEngine(CHAT).engine, { question: 'a '.repeat(70), context: 'a' }),
     code('E_CONTEXT_OVERFLOW'),
   );
+});
+
+test('guessed tokens of several answers are counted together, where there are any', () => {
+  const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2, prompt_tokens_details: { cached_tokens: 0 } };
+  const timings = { prompt_n: 1, prompt_ms: 1, predicted_n: 1, predicted_ms: 1 };
+  const guessed = { ...timings, draft_n: 4, draft_n_accepted: 3 };
+  const costsOf = (...all: Timings[]) => {
+    const costs = new Costs();
+    for (const timings of all) costs.add({ text: '', finish_reason: 'stop', usage, timings });
+    return costs.timings;
+  };
+  assert.deepEqual(costsOf(timings, timings), { prompt_n: 2, prompt_ms: 2, predicted_n: 2, predicted_ms: 2 });
+  const both = { prompt_n: 3, prompt_ms: 3, predicted_n: 3, predicted_ms: 3, draft_n: 8, draft_n_accepted: 6 };
+  assert.deepEqual(costsOf(guessed, timings, guessed), both);
 });

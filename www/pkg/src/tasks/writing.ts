@@ -158,7 +158,7 @@ const noTimings = (): Timings => ({ prompt_n: 0, prompt_ms: 0, predicted_n: 0, p
 /** What several answers took together. */
 export class Costs {
   readonly usage = noUsage();
-  readonly timings = noTimings();
+  readonly timings: Timings = noTimings();
 
   add(part: Part): Part {
     this.usage.prompt_tokens += part.usage.prompt_tokens;
@@ -167,6 +167,10 @@ export class Costs {
     this.usage.prompt_tokens_details.cached_tokens += part.usage.prompt_tokens_details.cached_tokens;
     for (const name of ['prompt_n', 'prompt_ms', 'predicted_n', 'predicted_ms'] as const)
       this.timings[name] += part.timings[name];
+    for (const name of ['draft_n', 'draft_n_accepted'] as const) {
+      const more = part.timings[name];
+      if (more !== undefined) this.timings[name] = (this.timings[name] ?? 0) + more;
+    }
     return part;
   }
 }

@@ -2,20 +2,26 @@
 //!
 //! ```text
 //! prompt ──► (chunks on the sequence of choice 0) ──► fork for choices 1…
-//!        ──► tokens that the request brings along, choice by choice ──► decode: one row per choice that goes on
+//!        ──► tokens that the request brings along, choice by choice ──► decode: one row per choice that goes on,
+//!            and where only one does, rows for tokens that are guessed ([`super::speculation`]), or a run of steps ([`ahead`])
 //! ```
 //! With a beam search every beam forks the prompt, and the choices get the best hypotheses at the end. With an encoder-decoder the
 //! prompt is encoded first, in one step, into a memory that all choices look at; what the decoder calls its prompt is the token
 //! that it begins with.
 
+mod ahead;
+
 use std::sync::Arc;
 
+use self::ahead::Lookahead;
 use super::{
     branches::Branches,
     choice::{Choice, Limits, alternatives},
     event::{Echo, Event, Usage},
+    horizon::Horizon,
     request::Request,
     runner::{CHUNK_ROWS, FEW_ROWS, Logits, Run, Runner},
+    speculation::{Decoded, Drafter, IS_BUILT, Speculator},
 };
 use crate::{
     error::{Error, Result},
@@ -35,6 +41,10 @@ enum Work {
     Replay { choice: usize, to: usize },
     /// The newest token of each of these choices.
     Decode { choices: Vec<usize> },
+    /// Tokens of the only choice that goes on: the newest, and guesses of the next ones.
+    Verify { choice: usize, tokens: Vec<u32> },
+    /// So many steps of the only choice that goes on, by the device itself.
+    Ahead { choice: usize, n_steps: usize },
     /// The newest token of every beam.
     Beams,
 }
@@ -61,6 +71,9 @@ pub(super) struct Generation {
     /// What is known from the start, but said after the prompt.
     opening: Vec<Event>,
     work: Option<Work>,
+    /// Of the last choice that goes on.
+    drafter: Drafter,
+    ahead: Lookahead,
 }
 
 impl Generation {
@@ -86,7 +99,8 @@ impl Generation {
         let ends = if request.ignore_eos { &[] } else { tokenizer.end_of_generation() };
         let branches = request.beams.map(|params| Branches::new(params, ends, limits.max_tokens));
         let source = source.map(|tokens| Source { tokens, memory: None, is_encoded: false });
-        Ok(Self { request, tokenizer, choices, source, branches, n_reused: 0, echo, opening, work: None })
+        let (n_reused, work, drafter, ahead) = (0, None, Drafter::default(), Lookahead::default());
+        Ok(Self { request, tokenizer, choices, source, branches, n_reused, echo, opening, work, drafter, ahead })
     }
 
     /// The prompt, or the source, goes to this sequence, which holds its first `n_reused` tokens.
@@ -116,12 +130,21 @@ impl Generation {
     }
 
     /// Begins the next step; `false` where none is left, and then the end is said.
-    pub(super) fn begin(&mut self, runner: &mut Runner, events: &mut Vec<Event>) -> Result<bool> {
+    pub(super) fn begin(
+        &mut self,
+        runner: &mut Runner,
+        speculator: &mut Speculator,
+        horizon: &mut Horizon,
+        events: &mut Vec<Event>,
+    ) -> Result<bool> {
         let n_prompt = self.request.prompt.len();
         let Some(work) = self.next_work() else {
             self.end(runner, events)?;
             return Ok(false);
         };
+        let work = if self.follows() { work } else { self.speculate(work, speculator) };
+        let work = self.look_ahead(work, runner, horizon);
+        horizon.begun();
         let memory = self.source.as_ref().and_then(|source| source.memory);
         match &work {
             Work::Remember => {
@@ -165,18 +188,27 @@ impl Generation {
                 let n_best = self.wants(choices.iter().filter_map(|i| self.choices.get(*i)));
                 runner.begin(&choices.iter().map(run).collect::<Result<Vec<_>>>()?, n_best)?;
             }
+            Work::Ahead { choice, n_steps } => self.begin_ahead(*choice, *n_steps, runner, horizon)?,
+            Work::Verify { choice, tokens } => {
+                let choice = self.choices.get(*choice);
+                let n_best = choice.and_then(|c| c.wants_all(self.request.logprobs, tokens.len().saturating_sub(1)));
+                runner
+                    .begin(&[Run { sequence: sequence(choice)?, tokens, logits: Logits::From(0), memory }], n_best)?;
+            }
         }
         self.work = Some(work);
         Ok(true)
     }
 
-    /// What a complete step means.
+    /// What a complete step means; what it was, where it went on with the only choice that does.
     pub(super) fn complete(
         &mut self,
         runner: &mut Runner,
         scratch: &mut Scratch,
+        horizon: &mut Horizon,
         events: &mut Vec<Event>,
-    ) -> Result<()> {
+    ) -> Result<Option<Decoded>> {
+        let mut decoded = None;
         let work = self.work.take().ok_or_else(|| Error::internal("a step without a purpose"))?;
         let top = self.request.logprobs;
         match work {
@@ -195,7 +227,16 @@ impl Generation {
                     }
                 }
             }
+            Work::Ahead { choice, n_steps } => {
+                horizon.ended(n_steps);
+                self.ahead_done(choice, n_steps, runner, scratch, events)?;
+            }
+            Work::Verify { choice, tokens } => {
+                decoded = Some(self.draft_done(choice, &tokens, runner, scratch, events)?);
+            }
             Work::Decode { choices } => {
+                horizon.ended(choices.len());
+                decoded = (choices.len() == 1).then_some(Decoded { n_rows: 1, n_tokens: 1 });
                 for (o, index) in choices.into_iter().enumerate() {
                     if let Some(choice) = self.choices.get_mut(index) {
                         choice.n_cached += 1;
@@ -204,7 +245,8 @@ impl Generation {
                 }
             }
         }
-        self.release_finished(runner)
+        self.release_finished(runner)?;
+        Ok(decoded)
     }
 
     /// Gives the sequences back, save the first choice's, or the memory: that one is returned with the tokens that it holds and
@@ -268,6 +310,61 @@ impl Generation {
         }
         let choices: Vec<usize> = open().map(|(i, _)| i).take(FEW_ROWS).collect();
         (!choices.is_empty()).then_some(Work::Decode { choices })
+    }
+
+    /// Guesses how the only choice that goes on does so.
+    fn speculate(&mut self, work: Work, speculator: &mut Speculator) -> Work {
+        let Self { request, choices, source, drafter, .. } = self;
+        let Work::Decode { choices: decoded } = &work else { return work };
+        let &[choice] = decoded.as_slice() else { return work };
+        if !IS_BUILT {
+            return work;
+        }
+        let Some((going_on, newest)) = choices.get(choice).and_then(|c| Some((c, *c.generated.last()?))) else {
+            return work;
+        };
+        // What is read, what is gone on from, and the answer.
+        let read = source.as_ref().map_or(&[][..], |source| &source.tokens);
+        let text = [read, &request.prompt, &going_on.generated];
+        let mut tokens = drafter.draft(text, going_on.most_drafted(), request.speculation, speculator);
+        if let Some(end) = tokens.iter().position(|token| going_on.ends_with(*token)) {
+            // Nothing comes behind it.
+            tokens.truncate(end);
+        }
+        if tokens.is_empty() {
+            return work;
+        }
+        tokens.insert(0, newest);
+        Work::Verify { choice, tokens }
+    }
+
+    /// The logits behind the newest token of a choice and behind guesses are there.
+    fn draft_done(
+        &mut self,
+        choice: usize,
+        tokens: &[u32],
+        runner: &mut Runner,
+        scratch: &mut Scratch,
+        events: &mut Vec<Event>,
+    ) -> Result<Decoded> {
+        let Self { request, choices, drafter, .. } = self;
+        let choice = choices.get_mut(choice).filter(|_| IS_BUILT);
+        let choice = choice.ok_or_else(|| Error::internal("a draft for no choice"))?;
+        let mut n_tokens = 0;
+        loop {
+            choice.sample(runner.scores(n_tokens)?, request.logprobs, scratch, events)?;
+            n_tokens += 1;
+            let is_guessed = tokens.get(n_tokens) == choice.generated.last();
+            drafter.n_accepted += usize::from(is_guessed);
+            if !is_guessed || choice.finished.is_some() {
+                break;
+            }
+        }
+        drafter.n_drafted += tokens.len() - 1;
+        // Of the rows those in front of the newest token count, as if there had been no others.
+        choice.n_cached += n_tokens;
+        runner.kv.truncate(sequence(Some(choice))?, choice.n_cached)?;
+        Ok(Decoded { n_rows: tokens.len(), n_tokens })
     }
 
     fn prompt_done(
@@ -384,6 +481,8 @@ impl Generation {
             prompt_tokens: self.source.as_ref().map_or(self.request.prompt.len(), |source| source.tokens.len()),
             completion_tokens: self.choices.iter().map(|c| c.generated.len()).sum(),
             cached_tokens: self.n_reused,
+            drafted_tokens: self.drafter.n_drafted,
+            accepted_tokens: self.drafter.n_accepted,
         }));
         Ok(())
     }
