@@ -12,8 +12,14 @@
 //   DISTANCES  and have a bias by distance added
 //   APPEND     of one row: q is rotated first, and the rotated k and v are written to the cache. What the row sees of itself does not
 //              go by the cache, because other workgroups may have the same kv head.
+//   NORMS      with APPEND: q and k are normalised before that
 
+//#if APPEND
+// uniform: of storage there may be eight bindings
+@group(0) @binding(0) var<uniform> only_row: Row;
+//#else
 @group(0) @binding(0) var<storage, read> rows: array<Row>;
+//#endif
 @group(0) @binding(1) var<storage, read> pages: array<u32>;
 //#if APPEND
 @group(0) @binding(2) var<storage, read> q: array<f32>;
@@ -59,6 +65,39 @@ var<workgroup> slice_sum: array<vec4<f32>, MAX_SLICES>;
 // the row's own key and value, as the cache has them
 var<workgroup> own_key: array<vec4<f32>, MAX_COLUMNS>;
 var<workgroup> own_value: array<vec4<f32>, MAX_COLUMNS>;
+//#endif
+
+//#if NORMS
+// Strips that are summed up side by side: (HEADS + 1) · STRIPS is at most WORKGROUP.
+const STRIPS = 32u;
+
+// Strip `strip` of Σ x² of what is normalised with query head `head`.
+fn q_squares(head: u32, strip: u32) -> f32 {
+  let first = head * HEAD_SIZE / Q_RUN * Q_RUN;
+  var sum = 0.0;
+  for (var i = first + strip; i < first + Q_RUN; i += STRIPS) {
+    sum += q[i] * q[i];
+  }
+  return sum;
+}
+
+fn k_squares(kv_head: u32, strip: u32) -> f32 {
+  let first = kv_head * HEAD_SIZE / K_RUN * K_RUN;
+  var sum = 0.0;
+  for (var i = first + strip; i < first + K_RUN; i += STRIPS) {
+    sum += k[i] * k[i];
+  }
+  return sum;
+}
+
+// 1 / √(mean(x²) + ε), where `scores` has the strips from `first` on.
+fn norm_factor(first: u32, len: u32) -> f32 {
+  var sum = 0.0;
+  for (var strip = 0u; strip < STRIPS; strip++) {
+    sum += scores[first + strip].x;
+  }
+  return 1.0 / sqrt(sum / f32(len) + EPS);
+}
 //#endif
 
 // Column c of the scores of the heads with a key.
@@ -109,10 +148,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let n_heads = min(HEADS, GROUP - first_head);
   // where the workgroup's heads begin in q and out
   let heads_at = ((group.y * OWN_HEADS + kv_head) * GROUP + first_head) * columns;
+  //#if APPEND
+  let row = only_row;
+  //#else
   let row = rows[group.y];
+  //#endif
+  //#if NORMS
+  let own = me / STRIPS;
+  if own < n_heads {
+    scores[me].x = q_squares(kv_head * GROUP + first_head + own, me % STRIPS);
+  } else if own == HEADS {
+    scores[me].x = k_squares(kv_head, me % STRIPS);
+  }
+  workgroupBarrier();
+  //#endif
   for (var i = me; i < n_heads * columns; i += WORKGROUP) {
     //#if APPEND
-    let quad = rotated_q((heads_at + i / columns * columns) * 4u, i % columns * 4u, row.position);
+    //#if NORMS
+    let factor = norm_factor(i / columns * STRIPS, Q_RUN);
+    //#else
+    let factor = 1.0;
+    //#endif
+    let quad = rotated_q((heads_at + i / columns * columns) * 4u, i % columns * 4u, row.position, factor);
     //#else
     let quad = q[heads_at + i];
     //#endif
@@ -122,7 +179,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if me < columns {
     let head_at = group.y * OWN_HEADS + kv_head;
     let page = pages[row.pages + row.position / PAGE_POSITIONS];
-    let key = pack_quad(rotated_k(head_at * HEAD_SIZE, 4u * me, row.position));
+    //#if NORMS
+    let factor = norm_factor(HEADS * STRIPS, K_RUN);
+    //#else
+    let factor = 1.0;
+    //#endif
+    let key = pack_quad(rotated_k(head_at * HEAD_SIZE, 4u * me, row.position, factor));
     let value = pack_quad(v[head_at * columns + me]);
     own_key[me] = unpack_quad(key);
     own_value[me] = unpack_quad(value);

@@ -1,4 +1,5 @@
-// out = norm(x): rms or layer norm of each of the RUNS runs of WIDTH elements of a row. One workgroup per run.
+// out = norm(x): rms or layer norm of each of the RUNS runs of WIDTH elements of a row; with ADD out = residual + SCALE · norm(x).
+// One workgroup per run.
 //
 // Each invocation adds up its strip of the row, then all of the partial sums: one barrier where others have a tree.
 
@@ -7,6 +8,11 @@
 @group(0) @binding(2) var<storage, read_write> out: array<Lane>;
 //#if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<Lane>;
+//#endif
+
+//#if ADD
+@group(0) @binding(4) var<storage, read> residual: array<Lane>;
+override SCALE: f32;
 //#endif
 
 override WIDTH: u32;
@@ -54,6 +60,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var y = (x[row + i] - mean) * inverse * weight[i];
     //#if BIAS
     y += bias[i];
+    //#endif
+    //#if ADD
+    y = residual[row + i] + SCALE * y;
     //#endif
     out[row + i] = y;
   }

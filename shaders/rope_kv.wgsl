@@ -18,12 +18,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let first_k = HEADS * quads;
   if id.x < first_k {
     let head = (id.y * HEADS + id.x / quads) * HEAD_SIZE;
-    out[id.y * first_k + id.x] = rotated_q(head, id.x % quads * 4u, row.position);
+    out[id.y * first_k + id.x] = rotated_q(head, id.x % quads * 4u, row.position, 1.0);
   } else if id.x < first_k + OWN_HEADS * quads {
     let i = id.x - first_k;
     let kv_head = i / quads;
     let quad = i % quads;
-    let key = rotated_k((id.y * OWN_HEADS + kv_head) * HEAD_SIZE, quad * 4u, row.position);
+    let key = rotated_k((id.y * OWN_HEADS + kv_head) * HEAD_SIZE, quad * 4u, row.position, 1.0);
     let page = pages[row.pages + row.position / PAGE_POSITIONS];
     cache[key_place(page, kv_head, row.position, quad)] = pack_quad(key);
     cache[value_place(page, kv_head, row.position, quad)] = pack_quad(v[id.y * OWN_HEADS * quads + i]);

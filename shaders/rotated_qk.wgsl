@@ -1,17 +1,46 @@
 // Four elements of a rotated head, from element e on; `head` is where it begins. Needs bindings `q` and `k`, after rotation.wgsl.
+//
+// With NORMS they are normalised first: 1 / √(mean(x²) + ε) of what is normalised together is given. One row.
 
-fn rotated_q(head: u32, e: u32, position: u32) -> vec4<f32> {
+//#if NORMS
+// [Q_RUN], then [K_RUN]
+@group(0) @binding(8) var<storage, read> norms: array<f32>;
+// elements that are normalised together: heads, or all
+override Q_RUN: u32;
+override K_RUN: u32;
+override EPS: f32;
+//#endif
+
+fn normed_q(i: u32, factor: f32) -> f32 {
+  //#if NORMS
+  return q[i] * factor * norms[i % Q_RUN];
+  //#else
+  return q[i];
+  //#endif
+}
+
+fn normed_k(i: u32, factor: f32) -> f32 {
+  //#if NORMS
+  return k[i] * factor * norms[Q_RUN + i % K_RUN];
+  //#else
+  return k[i];
+  //#endif
+}
+
+fn rotated_q(head: u32, e: u32, position: u32, factor: f32) -> vec4<f32> {
   var y = vec4<f32>();
   for (var j = 0u; j < 4u; j++) {
-    y[j] = rotated(e + j, q[head + e + j], q[head + partner(e + j)], position);
+    let other = normed_q(head + partner(e + j), factor);
+    y[j] = rotated(e + j, normed_q(head + e + j, factor), other, position);
   }
   return y;
 }
 
-fn rotated_k(head: u32, e: u32, position: u32) -> vec4<f32> {
+fn rotated_k(head: u32, e: u32, position: u32, factor: f32) -> vec4<f32> {
   var y = vec4<f32>();
   for (var j = 0u; j < 4u; j++) {
-    y[j] = rotated(e + j, k[head + e + j], k[head + partner(e + j)], position);
+    let other = normed_k(head + partner(e + j), factor);
+    y[j] = rotated(e + j, normed_k(head + e + j, factor), other, position);
   }
   return y;
 }

@@ -7,9 +7,9 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 mod common;
 
-use common::recorder::{ROPE, Recorder, norm, part, plain, rope_plan};
+use common::recorder::{ROPE, Recorder, VECTOR, WIDTH, norm, part, plain, rope_plan};
 use kinglet::plan::{
-    Activation, Append, BufferId, Epilogue, MatMul, Op, Plan, Rope, Sees,
+    Activation, Append, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Plan, QkNorms, Rope, Runs, Sees,
     fuse::{Rule, fuse},
 };
 
@@ -311,8 +311,95 @@ fn rotations_and_the_write_join_attention() {
     assert_eq!(ops.len(), plan.ops.len() - 1);
     let Op::Attention(a) = &ops[4] else { panic!("{:?} is no attention", ops[4]) };
     let (q, k, v) = (BufferId(1), BufferId(2), BufferId(3));
-    assert_eq!((a.q, a.append), (q, Some(Append { rope: ROPE, k, v })));
+    assert_eq!((a.q, a.append), (q, Some(Append { norms: None, rope: ROPE, k, v })));
     Plan { ops, ..plan }.check().unwrap();
+}
+
+/// The same with norms of q and k, in runs of `sizes`.
+fn joined_and_normed(sizes: [usize; 2]) -> Plan {
+    let mut r = Recorder::new();
+    let (q, k, v) = (r.mat_mul(BufferId(0), 0), r.mat_mul(BufferId(0), 1), r.mat_mul(BufferId(0), 2));
+    let [q, k] = [(q, sizes[0]), (k, sizes[1])].map(|(x, size)| r.push(|out| Op::Norm { x, norm: norm(), size, out }));
+    let (q, k) = (r.rope(q), r.rope(k));
+    r.kv_write(0, k, v);
+    r.attention(0, q);
+    fuse(r.finish(), &[Rule::RopeKv, Rule::RopeKvIntoAttention])
+}
+
+#[test]
+fn norms_of_q_and_k_join_attention_that_appends() {
+    for (size, runs) in [(4, Runs::Heads), (WIDTH, Runs::Rows)] {
+        let plan = joined_and_normed([size; 2]);
+        let ops = apply(Rule::QkNormsIntoAttention, &plan);
+        assert_eq!(ops.len(), plan.ops.len() - 2);
+        let Some(Op::Attention(a)) = ops.last() else { panic!("{ops:?}") };
+        let (q, k, v) = (BufferId(1), BufferId(2), BufferId(3));
+        let norms = Some(QkNorms { runs, q: VECTOR, k: VECTOR, eps: norm().eps });
+        assert_eq!((a.q, a.append), (q, Some(Append { norms, rope: ROPE, k, v })));
+        Plan { ops, ..plan }.check().unwrap();
+    }
+}
+
+#[test]
+fn norms_of_q_and_k_stay_where_they_differ_or_are_wanted() {
+    assert_untouched(Rule::QkNormsIntoAttention, &joined_and_normed([4, WIDTH]));
+    assert_untouched(Rule::QkNormsIntoAttention, &joined_and_normed([2, 2]));
+    let edited = |edit: fn(&mut Norm)| {
+        let mut plan = joined_and_normed([4, 4]);
+        let norm = plan.ops.iter_mut().rev().find_map(|op| match op {
+            Op::Norm { norm, .. } => Some(norm),
+            _ => None,
+        });
+        edit(norm.expect("there is one"));
+        plan
+    };
+    assert_untouched(Rule::QkNormsIntoAttention, &edited(|norm| norm.eps = 1e-3));
+    assert_untouched(Rule::QkNormsIntoAttention, &edited(|norm| norm.kind = NormKind::Layer));
+    let mut tapped = joined_and_normed([4, 4]);
+    tapped.taps.push(BufferId(4));
+    assert_untouched(Rule::QkNormsIntoAttention, &tapped);
+    // Nothing appends.
+    let mut r = Recorder::new();
+    let normed = r.norm(BufferId(0));
+    r.kv_write(0, normed, normed);
+    r.attention(0, normed);
+    assert_untouched(Rule::QkNormsIntoAttention, &r.finish());
+}
+
+#[test]
+fn a_norm_joins_the_add() {
+    let (x, normed) = (BufferId(0), BufferId(1));
+    for (a, b, scale, is_joined) in
+        [(x, normed, 0.5, true), (x, normed, 1.0, true), (normed, x, 1.0, true), (normed, x, 0.5, false)]
+    {
+        let mut r = Recorder::new();
+        r.norm(x);
+        let out = r.push(|out| Op::Add { a, b, scale, out });
+        let plan = r.finish();
+        match is_joined {
+            true => {
+                let ops = apply(Rule::NormIntoAdd, &plan);
+                assert_eq!(ops[1..], [Op::NormAdd { x, norm: norm(), residual: x, scale, out }]);
+                Plan { ops, ..plan }.check().unwrap();
+            }
+            false => assert_untouched(Rule::NormIntoAdd, &plan),
+        }
+    }
+}
+
+#[test]
+fn a_norm_stays_where_it_is_of_heads_or_wanted_elsewhere() {
+    let x = BufferId(0);
+    let plan = |size| {
+        let mut r = Recorder::new();
+        let normed = r.push(|out| Op::Norm { x, norm: norm(), size, out });
+        r.add(x, normed);
+        (r.finish(), normed)
+    };
+    assert_untouched(Rule::NormIntoAdd, &plan(4).0);
+    let (mut tapped, normed) = plan(WIDTH);
+    tapped.taps.push(normed);
+    assert_untouched(Rule::NormIntoAdd, &tapped);
 }
 
 #[test]

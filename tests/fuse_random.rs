@@ -68,11 +68,17 @@ fn random_mat_mul(r: &mut Recorder, x: BufferId, rng: &mut Rng) -> BufferId {
 fn random_block(r: &mut Recorder, layer: usize, rng: &mut Rng) {
     let x = BufferId(r.0.buffers.len() as u32 - 1);
     let normed = r.norm(x);
-    let [q, k, v] = [(); 3].map(|()| random_mat_mul(r, normed, rng));
+    let [mut q, mut k, v] = [(); 3].map(|()| random_mat_mul(r, normed, rng));
+    if rng.below(2) == 0 {
+        (q, k) = (r.norm(q), r.norm(k));
+    }
     let (rotated_q, rotated_k) = (r.rope(q), r.rope(k));
     r.kv_write(layer, rotated_k, v);
     let attended = r.attention(layer, rotated_q);
-    let product = random_mat_mul(r, attended, rng);
+    let mut product = random_mat_mul(r, attended, rng);
+    if rng.below(2) == 0 {
+        product = r.norm(product);
+    }
     let x = r.add(x, product);
     let normed = r.norm(x);
     let (gate, up) = (random_mat_mul(r, normed, rng), random_mat_mul(r, normed, rng));
@@ -140,8 +146,8 @@ fn random_plans_compute_the_same_bits_with_any_rule() {
             assert_eq!(arena_faults(&fused, &Layout::of(&fused)), [] as [String; 0], "seed {seed}, {rules:?}");
         }
     }
-    // These need what only the grouping makes (two products in one operation), and the rule for rotations.
-    let second = [Rule::GluIntoMatMul, Rule::RopeKvIntoAttention];
+    // These need what only the grouping makes (two products in one operation), and the rules for rotations.
+    let second = [Rule::GluIntoMatMul, Rule::RopeKvIntoAttention, Rule::QkNormsIntoAttention];
     for (i, n) in n_changed.into_iter().enumerate() {
         assert!(n > 100 || second.contains(&Rule::EVERY[i]), "{:?} changed {n} plans", Rule::EVERY[i]);
     }

@@ -162,6 +162,7 @@ fn wrong_bindings(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
         };
         let wanted = match operand {
             Operand::Step => (*space == Space::Uniform, Some("Step")),
+            Operand::OnlyRow => (*space == Space::Uniform, Some("Row")),
             // What chooses makes the next row.
             Operand::Rows => ((*space == Space::Read) == (dispatch.shader.kernel != Kernel::Choose), Some("Row")),
             Operand::Ahead => (*space == Space::Read, Some("Run")),
@@ -186,7 +187,8 @@ fn wrong_bindings(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
 fn aliases(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
     let written = |at: &u32| shader.bindings.get(at).is_some_and(|b| b.space == Space::ReadWrite);
     // All of these are parts of one buffer.
-    let of_step = |o: &Operand| matches!(o, Operand::Step | Operand::Rows | Operand::Outputs | Operand::Pages);
+    let of_step =
+        |o: &Operand| matches!(o, Operand::Step | Operand::Rows | Operand::OnlyRow | Operand::Outputs | Operand::Pages);
     let same = |a: &Operand, b: &Operand| a == b || (of_step(a) && of_step(b));
     let others = |at: &u32, operand: &Operand| dispatch.operands.iter().any(|(a, o)| a != at && same(o, operand));
     let aliased = dispatch.operands.iter().filter(|(at, operand)| written(at) && others(at, operand));

@@ -258,7 +258,11 @@ impl Executor for Cpu {
     fn prepare(&mut self, plan: Arc<Plan>) -> Result<PlanSlot> {
         plan.check()?;
         plan.check_geometry(&self.geometry)?;
-        if let Some(op) = plan.ops.iter().find(|op| matches!(op, Op::Attention(a) if a.append.is_some())) {
+        let is_for_devices = |op: &&Op| match op {
+            Op::Attention(a) => a.append.is_some(),
+            op => matches!(op, Op::NormAdd { .. }),
+        };
+        if let Some(op) = plan.ops.iter().find(is_for_devices) {
             return Err(Error::internal(format!("plan {}: {op:?} is for devices", plan.name)));
         }
         let phases = Phases::of(&plan);

@@ -239,7 +239,7 @@ fn is_for_each(plan: &Plan, op: &Op, is_put_off: bool) -> bool {
         | Op::SelectRows { .. }
         | Op::Scale { .. } => true,
         Op::RopeKv { .. } | Op::KvWrite { .. } => is_put_off,
-        Op::MatMul(_) | Op::Attention(_) | Op::ShortConv { .. } | Op::MeanRows { .. } => false,
+        Op::MatMul(_) | Op::Attention(_) | Op::ShortConv { .. } | Op::MeanRows { .. } | Op::NormAdd { .. } => false,
     };
     let fits = |id: &BufferId| !plan.stays(*id) && plan.buffers[id.0 as usize].width <= MAX_PRIVATE_WIDTH;
     plan.rows == RowBound::One && is_cheap && op.writes().iter().all(fits)

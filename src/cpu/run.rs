@@ -257,6 +257,8 @@ impl Context<'_> {
                 let runs = self.row(*x, t).chunks_exact(*size).zip(self.row_mut(*out, t).chunks_exact_mut(*size));
                 runs.for_each(|(x, out)| self.norm(norm, x, out));
             }),
+            // `prepare` refuses it.
+            Op::NormAdd { .. } => {}
             Op::MatMul(m) => self.mat_mul(m, counters, team, scratch),
             Op::Rope { x, rope, out, .. } => {
                 let Some(table) = self.rope(rope) else { return };

@@ -26,6 +26,8 @@ pub enum Operand {
     Step,
     /// The step's rows.
     Rows,
+    /// The row of a step that has no other (uniform: of storage there are few bindings).
+    OnlyRow,
     /// Which rows ask for outputs.
     Outputs,
     /// The pages of the step's sequences.

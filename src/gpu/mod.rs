@@ -272,10 +272,8 @@ impl Executor for Gpu {
             return Err(Error::UnsupportedFeature { what });
         }
         // A step of one row is a chain of dispatches that wait for each other: fewer of them are what makes it fast.
-        let plan = match plan.rows.max() {
-            1 => Arc::new(fuse((*plan).clone(), &[Rule::RopeKvIntoAttention])),
-            _ => plan,
-        };
+        let rules = if plan.rows.max() == 1 { Rule::ON_DEVICES } else { &[Rule::NormIntoAdd] };
+        let plan = Arc::new(fuse((*plan).clone(), rules));
         self.weights.place(&plan)?;
         let prepared = Prepared::new(self.shared(), plan)?;
         let sources = Sources::of(&prepared, prepared.plan.rows.max(), 1, Want::Best(best::MOST));

@@ -319,6 +319,7 @@ impl Prepared {
         let binding = match operand {
             Operand::Step => part((0, size_of::<super::step::Header>())),
             Operand::Rows => part(self.regions.rows()),
+            Operand::OnlyRow => part((self.regions.rows().0, size_of::<super::step::RowEntry>())),
             Operand::Outputs => part(self.regions.outputs()),
             Operand::Pages => part(self.regions.pages()),
             Operand::Embeddings => whole(Some(&self.embeddings)),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    plan::{Epilogue, MatMul, Norm, Op, Part, Plan},
+    plan::{Append, Attention, Epilogue, MatMul, Norm, Op, Part, Plan},
     quant::{
         Format,
         planes::{Plane, PlaneShape, Slice, Splitter},
@@ -38,6 +38,8 @@ pub(super) struct Weights {
     sets: Vec<Set>,
     /// Biases of the matrices of a set, by set and matrix.
     biases: SortedMap<BiasKey, usize>,
+    /// Planes of two vectors, one behind the other.
+    pairs: SortedMap<[WeightId; 2], usize>,
     planes: Vec<Buffer>,
     n_incomplete: usize,
     waiting_bytes: usize,
@@ -106,6 +108,7 @@ impl Weights {
             weights: SortedMap::default(),
             sets: vec![],
             biases: SortedMap::default(),
+            pairs: SortedMap::default(),
             planes: vec![],
             n_incomplete: 0,
             waiting_bytes: 0,
@@ -176,9 +179,13 @@ impl Weights {
         for op in &plan.ops {
             match op {
                 Op::MatMul(m) => self.place_mat_mul(m)?,
-                Op::Norm { norm, .. } => self.place_norm(norm)?,
+                Op::Norm { norm, .. } | Op::NormAdd { norm, .. } => self.place_norm(norm)?,
                 Op::Rope { rope, .. } | Op::RopeKv { rope, .. } => {
                     rope.factors.map_or(Ok(()), |id| self.place_vector(id))?
+                }
+                Op::Attention(Attention { append: Some(Append { norms: Some(norms), .. }), .. }) => {
+                    norms.each().iter().try_for_each(|norm| self.place_norm(norm))?;
+                    self.place_pair([norms.q, norms.k])?;
                 }
                 _ => {}
             }
@@ -218,6 +225,11 @@ impl Weights {
             Content::Matrix { .. } => None,
         };
         own.ok_or_else(|| not_placed(weight))
+    }
+
+    /// The plane of two vectors, one behind the other, that has its place.
+    pub(super) fn pair(&self, ids: [WeightId; 2]) -> Result<usize> {
+        self.pairs.get(&ids).copied().ok_or_else(|| Error::internal("two vectors have no place together"))
     }
 
     /// The biases of parts of one set, by rows of the set; `None` where no part has one.
@@ -361,6 +373,27 @@ impl Weights {
             vector.own = Some(plane);
             vector.put(&self.context, &self.planes);
         }
+        Ok(())
+    }
+
+    fn place_pair(&mut self, ids: [WeightId; 2]) -> Result<()> {
+        if self.pairs.contains(&ids) {
+            return Ok(());
+        }
+        let mut len = 0;
+        let mut offsets = [0; 2];
+        for (id, offset) in ids.iter().zip(&mut offsets) {
+            *offset = 4 * len as u64;
+            len += self.weight(*id)?.spec.row_len();
+        }
+        let plane = self.add_plane("norms of q and k", 4 * len as u64);
+        for (id, offset) in ids.iter().zip(offsets) {
+            if let Some(Weight { content: Content::Vector(vector), .. }) = self.weights.get_mut(id) {
+                vector.shared.push((plane, offset));
+                vector.put(&self.context, &self.planes);
+            }
+        }
+        self.pairs.insert(ids, plane);
         Ok(())
     }
 

@@ -3,7 +3,9 @@
 //!
 //! Builders and rules are checked in debug builds and tests; executors check what they are given to prepare.
 
-use super::{Append, Attention, BufferId, Epilogue, MatMul, Norm, Op, Part, Plan, PositionBias, Rope, Rows, Sees};
+use super::{
+    Append, Attention, BufferId, Epilogue, MatMul, Norm, Op, Part, Plan, PositionBias, QkNorms, Rope, Rows, Sees,
+};
 use crate::{
     error::{Error, Result},
     kv::KvGeometry,
@@ -60,6 +62,7 @@ impl Plan {
                     has_shape(*table, &[rank(*table), self.width(*out)])
                 }
                 Op::Norm { norm, size, .. } => check_norm_weights(norm, *size, &has_shape),
+                Op::NormAdd { norm, x, .. } => check_norm_weights(norm, self.width(*x), &has_shape),
                 Op::ShortConv { x, weight, .. } => {
                     has_shape(*weight, &[self.width(*x), spec(*weight).map_or(0, WeightSpec::row_len)])
                 }
@@ -70,8 +73,8 @@ impl Plan {
                 Op::Rope { rope, .. } | Op::RopeKv { rope, .. } => {
                     rope.factors.map_or(Ok(()), |f| has_shape(f, &[rope.dims / 2]))
                 }
-                Op::Attention(Attention { append: Some(append), .. }) => {
-                    append.rope.factors.map_or(Ok(()), |f| has_shape(f, &[append.rope.dims / 2]))
+                Op::Attention(Attention { append: Some(append), q, .. }) => {
+                    self.check_append_weights(append, *q, &has_shape)
                 }
                 Op::KvWrite { .. }
                 | Op::Attention(_)
@@ -123,6 +126,12 @@ impl Plan {
                 if *size == 0 || !self.width(*x).is_multiple_of(*size) {
                     return Err(format!("rows of {} are no whole number of {size} elements", self.width(*x)));
                 }
+                self.check_like(*out, *x)
+            }
+            Op::NormAdd { x, norm, residual, scale, out } => {
+                check_norm(norm)?;
+                check_factor(*scale)?;
+                self.check_like(*residual, *x)?;
                 self.check_like(*out, *x)
             }
             Op::MatMul(m) => self.check_mat_mul(m),
@@ -194,10 +203,11 @@ impl Plan {
         if a.sees == Sees::Memory && (a.window.is_some() || a.bias.is_some()) {
             return Err("a window or a bias over the memory".into());
         }
-        if let Some(Append { rope, k, v }) = &a.append {
+        if let Some(Append { norms, rope, k, v }) = &a.append {
             if a.sees != Sees::Past || a.bias.is_some() || rope.head_size != a.head_size {
                 return Err("this attention cannot append".into());
             }
+            norms.iter().flat_map(QkNorms::each).try_for_each(|norm| check_norm(&norm))?;
             check_rope(rope)?;
             self.check_buffer(*k, Rows::New, a.kv_heads * a.head_size)?;
             self.check_like(*v, *k)?;
@@ -205,6 +215,16 @@ impl Plan {
         a.soft_cap.map_or(Ok(()), check_cap)?;
         self.check_buffer(a.q, Rows::New, a.heads * a.head_size)?;
         self.check_like(a.out, a.q)
+    }
+
+    fn check_append_weights(&self, append: &Append, q: BufferId, has_shape: &HasShape<'_>) -> Result<(), String> {
+        let Append { norms, rope, k, .. } = append;
+        if let Some(norms) = norms {
+            let run_len = |id| norms.run_len(rope.head_size, self.width(id));
+            has_shape(norms.q, &[run_len(q)])?;
+            has_shape(norms.k, &[run_len(*k)])?;
+        }
+        rope.factors.map_or(Ok(()), |factors| has_shape(factors, &[rope.dims / 2]))
     }
 
     fn check_mat_mul_weights(

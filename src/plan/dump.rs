@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use super::{
     Append, Attention, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Part, Plan, PositionBias, Rope, RowBound,
-    RowIndex, Rows, Sees, memory::Layout,
+    RowIndex, Rows, Runs, Sees, memory::Layout,
 };
 use crate::weights::{WeightId, Weights};
 
@@ -103,6 +103,9 @@ impl Printer<'_> {
                 format!("{} in runs of {size}", self.norm(norm, *x))
             }
             Op::Norm { x, norm, .. } => self.norm(norm, *x),
+            Op::NormAdd { x, norm, residual, scale, .. } => {
+                format!("{} + {}{}", self.name(*residual), factor(*scale), self.norm(norm, *x))
+            }
             Op::MatMul(m) => self.mat_mul(m),
             Op::Rope { x, rope, .. } => format!("rope({}) {}", self.name(*x), self.rope(rope)),
             Op::KvWrite { layer, k, v } => format!("cache layer {layer} ← {}, {}", self.name(*k), self.name(*v)),
@@ -185,8 +188,15 @@ impl Printer<'_> {
         };
         let mut text = match append {
             None => format!("{what}({}, {of} layer {layer})", self.name(q)),
-            Some(Append { rope, k, v }) => {
-                let (q, k, v, rope) = (self.name(q), self.name(k), self.name(v), self.rope(&rope));
+            Some(Append { norms, rope, k, v }) => {
+                let [q, k] = match norms {
+                    None => [q, k].map(|id| self.name(id).to_owned()),
+                    Some(norms) => {
+                        let [q_norm, k_norm] = norms.each();
+                        [(q_norm, q), (k_norm, k)].map(|(norm, id)| self.norm(&norm, id) + runs(norms.runs))
+                    }
+                };
+                let (v, rope) = (self.name(v), self.rope(&rope));
                 format!("cache layer {layer} ← rope({k}), {v}; {what}(rope({q}), {of} layer {layer}) {rope}")
             }
         };
@@ -239,6 +249,13 @@ impl Printer<'_> {
             self.plan.ops.len(),
             used.len(),
         )
+    }
+}
+
+fn runs(runs: Runs) -> &'static str {
+    match runs {
+        Runs::Heads => " by heads",
+        Runs::Rows => "",
     }
 }
 

@@ -5,7 +5,7 @@
 //! an operation reads is still the same there, and nobody needs its result earlier. The key-value cache is the one thing
 //! that is not written once; operations on it (`KvWrite`, `RopeKv`, `Attention`) therefore never change places.
 
-use super::{Append, Attention, BufferId, Epilogue, MatMul, Op, Plan, Sees};
+use super::{Append, Attention, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Plan, QkNorms, Runs, Sees};
 
 /// A rewriting rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,28 +22,34 @@ pub enum Rule {
     AddIntoMatMul,
     /// `Rope` of q, `Rope` of k and `KvWrite` become `RopeKv`.
     RopeKv,
-    /// `RopeKv` moves into the attention that reads its q. What pays where an operation costs more than its work: an executor on a
-    /// device asks for it itself.
+    /// `Norm` of whole rows moves into the `Add` that alone reads it.
+    NormIntoAdd,
+    /// `RopeKv` moves into the attention that reads its q.
     RopeKvIntoAttention,
+    /// Norms of q and k move into the attention that rotates and appends them.
+    QkNormsIntoAttention,
 }
 
 impl Rule {
     /// Every rule, in the order in which they are applied.
-    pub const EVERY: [Self; 7] = [
+    pub const EVERY: [Self; 9] = [
         Self::GroupMatMuls,
         Self::NormIntoMatMul,
         Self::GluIntoMatMul,
         Self::ActivateIntoMatMul,
         Self::AddIntoMatMul,
         Self::RopeKv,
+        Self::NormIntoAdd,
         Self::RopeKvIntoAttention,
+        Self::QkNormsIntoAttention,
     ];
 
-    /// Those that pay everywhere: all but the last.
-    pub const ALL: &[Self] = match Self::EVERY.split_last() {
-        Some((_, rules)) => rules,
-        None => &[],
-    };
+    /// Those that pay everywhere.
+    pub const ALL: &[Self] = Self::EVERY.split_at(6).0;
+
+    /// Those that pay where an operation costs more than its work, as on a GPU: an executor on a device asks for them itself. The others
+    /// do not know them.
+    pub const ON_DEVICES: &[Self] = Self::EVERY.split_at(6).1;
 
     fn apply(self, plan: &Plan, ops: &mut Ops) {
         match self {
@@ -53,7 +59,9 @@ impl Rule {
             Self::ActivateIntoMatMul => activate_into_mat_mul(ops, &Uses::of(plan)),
             Self::AddIntoMatMul => add_into_mat_mul(ops, &Uses::of(plan)),
             Self::RopeKv => rope_kv(ops, &Uses::of(plan)),
+            Self::NormIntoAdd => norm_into_add(ops, &Uses::of(plan)),
             Self::RopeKvIntoAttention => rope_kv_into_attention(ops, &Uses::of(plan)),
+            Self::QkNormsIntoAttention => qk_norms_into_attention(ops, &Uses::of(plan)),
         }
     }
 }
@@ -212,6 +220,22 @@ fn rope_kv(ops: &mut Ops, uses: &Uses) {
     }
 }
 
+/// `n = norm(x); y = r + s · n` → `y = r + s · norm(x)`, likewise for `n + r`.
+fn norm_into_add(ops: &mut Ops, uses: &Uses) {
+    for i in 0..ops.len() {
+        let Some(Op::Add { a, b, scale, out }) = ops[i] else { continue };
+        for (residual, normed) in [(a, b), (b, a)] {
+            let Some(j) = uses.writer(normed).filter(|_| uses.is_only_for(normed, i)) else { continue };
+            let Some(Op::Norm { x, norm, size, .. }) = ops[j] else { continue };
+            if size == uses.widths[x.0 as usize] && (normed == b || scale == 1.0) {
+                ops[i] = Some(Op::NormAdd { x, norm, residual, scale, out });
+                ops[j] = None;
+                break;
+            }
+        }
+    }
+}
+
 /// `q' = rope_kv(q, k, v); attention(q')` → `attention` that appends, in the place of the attention. Nothing between them may look at
 /// that layer of the cache.
 fn rope_kv_into_attention(ops: &mut Ops, uses: &Uses) {
@@ -222,8 +246,32 @@ fn rope_kv_into_attention(ops: &mut Ops, uses: &Uses) {
         let is_looked_at = ops[i + 1..reader].iter().flatten().any(|op| op.cache_layer() == Some(layer));
         let fits = a.layer == layer && a.sees == Sees::Past && a.bias.is_none() && a.append.is_none();
         if fits && uses.is_only_for(out, reader) && !is_looked_at {
-            ops[reader] = Some(Op::Attention(Attention { append: Some(Append { rope, k, v }), q, ..a }));
+            ops[reader] = Some(Op::Attention(Attention { append: Some(Append { norms: None, rope, k, v }), q, ..a }));
             ops[i] = None;
+        }
+    }
+}
+
+/// `q' = norm(q); k' = norm(k); attention(q', k')` → `attention` that normalises what it rotates and appends.
+fn qk_norms_into_attention(ops: &mut Ops, uses: &Uses) {
+    for i in 0..ops.len() {
+        let Some(Op::Attention(a @ Attention { append: Some(append @ Append { norms: None, .. }), .. })) = ops[i]
+        else {
+            continue;
+        };
+        let norm = |ops: &Ops, id| -> Option<(usize, BufferId, Norm, Runs)> {
+            let j = uses.writer(id).filter(|_| uses.is_only_for(id, i))?;
+            let Some(Op::Norm { x, norm, size, .. }) = ops[j] else { return None };
+            let runs = if size == a.head_size { Runs::Heads } else { Runs::Rows };
+            let is_whole = runs == Runs::Heads || size == uses.widths[x.0 as usize];
+            (is_whole && norm.kind == NormKind::Rms && norm.bias.is_none()).then_some((j, x, norm, runs))
+        };
+        let Some((q_op, q, q_norm, runs)) = norm(ops, a.q) else { continue };
+        let Some((k_op, k, k_norm, k_runs)) = norm(ops, append.k) else { continue };
+        if runs == k_runs && q_norm.eps == k_norm.eps {
+            let norms = Some(QkNorms { runs, q: q_norm.weight, k: k_norm.weight, eps: q_norm.eps });
+            ops[i] = Some(Op::Attention(Attention { append: Some(Append { norms, k, ..append }), q, ..a }));
+            (ops[q_op], ops[k_op]) = (None, None);
         }
     }
 }

@@ -17,8 +17,8 @@ mod signal;
 pub use builder::{AttentionSpec, Builder};
 pub use executor::{Ahead, Executor, Memory, MemoryReport, PlanSlot, Progress, Row, RowInput, Step, Want};
 pub use op::{
-    Activation, Append, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, PositionBias, Rope,
-    RopeStyle, RowIndex, Sees,
+    Activation, Append, Attention, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Op, Part, PositionBias, QkNorms,
+    Rope, RopeStyle, RowIndex, Runs, Sees,
 };
 pub use profile::{KindTime, Profile};
 pub use signal::Signal;
@@ -140,6 +140,7 @@ impl Op {
                 Epilogue::Add { residual, .. } => vec![m.x, residual],
                 Epilogue::None | Epilogue::Activate { .. } | Epilogue::Glu { .. } => vec![m.x],
             },
+            Self::NormAdd { x, residual, .. } => vec![*x, *residual],
             Self::KvWrite { k, v, .. } => vec![*k, *v],
             Self::RopeKv { q, k, v, .. } => vec![*q, *k, *v],
             Self::Attention(a) => {
@@ -166,6 +167,7 @@ impl Op {
             Self::Embed { out, .. }
             | Self::AddRow { out, .. }
             | Self::Norm { out, .. }
+            | Self::NormAdd { out, .. }
             | Self::Rope { out, .. }
             | Self::RopeKv { out, .. }
             | Self::ShortConv { out, .. }
@@ -193,10 +195,13 @@ impl Op {
             Self::Embed { table, .. } | Self::AddRow { table, .. } => vec![*table],
             Self::ShortConv { weight, .. } => vec![*weight],
             Self::Attention(a) => {
-                let factors = a.append.and_then(|append| append.rope.factors);
-                a.bias.iter().map(|bias| bias.table).chain(factors).collect()
+                let of_append = a.append.iter().flat_map(|append| {
+                    let norms = append.norms.into_iter().flat_map(|norms| [norms.q, norms.k]);
+                    append.rope.factors.into_iter().chain(norms)
+                });
+                a.bias.iter().map(|bias| bias.table).chain(of_append).collect()
             }
-            Self::Norm { norm, .. } => norm_weights(norm).collect(),
+            Self::Norm { norm, .. } | Self::NormAdd { norm, .. } => norm_weights(norm).collect(),
             Self::MatMul(m) => {
                 let parts = m.parts.iter().flat_map(|p| {
                     std::iter::once(p.weight).chain(p.bias).chain(p.lora.into_iter().flat_map(|l| [l.a, l.b]))

@@ -44,6 +44,19 @@ pub enum Op {
         /// [T, D] f32
         out: BufferId,
     },
+    /// `out = residual + scale · norm(x)`, of whole rows: [`Op::Norm`] and [`Op::Add`], the fused form.
+    NormAdd {
+        /// [T, D] f32
+        x: BufferId,
+        /// Kind, weight, epsilon.
+        norm: Norm,
+        /// [T, D] f32
+        residual: BufferId,
+        /// Factor on what was normalised, finite.
+        scale: f32,
+        /// [T, D] f32
+        out: BufferId,
+    },
     /// Matrix products that share their input, with an optional norm before and an optional epilogue after.
     MatMul(MatMul),
     /// `out = rotate(x, position(t))`, see [`Rope`].
@@ -342,16 +355,55 @@ pub struct Attention {
     pub out: BufferId,
 }
 
-/// What attention does before it looks: it rotates q, and writes the rotated k and v to the cache of its layer, as [`Op::RopeKv`] does.
-/// Only where a row sees the past.
+/// What attention does before it looks: it normalises q and k, where there are norms, rotates them, and writes k and v to the cache of
+/// its layer, as [`Op::Norm`] and [`Op::RopeKv`] do. Only where a row sees the past.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Append {
+    /// Norms of q and k.
+    pub norms: Option<QkNorms>,
     /// Head size K and the rotation, the same for q and k.
     pub rope: Rope,
     /// [T, G · K] f32
     pub k: BufferId,
     /// [T, G · K] f32
     pub v: BufferId,
+}
+
+/// Norms of q and k, [`NormKind::Rms`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QkNorms {
+    /// What is normalised together.
+    pub runs: Runs,
+    /// [K], or [H · K]
+    pub q: WeightId,
+    /// [K], or [G · K]
+    pub k: WeightId,
+    /// ε of both, finite and > 0.
+    pub eps: f32,
+}
+
+impl QkNorms {
+    /// Elements of a row of this width that are normalised together.
+    pub fn run_len(&self, head_size: usize, width: usize) -> usize {
+        match self.runs {
+            Runs::Heads => head_size,
+            Runs::Rows => width,
+        }
+    }
+
+    /// As the norm of q, then as that of k.
+    pub fn each(&self) -> [Norm; 2] {
+        [self.q, self.k].map(|weight| Norm { kind: NormKind::Rms, weight, bias: None, eps: self.eps })
+    }
+}
+
+/// Which elements of a row are normalised together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// Each head by itself: Qwen 3, Gemma 3.
+    Heads,
+    /// All of them: OLMo 2.
+    Rows,
 }
 
 /// Which positions a row attends to.

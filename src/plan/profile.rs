@@ -44,6 +44,7 @@ impl Op {
             Self::Embed { .. } => "Embed",
             Self::AddRow { .. } => "AddRow",
             Self::Norm { .. } => "Norm",
+            Self::NormAdd { .. } => "NormAdd",
             Self::MatMul(_) => "MatMul",
             Self::Rope { .. } => "Rope",
             Self::KvWrite { .. } => "KvWrite",

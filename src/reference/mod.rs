@@ -211,9 +211,14 @@ impl Machine<'_> {
                 let normed = self.norm(self.run.buffer(*x)?, norm)?;
                 self.keep(*out, normed)
             }
+            Op::NormAdd { x, norm, residual, scale, out } => {
+                let normed = self.norm(self.run.buffer(*x)?, norm)?;
+                let sum = self.add(self.run.buffer(*residual)?, &normed, *scale)?;
+                self.keep(*out, sum)
+            }
             Op::MatMul(m) => self.mat_mul(m),
             Op::Rope { x, rope, out, .. } => {
-                let rotated = self.rope(*x, rope)?;
+                let rotated = self.rope(*x, None, rope)?;
                 self.keep(*out, rotated)
             }
             Op::KvWrite { layer, k, v } => {
@@ -222,7 +227,7 @@ impl Machine<'_> {
                 Ok(())
             }
             Op::RopeKv { layer, rope, q, k, v, out, .. } => {
-                let (q, k, v) = (self.rope(*q, rope)?, self.rope(*k, rope)?, self.run.buffer(*v)?.to_vec());
+                let (q, k, v) = (self.rope(*q, None, rope)?, self.rope(*k, None, rope)?, self.run.buffer(*v)?.to_vec());
                 self.kv_write(*layer, &k, &v);
                 self.keep(*out, q)
             }
@@ -324,9 +329,11 @@ impl Machine<'_> {
         Ok(y)
     }
 
-    fn rope(&self, x: BufferId, rope: &Rope) -> Result<Vec<f32>> {
+    /// `rotate(x)`, or `rotate(norm(x))`.
+    fn rope(&self, x: BufferId, norm: Option<Norm>, rope: &Rope) -> Result<Vec<f32>> {
         let factors = rope.factors.map(|f| self.weight(f)).transpose()?.map(Tensor::values);
-        let mut y = self.run.buffer(x)?.to_vec();
+        let values = self.run.buffer(x)?;
+        let mut y = norm.map_or_else(|| Ok(values.to_vec()), |norm| self.norm(values, &norm))?;
         for (row, y) in self.run.rows.iter().zip(y.chunks_exact_mut(self.width(x))) {
             for head in y.chunks_exact_mut(rope.head_size) {
                 ops::rope(rope, factors, row.position, head);
@@ -348,8 +355,10 @@ impl Machine<'_> {
     fn attention(&mut self, a: &Attention) -> Result<()> {
         let rotated = match a.append {
             None => None,
-            Some(Append { rope, k, v }) => {
-                let (q, k, v) = (self.rope(a.q, &rope)?, self.rope(k, &rope)?, self.run.buffer(v)?.to_vec());
+            Some(Append { norms, rope, k, v }) => {
+                let [q_norm, k_norm] = norms.as_ref().map_or([None; 2], |norms| norms.each().map(Some));
+                let (q, k) = (self.rope(a.q, q_norm, &rope)?, self.rope(k, k_norm, &rope)?);
+                let v = self.run.buffer(v)?.to_vec();
                 self.kv_write(a.layer, &k, &v);
                 Some(q)
             }

@@ -31,6 +31,15 @@ pub fn add(cases: &mut Vec<Case>) {
     {
         [1, 5].into_iter().for_each(|rows| cases.push(heads_norm(kind, size, heads, rows)));
     }
+    for (width, rows, residual_first) in [(7, 5, true), (64, 1, true), (64, 3, false), (130, 1, false)] {
+        cases.push(norm_added(width, rows, residual_first));
+    }
+    for of_heads in [true, false] {
+        for (heads, format) in [((9, 3, 64), KvFormat::F16), ((4, 1, 20), KvFormat::F32), ((5, 1, 128), KvFormat::F16)]
+        {
+            cases.push(normed_attention(heads, of_heads, format));
+        }
+    }
     for (width, sequences) in [(1, &[5][..]), (7, &[1, 3]), (130, &[9, 1, 70]), (64, &[1])] {
         cases.push(mean(width, sequences));
     }
@@ -183,6 +192,59 @@ fn heads_norm(kind: NormKind, size: usize, heads: usize, rows: usize) -> Case {
             }
         },
     )
+}
+
+/// A residual and what was normalised, in either order.
+fn norm_added(width: usize, rows: usize, residual_first: bool) -> Case {
+    let m = maker(format!("norm and sum {width} T{rows} {residual_first}"), SUMMED)
+        .plain("x", width)
+        .plain("y", width)
+        .vector("norm.weight", width, 1.0)
+        .rows(rows);
+    m.record(|b| {
+        let (x, y) = (b.weight("x", &[N_TOKENS, width])?, b.weight("y", &[N_TOKENS, width])?);
+        let (x, y) = (b.embed(x, 3.0), b.embed(y, 1.0));
+        let normed = b.rms_norm("normed", x, "norm.weight", 1e-5)?;
+        Ok(if residual_first { b.add_scaled("sum", y, normed, 0.5) } else { b.add("sum", normed, y) })
+    })
+}
+
+/// One row at a time, behind others, whose q and k are normalised, rotated and appended.
+fn normed_attention((heads, kv_heads, size): (usize, usize, usize), of_heads: bool, format: KvFormat) -> Case {
+    let run_len = |heads: usize| if of_heads { size } else { heads * size };
+    let runs = if of_heads { "heads" } else { "rows" };
+    let mut m = maker(format!("attention of normed {runs} {heads}/{kv_heads}x{size} {format:?}"), SUMMED)
+        .plain("q", heads * size)
+        .plain("k", kv_heads * size)
+        .plain("v", kv_heads * size)
+        .vector("q_norm.weight", run_len(heads), 1.0)
+        .vector("k_norm.weight", run_len(kv_heads), 1.0);
+    m.geometry = KvGeometry { layers: 1, kv_heads, head_size: size, format };
+    m.tolerance = match format {
+        // As of attention without norms (`cases`).
+        KvFormat::F16 => Tolerance { name: "attended, f16", abs: 2e-3, rel: 1e-3, outliers: 0.0, nmse: 1e-8 },
+        _ => SUMMED,
+    };
+    m.fused = true;
+    m.sequences = vec![Sequence { pages: vec![PageId(2), PageId(0)], start: 62 }];
+    m.steps = vec![vec![1]; 4];
+    m.record(|b| {
+        let mut input = |name: &str, width| b.weight(name, &[N_TOKENS, width]).map(|table| b.embed(table, 2.0));
+        let (q, k, v) = (input("q", heads * size)?, input("k", kv_heads * size)?, input("v", kv_heads * size)?);
+        let q = b.heads_rms_norm("q_normed", q, "q_norm.weight", run_len(heads), 1e-5)?;
+        let k = b.heads_rms_norm("k_normed", k, "k_norm.weight", run_len(kv_heads), 1e-5)?;
+        let rope = Rope {
+            style: RopeStyle::Neox,
+            head_size: size,
+            dims: size,
+            base: 10_000.0,
+            frequency_scale: 1.0,
+            factors: None,
+        };
+        let (q, k) = (b.rope("q_rope", q, heads, rope), b.rope("k_rope", k, kv_heads, rope));
+        b.kv_write(0, k, v);
+        Ok(b.attention("attended", q, AttentionSpec::causal(0, heads, kv_heads, size)))
+    })
 }
 
 /// Pooling of some sequences, each asked for by several of its rows.

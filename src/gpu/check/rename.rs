@@ -26,6 +26,11 @@ pub(super) fn rename(
             norm.weight = weight(norm.weight);
             norm.bias = norm.bias.map(weight);
         }
+        Op::NormAdd { x, norm, residual, out, .. } => {
+            buffers(&mut [x, residual, out]);
+            norm.weight = weight(norm.weight);
+            norm.bias = norm.bias.map(weight);
+        }
         Op::MatMul(m) => {
             buffers(&mut [&mut m.x]);
             if let Some(norm) = &mut m.norm {
@@ -60,6 +65,9 @@ pub(super) fn rename(
             if let Some(append) = &mut a.append {
                 buffers(&mut [&mut append.k, &mut append.v]);
                 append.rope.factors = append.rope.factors.map(&mut *weight);
+                if let Some(norms) = &mut append.norms {
+                    (norms.q, norms.k) = (weight(norms.q), weight(norms.k));
+                }
             }
             if let Some(bias) = &mut a.bias {
                 bias.table = weight(bias.table);

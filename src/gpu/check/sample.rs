@@ -22,7 +22,7 @@ use crate::{
         weights::{MAX_PARTS, Weights},
     },
     kv::{KvGeometry, PAGE_POSITIONS, PageId},
-    plan::{Attention, Buffer, BufferId, Executor, Memory, Op, Plan, PlanSlot, Row, RowIndex, RowInput, Rows},
+    plan::{Attention, Buffer, BufferId, Executor, Memory, Op, Plan, PlanSlot, Row, RowIndex, RowInput, Rows, Runs},
     quant::Format,
     sorted::{SortedMap, SortedSet},
     weights::{WeightId, WeightSpec},
@@ -388,6 +388,7 @@ impl<'a> Maker<'a> {
             }
             Op::MatMul(m) => self.narrow(width, self.real_width(m.x)),
             Op::AddRow { .. }
+            | Op::NormAdd { .. }
             | Op::Activate { .. }
             | Op::Glu { .. }
             | Op::Add { .. }
@@ -428,6 +429,11 @@ impl<'a> Maker<'a> {
                 let (real, small) = self.kv_heads(op);
                 vec![*n_buckets, heads / real * small]
             }
+            (Op::Attention(Attention { append: Some(append), q, .. }), [n]) => match append.norms {
+                Some(norms) if norms.runs == Runs::Rows && id == norms.q => vec![self.width(op, *q)],
+                Some(norms) if norms.runs == Runs::Rows && id == norms.k => vec![self.width(op, append.k)],
+                _ => vec![*n],
+            },
             (Op::Rope { .. } | Op::RopeKv { .. }, shape) => shape.to_vec(),
             (_, [n, rank]) if is_factor(id) => vec![self.narrow(*n, row_len), *rank],
             (_, [rank, k]) if is_low_rank(id) => vec![*rank, wide(*k)],

@@ -47,9 +47,11 @@ pub(super) struct RopeKv<'a> {
     pub(super) layer: usize,
     pub(super) heads: usize,
     pub(super) rope: &'a Rope,
-    pub(super) q: BufferId,
-    pub(super) k: BufferId,
-    pub(super) v: BufferId,
+    pub(super) q: Operand,
+    pub(super) k: Operand,
+    pub(super) v: Operand,
+    /// Elements per row of q, and of k.
+    pub(super) widths: [usize; 2],
     pub(super) out: Operand,
 }
 
@@ -65,14 +67,15 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    pub(super) fn rope_kv(&mut self, RopeKv { layer, heads, rope, q, k, v, out }: RopeKv<'_>) -> Result<()> {
+    pub(super) fn rope_kv(&mut self, RopeKv { layer, heads, rope, q, k, v, widths, out }: RopeKv<'_>) -> Result<()> {
         self.check_head_size()?;
         let frequencies = self.frequencies(rope);
         let cache = Operand::Cache(layer);
-        let operands = [Operand::Rows, Operand::Pages, frequencies, q.into(), k.into(), v.into(), out, cache];
-        let n_quads = ((self.width(q) + self.width(k)) / QUAD) as u32;
+        let operands = [Operand::Rows, Operand::Pages, frequencies, q, k, v, out, cache];
+        let n_quads = (widths.iter().sum::<usize>() / QUAD) as u32;
         let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
-        let own_heads = self.width(k) / self.geometry.head_size;
+        let [_, k_width] = widths;
+        let own_heads = k_width / self.geometry.head_size;
         let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::RopeKv), &operands, grid), own_heads);
         self.push(rotating(dispatch.with("HEADS", heads as u32), rope));
         Ok(())
@@ -82,11 +85,10 @@ impl Lowering<'_> {
         self.check_head_size()?;
         let is_tiled = self.plan.rows.max() >= MIN_TILED_ROWS && self.forms.attention_tiles;
         let dispatch = match a.append {
-            Some(append) if self.plan.rows.max() == 1 && self.forms.appends => self.appending(a, &append),
-            Some(Append { rope, k, v }) => {
+            Some(append) if self.plan.rows.max() == 1 && self.forms.appends => self.appending(a, &append)?,
+            Some(append) => {
                 let rotated = self.shared_scratch("rotated", self.plan.rows.max() * self.width(a.q));
-                let Attention { layer, heads, q, .. } = *a;
-                self.rope_kv(RopeKv { layer, heads, rope: &rope, q, k, v, out: rotated })?;
+                self.appended_before(a, &append, rotated)?;
                 if is_tiled { many_rows(a, rotated) } else { few_rows(a, rotated) }
             }
             None if is_tiled => many_rows(a, a.q.into()),
@@ -104,14 +106,37 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Of one row, which is rotated and appended first.
-    fn appending(&mut self, a: &Attention, append: &Append) -> Dispatch {
-        let Append { rope, k, v } = append;
+    /// Of one row, which is normalised, rotated and appended first.
+    fn appending(&mut self, a: &Attention, append: &Append) -> Result<Dispatch> {
+        let Append { norms, rope, k, v } = append;
         let mut dispatch = few_rows(a, a.q.into());
-        let more = [self.frequencies(rope), (*k).into(), (*v).into()];
-        dispatch.operands.extend((5..).zip(more));
-        let shader = dispatch.shader.clone().flag(APPEND, true);
-        rotating(Dispatch { shader, ..dispatch }, rope)
+        let more = [(0, Operand::OnlyRow), (5, self.frequencies(rope)), (6, (*k).into()), (7, (*v).into())];
+        dispatch.operands.retain(|(binding, _)| *binding != 0);
+        dispatch.operands.extend(more);
+        let shader = dispatch.shader.clone().flag(APPEND, true).flag("NORMS", norms.is_some());
+        let mut dispatch = rotating(Dispatch { shader, ..dispatch }, rope);
+        if let Some(norms) = norms {
+            dispatch.operands.push((8, Operand::Plane(self.weights.pair([norms.q, norms.k])?)));
+            let run_len = |id| norms.run_len(a.head_size, self.width(id)) as u32;
+            dispatch = dispatch.with("Q_RUN", run_len(a.q)).with("K_RUN", run_len(*k)).with("EPS", norms.eps);
+        }
+        Ok(dispatch)
+    }
+
+    /// What an attention that appends does first, as operations of their own; `rotated` gets q.
+    fn appended_before(&mut self, a: &Attention, append: &Append, rotated: Operand) -> Result<()> {
+        let Append { norms, rope, k, v } = append;
+        let (mut q, mut key) = (a.q.into(), (*k).into());
+        if let Some(norms) = norms {
+            let places = [(a.q, &mut q, "normed q"), (*k, &mut key, "normed k")];
+            for (norm, (id, place, purpose)) in norms.each().iter().zip(places) {
+                *place = self.shared_scratch(purpose, self.plan.rows.max() * self.width(id));
+                self.norm(id, norm, norms.run_len(a.head_size, self.width(id)), *place)?;
+            }
+        }
+        let Attention { layer, heads, kv_heads, head_size, .. } = *a;
+        let widths = [heads, kv_heads].map(|n| n * head_size);
+        self.rope_kv(RopeKv { layer, heads, rope, q, k: key, v: (*v).into(), widths, out: rotated })
     }
 
     /// With the biases by distance, where there are any, bound after everything else.

@@ -53,11 +53,13 @@ impl Lowering<'_> {
             Op::Embed { table, scale, out } => return self.embed(*table, *scale, *out),
             Op::AddRow { x, table, index, out } => return self.add_row(*x, *table, *index, *out),
             Op::Norm { x, norm, size, out } => return self.norm(*x, norm, *size, *out),
+            Op::NormAdd { x, norm, residual, scale, out } => return self.norm_add(*x, norm, (*residual, *scale), *out),
             Op::MatMul(m) => return self.mat_mul(m),
             Op::Rope { x, rope, out, .. } => self.rope(*x, rope, *out),
             Op::KvWrite { layer, k, v } => return self.kv_write(*layer, *k, *v),
             &Op::RopeKv { layer, heads, ref rope, q, k, v, out, .. } => {
-                return self.rope_kv(RopeKv { layer, heads, rope, q, k, v, out: out.into() });
+                let (widths, [q, k, v, out]) = ([q, k].map(|id| self.width(id)), [q, k, v, out].map(Operand::from));
+                return self.rope_kv(RopeKv { layer, heads, rope, q, k, v, widths, out });
             }
             Op::Attention(a) => return self.attention(a),
             Op::Glu { gate, up, activation, out } => self.glu(*gate, *up, *activation, *out),

@@ -41,6 +41,27 @@ impl Lowering<'_> {
 
     /// Each run of `size` elements of a row by itself.
     pub(super) fn norm(&mut self, x: BufferId, norm: &Norm, size: usize, out: impl Into<Operand>) -> Result<()> {
+        let dispatch = self.normalized(x, norm, size, out)?;
+        self.push(dispatch);
+        Ok(())
+    }
+
+    /// `out = residual + scale · norm(x)`
+    pub(super) fn norm_add(
+        &mut self,
+        x: BufferId,
+        norm: &Norm,
+        (residual, scale): (BufferId, f32),
+        out: BufferId,
+    ) -> Result<()> {
+        let mut dispatch = self.normalized(x, norm, self.width(x), out)?;
+        dispatch.operands.push((4, residual.into()));
+        let shader = dispatch.shader.clone().flag("ADD", true);
+        self.push(Dispatch { shader, ..dispatch }.with("SCALE", scale));
+        Ok(())
+    }
+
+    fn normalized(&self, x: BufferId, norm: &Norm, size: usize, out: impl Into<Operand>) -> Result<Dispatch> {
         let weight = self.weights.vector(norm.weight)?;
         let mut operands = vec![x.into(), Operand::Plane(weight), out.into()];
         if let Some(bias) = norm.bias {
@@ -51,8 +72,7 @@ impl Lowering<'_> {
             lanes(Kernel::Norm, size).flag("LAYER", norm.kind == NormKind::Layer).flag("BIAS", norm.bias.is_some());
         let grid = [Extent::Fixed(n_runs), self.rows_of(x), Extent::Fixed(1)];
         let dispatch = Dispatch::new(shader, &operands, grid).with("WIDTH", size as u32).with("RUNS", n_runs);
-        self.push(dispatch.with("EPS", norm.eps));
-        Ok(())
+        Ok(dispatch.with("EPS", norm.eps))
     }
 
     pub(super) fn add(&mut self, a: BufferId, b: BufferId, scale: f32, out: BufferId) {
