@@ -13,6 +13,7 @@
 //   APPEND     of one row: q is rotated first, and the rotated k and v are written to the cache. What the row sees of itself does not
 //              go by the cache, because other workgroups may have the same kv head.
 //   NORMS      with APPEND: q and k are normalised before that
+//   PARTS      of one row: where it sees much, a workgroup has a part of the positions, and attention_join.wgsl brings them together
 
 //#if APPEND
 // uniform: of storage there may be eight bindings
@@ -24,7 +25,7 @@
 //#if APPEND
 @group(0) @binding(2) var<storage, read> q: array<f32>;
 @group(0) @binding(3) var<storage, read_write> cache: array<Quad>;
-@group(0) @binding(5) var<storage, read> frequencies: array<vec2<u32>>;
+@group(0) @binding(5) var<uniform> frequencies: array<vec4<u32>, MAX_PAIRS / 2u>;
 @group(0) @binding(6) var<storage, read> k: array<f32>;
 @group(0) @binding(7) var<storage, read> v: array<vec4<f32>>;
 //#else
@@ -36,6 +37,11 @@
 // [H][2 · RADIUS + 1]
 @group(0) @binding(5) var<storage, read> biases: array<f32>;
 override RADIUS: u32;
+//#endif
+
+//#if PARTS
+// of attention_join.wgsl
+@group(0) @binding(9) var<storage, read_write> parts: array<vec4<f32>>;
 //#endif
 
 // query heads of a kv head; how many workgroups share them; how many of them a workgroup has, at most 4
@@ -188,7 +194,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let value = pack_quad(v[head_at * columns + me]);
     own_key[me] = unpack_quad(key);
     own_value[me] = unpack_quad(value);
-    if first_head == 0u {
+    if first_head == 0u && group.z == 0u {
       cache[key_place(page, kv_head, row.position, me)] = key;
       cache[value_place(page, kv_head, row.position, me)] = value;
     }
@@ -202,14 +208,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let end = row.n_memory;
   //#else
   let table = row.pages;
+  //#if PARTS
+  let n_seen = min(row.position + 1u, WINDOW);
+  let n_parts = count_parts(n_seen);
+  let part_len = (n_seen + n_parts - 1u) / n_parts;
+  let begin = row.position + 1u - n_seen + group.z * part_len;
+  //#else
   let begin = row.position + 1u - min(row.position + 1u, WINDOW);
+  //#endif
   //#if WHOLE
   let end = row.position + min(row.n_rows - row.position, WINDOW);
   //#else
+  // APPEND has its own position already.
   //#if APPEND
-  let end = row.position;
+  let seen_end = row.position;
   //#else
-  let end = row.position + 1u;
+  let seen_end = row.position + 1u;
+  //#endif
+  //#if PARTS
+  let end = min(begin + part_len, seen_end);
+  //#else
+  let end = seen_end;
   //#endif
   //#endif
   //#endif
@@ -219,7 +238,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sum = vec4<f32>();
   var acc = array<vec4<f32>, 4>();
   //#if APPEND
-  if slice == 0u {
+  if slice == 0u && group.z == 0u {
     var own = vec4<f32>();
     for (var c = 0u; c < columns; c++) {
       own += scored(c, own_key[c]);
@@ -295,7 +314,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var i = 0u; i < SLICES; i++) {
     all_sum += slice_sum[i] * exp(slice_max[i] - all_top);
   }
+  //#if PARTS
+  if n_parts > 1u && me < n_heads {
+    let head = (group.z * OWN_HEADS + kv_head) * GROUP + first_head + me;
+    parts[head * (columns + 1u) + columns] = vec4<f32>(all_top[me], all_sum[me], 0.0, 0.0);
+  }
+  let share = exp(top - all_top) / select(all_sum, vec4<f32>(1.0), n_parts > 1u);
+  //#else
   let share = exp(top - all_top) / all_sum;
+  //#endif
   for (var pair = 0u; pair < HEADS; pair += 2u) {
     scores[me] = acc[pair] * share[pair];
     scores[WORKGROUP + me] = acc[pair + 1u] * share[pair + 1u];
@@ -306,7 +333,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       for (var i = 0u; i < SLICES; i++) {
         y += scores[slice * WORKGROUP + i * columns + column];
       }
+      //#if PARTS
+      if n_parts > 1u {
+        let at = (group.z * OWN_HEADS + kv_head) * GROUP + first_head + head;
+        parts[at * (columns + 1u) + column] = y;
+      } else {
+        out[heads_at + head * columns + column] = y;
+      }
+      //#else
       out[heads_at + head * columns + column] = y;
+      //#endif
     }
     workgroupBarrier();
   }

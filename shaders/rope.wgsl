@@ -1,7 +1,7 @@
 // out = rotate(x, position(t)): [T, WIDTH] of heads of HEAD_SIZE. One invocation per element.
 
 @group(0) @binding(0) var<storage, read> rows: array<Row>;
-@group(0) @binding(1) var<storage, read> frequencies: array<vec2<u32>>;
+@group(0) @binding(1) var<uniform> frequencies: array<vec4<u32>, MAX_PAIRS / 2u>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 

@@ -2,7 +2,7 @@
 
 @group(0) @binding(0) var<storage, read> rows: array<Row>;
 @group(0) @binding(1) var<storage, read> pages: array<u32>;
-@group(0) @binding(2) var<storage, read> frequencies: array<vec2<u32>>;
+@group(0) @binding(2) var<uniform> frequencies: array<vec4<u32>, MAX_PAIRS / 2u>;
 @group(0) @binding(3) var<storage, read> q: array<f32>;
 @group(0) @binding(4) var<storage, read> k: array<f32>;
 @group(0) @binding(5) var<storage, read> v: array<vec4<f32>>;

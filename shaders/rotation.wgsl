@@ -5,6 +5,9 @@
 // the integer product with a position is whole turns, which do not matter. That leaves the angle within a turn to 2⁻³²; the
 // rest is a polynomial within an eighth of a turn either way of the nearest quarter.
 
+// pairs of the largest head
+const MAX_PAIRS = 128u;
+
 // elements of a head that are rotated; the others stay
 override DIMS: u32;
 // pairs are (i, i + DIMS / 2) instead of (2i, 2i + 1)
@@ -21,9 +24,10 @@ fn mul_high(a: u32, b: u32) -> u32 {
   return a1 * b1 + (middle >> 16u) + (low >> 16u);
 }
 
-// (cos, sin) of pair i at a position. frequencies[i] = (upper word, lower word).
+// (cos, sin) of pair i at a position. The frequency of a pair is (upper word, lower word); two of them are a vector.
 fn turn(position: u32, i: u32) -> vec2<f32> {
-  let frequency = frequencies[i];
+  let two = frequencies[i / 2u];
+  let frequency = select(two.xy, two.zw, (i & 1u) == 1u);
   let phase = position * frequency.x + mul_high(position, frequency.y);
   let quarter = (phase + 0x20000000u) >> 30u;
   // 2π / 2³² per unit

@@ -17,7 +17,7 @@ use kinglet::{
     arch::{Model, Task},
     gpu::{
         Gpu, Request,
-        dispatch::{Dispatch, Lowered},
+        dispatch::{Dispatch, Extent, Lowered, Parts},
     },
     kv::KvFormat,
     plan::{Executor, Plan, RowBound},
@@ -44,13 +44,25 @@ fn layer(plan: &Plan, dispatch: &Dispatch) -> Option<usize> {
     names.filter_map(|name| name.strip_prefix("blk.")?.split('.').next()?.parse().ok()).next()
 }
 
-fn layer_counts(plan: &Plan, lowered: &Lowered) -> Vec<usize> {
+/// Dispatches of each layer, and how many of them there are only where what a row sees is cut into parts.
+fn layer_counts(plan: &Plan, lowered: &Lowered) -> Vec<[usize; 2]> {
     let mut counts = vec![];
-    for layer in lowered.dispatches.iter().filter_map(|d| layer(plan, d)) {
-        counts.resize(counts.len().max(layer + 1), 0);
-        counts[layer] += 1;
+    for dispatch in &lowered.dispatches {
+        let Some(layer) = layer(plan, dispatch) else { continue };
+        let is_for_parts = matches!(dispatch.grid[0], Extent::IfParts(..));
+        counts.resize(counts.len().max(layer + 1), [0; 2]);
+        counts[layer][usize::from(is_for_parts)] += 1;
     }
     counts
+}
+
+/// `5`, or `5 + 1` with what parts need.
+fn shown([always, for_parts]: [usize; 2]) -> String {
+    if for_parts == 0 { always.to_string() } else { format!("{always} + {for_parts}") }
+}
+
+fn n_outside(lowered: &Lowered, counts: &[[usize; 2]]) -> usize {
+    lowered.dispatches.len() - counts.iter().flatten().sum::<usize>()
 }
 
 /// One line per dispatch; only the first layer is written out.
@@ -65,13 +77,13 @@ fn text(plan: &Plan, lowered: &Lowered) -> String {
     first.for_each(|d| line(d, ""));
     lowered.best.iter().for_each(|d| line(d, " (best)"));
     let counts = layer_counts(plan, lowered);
-    let outside = lowered.dispatches.len() - counts.iter().sum::<usize>();
+    let outside = n_outside(lowered, &counts);
     assert!(counts.iter().all(|n| *n == counts[0]), "layers differ: {counts:?}");
     let n_layers = counts.len();
     writeln!(
         text,
         "{} dispatches in each of {n_layers} layers, {outside} outside, {} for the best logits",
-        counts[0],
+        shown(counts[0]),
         lowered.best.len()
     )
     .unwrap();
@@ -97,8 +109,8 @@ fn dispatches_of_every_family_are_as_they_were() {
         let model = Model::from_header(&parse(decoder.file).unwrap().header).unwrap();
         let (plan, lowered) = lowered(&model, RowBound::One, 1);
         let counts = layer_counts(&plan, &lowered);
-        let outside = lowered.dispatches.len() - counts.iter().sum::<usize>();
-        let counts = counts.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let outside = n_outside(&lowered, &counts);
+        let counts = counts.into_iter().map(shown).collect::<Vec<_>>().join(", ");
         writeln!(text, "{}: {counts} in its layers, {outside} outside", decoder.name).unwrap();
     }
     insta::assert_snapshot!("families_one", text);
@@ -124,6 +136,21 @@ fn scoring_takes_no_kernel_that_was_not_checked() {
     }
 }
 
+/// As shaders/attention.wgsl cuts them.
+#[test]
+fn parts_are_whole_and_none_is_empty() {
+    for (len, window) in [(256, u32::MAX), (256, 4096), (32, 70), (1, u32::MAX)] {
+        for n_positions in (1..3000).chain([1 << 17, (1 << 17) + 1]) {
+            let n_seen = (n_positions as u32).min(window);
+            let n_parts = Parts { len, window }.of(n_positions);
+            assert!((1..=Parts::MOST).contains(&n_parts));
+            assert!(n_parts == 1 || n_parts * len <= n_seen, "shorter than wanted");
+            let part_len = n_seen.div_ceil(n_parts);
+            assert!(len < 256 || (n_parts - 1) * part_len < n_seen, "{n_parts} parts of {part_len} for {n_seen}");
+        }
+    }
+}
+
 #[test]
 fn a_layer_stays_within_its_budget() {
     let one_row = |config: &TinyConfig| {
@@ -133,8 +160,8 @@ fn a_layer_stays_within_its_budget() {
     for biases in [false, true] {
         for rope_freqs in [false, true] {
             let counts = one_row(&TinyConfig { biases, rope_freqs, ..TinyConfig::default() });
-            assert!(counts.iter().all(|n| *n <= MOST_PER_LAYER), "{counts:?}");
+            assert!(counts.iter().all(|[always, for_parts]| always + for_parts <= MOST_PER_LAYER), "{counts:?}");
         }
     }
-    assert_eq!(one_row(&smollm2_135m()), [5; 30]);
+    assert_eq!(one_row(&smollm2_135m()), [[5, 1]; 30]);
 }

@@ -162,16 +162,14 @@ fn wrong_bindings(dispatch: &Dispatch, shader: &Shader) -> Vec<String> {
         };
         let wanted = match operand {
             Operand::Step => (*space == Space::Uniform, Some("Step")),
+            Operand::Frequencies(_) => (*space == Space::Uniform, None),
             Operand::OnlyRow => (*space == Space::Uniform, Some("Row")),
             // What chooses makes the next row.
             Operand::Rows => ((*space == Space::Read) == (dispatch.shader.kernel != Kernel::Choose), Some("Row")),
             Operand::Ahead => (*space == Space::Read, Some("Run")),
-            Operand::Outputs
-            | Operand::Pages
-            | Operand::Embeddings
-            | Operand::Plane(_)
-            | Operand::Frequencies(_)
-            | Operand::Biases(_) => (*space == Space::Read, None),
+            Operand::Outputs | Operand::Pages | Operand::Embeddings | Operand::Plane(_) | Operand::Biases(_) => {
+                (*space == Space::Read, None)
+            }
             Operand::Buffer(_) | Operand::Scratch(_) | Operand::Cache(_) | Operand::Best | Operand::AheadResults => {
                 (*space != Space::Uniform, None)
             }

@@ -86,15 +86,58 @@ pub enum Extent {
     PerRows(u32),
     /// One for so many rows that ask for outputs.
     PerOutputs(u32),
+    /// One for each part of what the only row sees.
+    PerParts(Parts),
+    /// That many where there are several parts, else none.
+    IfParts(Parts, u32),
+}
+
+/// How many of what a dispatch is for a step has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// T
+    pub rows: usize,
+    /// Rows that ask for outputs.
+    pub outputs: usize,
+    /// Positions up to the first row's, with its own.
+    pub positions: usize,
+}
+
+/// The parts that what one row sees is cut into, as shaders/parts.wgsl says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Positions of each, at least.
+    pub len: u32,
+    /// Positions that are seen, at most.
+    pub window: u32,
+}
+
+impl Parts {
+    /// Most parts: many workgroups, few results to bring together.
+    pub const MOST: u32 = 32;
+
+    /// How many there are.
+    pub fn of(self, n_positions: usize) -> u32 {
+        let n_seen = u32::try_from(n_positions).unwrap_or(u32::MAX).min(self.window);
+        (n_seen / self.len.max(1)).clamp(1, Self::MOST)
+    }
 }
 
 impl Extent {
     /// The number for a step.
-    pub fn of(self, n_rows: usize, n_outputs: usize) -> u32 {
+    pub fn of(self, counts: Counts) -> u32 {
         match self {
             Self::Fixed(n) => n,
-            Self::PerRows(each) => (n_rows as u32).div_ceil(each),
-            Self::PerOutputs(each) => (n_outputs as u32).div_ceil(each),
+            Self::PerRows(each) => (counts.rows as u32).div_ceil(each),
+            Self::PerOutputs(each) => (counts.outputs as u32).div_ceil(each),
+            Self::PerParts(parts) => parts.of(counts.positions),
+            Self::IfParts(parts, n) => {
+                if parts.of(counts.positions) > 1 {
+                    n
+                } else {
+                    0
+                }
+            }
         }
     }
 }

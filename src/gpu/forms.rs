@@ -3,7 +3,7 @@
 
 use super::{
     context::{Facts, Subgroups},
-    shader::{APPEND, Kernel, SUBGROUPS, Shader},
+    shader::{APPEND, Kernel, PARTS, SUBGROUPS, Shader},
 };
 
 /// The forms in use.
@@ -17,10 +17,14 @@ pub struct Forms {
     pub attention_tiles: bool,
     /// Attention of one row rotates and appends by itself; without, that is a dispatch of its own.
     pub appends: bool,
+    /// What one row sees of a long text is cut into parts, which attend side by side; without, one workgroup goes through all of it.
+    pub parts: bool,
     /// Steps of one row follow each other on the device; without, each is waited for.
     pub runs: bool,
     /// From so many invocations on, matrix × vector takes several rows of the matrix at once.
     pub wide_from_invocations: usize,
+    /// A part has so many positions at least.
+    pub part_positions: usize,
 }
 
 /// Sizes at which another form or another layout is taken. The self-check lowers them, so that small shapes take what large
@@ -29,6 +33,8 @@ pub struct Forms {
 pub(super) struct Thresholds {
     /// See [`Forms`].
     pub(super) wide_from_invocations: usize,
+    /// See [`Forms`].
+    pub(super) part_positions: usize,
     /// Matrices are cut into shards of at most this many bytes, where the device does not want shorter ones.
     pub(super) shard_bytes: u64,
 }
@@ -36,21 +42,24 @@ pub(super) struct Thresholds {
 impl Default for Thresholds {
     fn default() -> Self {
         // So many rows only if there remain 32,768 invocations: fewer do not fill a GPU.
-        Self { wide_from_invocations: 4 << 15, shard_bytes: u64::MAX }
+        // A part is as long as a workgroup of attention, so that each invocation has one position.
+        Self { wide_from_invocations: 4 << 15, part_positions: 256, shard_bytes: u64::MAX }
     }
 }
 
 impl Forms {
     /// The fastest that the device can do.
     pub fn of(facts: &Facts) -> Self {
-        let Thresholds { wide_from_invocations, .. } = Thresholds::default();
+        let Thresholds { wide_from_invocations, part_positions, .. } = Thresholds::default();
         Self {
             subgroups: facts.subgroups,
             tiles: true,
             attention_tiles: true,
             appends: true,
+            parts: true,
             runs: true,
             wide_from_invocations,
+            part_positions,
         }
     }
 
@@ -67,6 +76,9 @@ impl Forms {
         if self.attention_tiles && takes(|s| s.kernel.is_tiled_attention()) {
             return Some(Self { attention_tiles: false, ..self });
         }
+        if self.parts && takes(|s| s.has(PARTS) || s.kernel == Kernel::AttentionJoin) {
+            return Some(Self { parts: false, ..self });
+        }
         if self.appends && takes(|s| s.has(APPEND)) {
             return Some(Self { appends: false, ..self });
         }
@@ -82,7 +94,8 @@ impl Forms {
         let tiles = self.tiles.then(|| "matmul tiles".to_owned());
         let attention = self.attention_tiles.then(|| "attention tiles".to_owned());
         let appends = self.appends.then(|| "appending attention".to_owned());
+        let parts = self.parts.then(|| "attention in parts".to_owned());
         let runs = self.runs.then(|| "runs of steps".to_owned());
-        [subgroups, tiles, attention, appends, runs].into_iter().flatten().collect()
+        [subgroups, tiles, attention, appends, parts, runs].into_iter().flatten().collect()
     }
 }

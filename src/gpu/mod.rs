@@ -39,7 +39,7 @@ use std::{collections::VecDeque, future::Future, pin::Pin, rc::Rc, sync::Arc};
 use self::{
     ahead::Run,
     cache::Cache,
-    dispatch::Lowered,
+    dispatch::{Counts, Lowered},
     forms::Thresholds,
     prepared::{Prepared, Shared},
     readback::{Readback, Ticket},
@@ -78,8 +78,7 @@ pub struct Gpu {
 /// A step under way, or the last complete one.
 struct Flight {
     slot: PlanSlot,
-    n_rows: usize,
-    n_outputs: usize,
+    counts: Counts,
     want: Want,
     /// It is a run of steps.
     run: Option<Run>,
@@ -138,8 +137,8 @@ impl Gpu {
     }
 
     fn forms(&self) -> Forms {
-        let Thresholds { wide_from_invocations, .. } = self.thresholds;
-        Forms { wide_from_invocations, ..self.context.forms() }
+        let Thresholds { wide_from_invocations, part_positions, .. } = self.thresholds;
+        Forms { wide_from_invocations, part_positions, ..self.context.forms() }
     }
 
     fn shared(&self) -> Shared<'_> {
@@ -152,8 +151,8 @@ impl Gpu {
         let mut encoder = self.encoder();
         let prepared = self.prepared(flight.slot)?;
         match &flight.run {
-            Some(run) => prepared.record_run(&mut encoder, run.n_steps),
-            None => prepared.record(&mut encoder, flight.n_rows, flight.n_outputs, flight.want),
+            Some(run) => prepared.record_run(&mut encoder, run),
+            None => prepared.record(&mut encoder, flight.counts, flight.want),
         }
         let want = flight.want;
         self.read_back(encoder, flight, want)
@@ -245,7 +244,7 @@ impl Flight {
     fn sources(&self, prepared: &Prepared, want: Want) -> Sources {
         match &self.run {
             Some(run) => Sources::of_run(run),
-            None => Sources::of(prepared, self.n_rows, self.n_outputs, want),
+            None => Sources::of(prepared, self.counts.rows, self.counts.outputs, want),
         }
     }
 }
@@ -321,9 +320,10 @@ impl Executor for Gpu {
             want => want,
         };
         prepared.upload(context, &Step { want, ..*step }, &mut self.upload);
-        let (n_rows, n_outputs) = (step.rows.len(), step.outputs.len());
+        let positions = step.rows.first().map_or(0, |row| row.position as usize + 1);
+        let counts = Counts { rows: step.rows.len(), outputs: step.outputs.len(), positions };
         let (run, phase, signal) = (None, Phase::Begun, Signal::raised());
-        self.flight = Some(Flight { slot, n_rows, n_outputs, want, run, phase, signal });
+        self.flight = Some(Flight { slot, counts, want, run, phase, signal });
         Ok(())
     }
 
@@ -353,9 +353,10 @@ impl Executor for Gpu {
         prepared.refresh(Shared { context, weights, cache, tables, forms }, pages.len())?;
         prepared.upload_pages(context, pages, &mut self.upload);
         prepared.upload_run(context, &run, ahead, &mut self.upload);
+        let counts = Counts { rows: 1, outputs: 1, positions: run.position as usize + 1 };
         let (run, phase, signal) = (Some(run), Phase::Begun, Signal::raised());
         let want = Want::Best(run.map_or(0, |run| run.n_best));
-        let flight = self.submit(Flight { slot, n_rows: 1, n_outputs: 1, want, run, phase, signal })?;
+        let flight = self.submit(Flight { slot, counts, want, run, phase, signal })?;
         self.behind.push_back(flight);
         Ok(true)
     }
@@ -407,7 +408,7 @@ impl Executor for Gpu {
 
     fn output(&self, o: usize) -> Result<&[f32]> {
         let flight = self.complete()?;
-        self.results.output(o, flight.n_outputs)
+        self.results.output(o, flight.counts.outputs)
     }
 
     fn best(&self, o: usize) -> Result<Option<Best<'_>>> {

@@ -9,9 +9,9 @@ use super::{
     buffers::Buffers,
     cache::Cache,
     context::{Buffer, Context, Subject},
-    dispatch::{Dispatch, Extent, Lowered, Operand},
+    dispatch::{Counts, Dispatch, Extent, Lowered, Operand},
     forms::Forms,
-    lower::lower,
+    lower::{MAX_PAIRS, lower},
     pipelines::pipeline,
     step::Regions,
     tables::Tables,
@@ -20,9 +20,11 @@ use super::{
 use crate::{
     error::{Error, Result},
     kv::PageId,
-    plan::{Ahead, Op, Plan, Rope, Step, Want},
+    plan::{Ahead, Op, Plan, Step, Want},
 };
 
+/// Length of a table of frequencies, as shaders/rotation.wgsl has it.
+const FREQUENCIES_BYTES: u64 = 8 * MAX_PAIRS as u64;
 /// Pages that the step's buffer has room for at first.
 const FIRST_PAGES: usize = 64;
 
@@ -84,15 +86,17 @@ impl Prepared {
         let best_bytes = plan.max_outputs as u64 * super::best::STRIDE_BYTES;
         let embedding_bytes = 4 * (plan.rows.max() * embedding_width(&plan)) as u64;
         let input = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let frequencies_bytes = |rope: &Rope| 8 * (rope.dims / 2) as u64;
         let biases_bytes = lowered.biases.iter().map(|b| 4 * b.len() as u64);
         let can_run = lowered.choose.is_some();
         let run_bytes = if can_run { ahead::UPLOAD_BYTES + ahead::RESULT_BYTES } else { 0 };
-        let needed_bytes = run_bytes + best_bytes + embedding_bytes + biases_bytes.clone().sum::<u64>();
+        let frequencies_bytes = lowered.ropes.len() as u64 * FREQUENCIES_BYTES;
+        let tables_bytes = frequencies_bytes + biases_bytes.clone().sum::<u64>();
+        let needed_bytes = run_bytes + best_bytes + embedding_bytes + tables_bytes;
         let (step, best, embeddings, run, frequencies, biases) =
             context.guarded(&plan.name, needed_bytes + regions.n_bytes() as u64, || {
                 let best_usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-                let frequencies = lowered.ropes.iter().map(frequencies_bytes);
+                let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+                let frequencies = lowered.ropes.iter();
                 (
                     step_buffer(context, &regions),
                     context.buffer("best", best_bytes, best_usage),
@@ -101,7 +105,7 @@ impl Prepared {
                         let told = context.buffer("run", ahead::UPLOAD_BYTES, input);
                         [told, context.buffer("results of a run", ahead::RESULT_BYTES, best_usage)]
                     }),
-                    frequencies.map(|n_bytes| context.buffer("frequencies", n_bytes, input)).collect(),
+                    frequencies.map(|_| context.buffer("frequencies", FREQUENCIES_BYTES, uniform)).collect(),
                     biases_bytes.map(|n_bytes| context.buffer("biases by distance", n_bytes, input)).collect(),
                 )
             });
@@ -195,18 +199,19 @@ impl Prepared {
     }
 
     /// Records the whole step into one compute pass.
-    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, n_rows: usize, n_outputs: usize, want: Want) {
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, counts: Counts, want: Want) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let best: &[Command] = if matches!(want, Want::Best(_)) { &self.best_commands } else { &[] };
-        self.record_into(&mut pass, self.commands.iter().chain(best), n_rows, n_outputs);
+        self.record_into(&mut pass, self.commands.iter().chain(best), counts);
     }
 
     /// Records a run of steps into one compute pass.
-    pub(super) fn record_run(&self, encoder: &mut wgpu::CommandEncoder, n_steps: usize) {
+    pub(super) fn record_run(&self, encoder: &mut wgpu::CommandEncoder, run: &Run) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for _ in 0..n_steps {
+        for step in 0..run.n_steps {
             let commands = self.commands.iter().chain(&self.best_commands).chain(&self.choose_commands);
-            self.record_into(&mut pass, commands, 1, 1);
+            let counts = Counts { rows: 1, outputs: 1, positions: run.position as usize + step + 1 };
+            self.record_into(&mut pass, commands, counts);
         }
     }
 
@@ -214,8 +219,7 @@ impl Prepared {
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         commands: impl Iterator<Item = &'a Command>,
-        n_rows: usize,
-        n_outputs: usize,
+        counts: Counts,
     ) {
         #[cfg(not(target_arch = "wasm32"))]
         let n_runs = self.n_runs.replace(self.n_runs.get() + 1);
@@ -224,7 +228,7 @@ impl Prepared {
             if n_runs >= command.stale_from {
                 continue;
             }
-            let [x, y, z] = command.grid.map(|extent| extent.of(n_rows, n_outputs));
+            let [x, y, z] = command.grid.map(|extent| extent.of(counts));
             if x > 0 && y > 0 && z > 0 {
                 pass.set_pipeline(&command.pipeline);
                 pass.set_bind_group(0, &command.bind_group, &[]);

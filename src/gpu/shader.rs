@@ -32,6 +32,7 @@ pub enum Kernel {
     Activate,
     Add,
     Attention,
+    AttentionJoin,
     AttentionPrefill,
     Best,
     BlockBest,
@@ -57,6 +58,7 @@ impl Kernel {
             Self::Activate => "activate",
             Self::Add => "add",
             Self::Attention => "attention",
+            Self::AttentionJoin => "attention_join",
             Self::AttentionPrefill => "attention_prefill",
             Self::Best => "best",
             Self::BlockBest => "block_best",
@@ -91,6 +93,7 @@ impl Kernel {
             Self::Activate => text!("activate.wgsl"),
             Self::Add => text!("add.wgsl"),
             Self::Attention => text!("attention.wgsl"),
+            Self::AttentionJoin => text!("attention_join.wgsl"),
             Self::AttentionPrefill => text!("attention_prefill.wgsl"),
             Self::Best => text!("best.wgsl"),
             Self::BlockBest => text!("block_best.wgsl"),
@@ -134,6 +137,8 @@ pub const TEAM_4: Name = "TEAM_4";
 
 /// The flag of attention that rotates and appends.
 pub const APPEND: Name = "APPEND";
+/// The flag of attention that has a part of the positions.
+pub const PARTS: Name = "PARTS";
 /// The flag of soft caps.
 pub const CAP: Name = "CAP";
 
@@ -197,34 +202,38 @@ impl Shader {
             self.kv.map(|_| text!("kv/pages.wgsl")),
             Some(self.kernel.text()),
         ];
-        let parts = parts.into_iter().flatten().chain(self.parts().iter().copied());
+        let parts = parts.into_iter().flatten().chain(self.parts());
         parts.for_each(|part| self.append(part, &mut text));
         text
     }
 
     /// What the kernel shares with others.
-    fn parts(&self) -> &'static [&'static str] {
+    fn parts(&self) -> impl Iterator<Item = &'static str> {
         const LANES: &str = text!("lanes.wgsl");
         const ACTIVATION: &str = text!("activation.wgsl");
         const CAP_TEXT: &str = text!("cap.wgsl");
         const ROTATION: &str = text!("rotation.wgsl");
         const ROTATED_QK: &str = text!("rotated_qk.wgsl");
+        const PARTS_TEXT: &str = text!("parts.wgsl");
         const PRODUCTS: &str = text!("products.wgsl");
         const ORDERED: &str = text!("ordered.wgsl");
-        match self.kernel {
-            Kernel::Attention if self.has(APPEND) && self.has(CAP) => &[LANES, CAP_TEXT, ROTATION, ROTATED_QK],
-            Kernel::Attention if self.has(APPEND) => &[ROTATION, ROTATED_QK],
-            Kernel::Attention | Kernel::AttentionPrefill | Kernel::Scale if self.has(CAP) => &[LANES, CAP_TEXT],
+        let always: &[&str] = match self.kernel {
             Kernel::Add | Kernel::Embed | Kernel::MeanRows | Kernel::Norm | Kernel::Scale | Kernel::SelectRows => {
                 &[LANES]
             }
             Kernel::Activate | Kernel::Glu => &[LANES, ACTIVATION],
             Kernel::Matmul | Kernel::Matvec => &[LANES, ACTIVATION, PRODUCTS],
+            Kernel::Attention | Kernel::AttentionPrefill if self.has(CAP) => &[LANES],
+            Kernel::AttentionJoin => &[PARTS_TEXT],
             Kernel::Rope => &[ROTATION],
             Kernel::RopeKv => &[ROTATION, ROTATED_QK],
             Kernel::Best | Kernel::BlockBest => &[ORDERED],
             Kernel::Attention | Kernel::AttentionPrefill | Kernel::Choose | Kernel::KvWrite | Kernel::ShortConv => &[],
-        }
+        };
+        let by_flag: [(Name, &[&str]); 3] =
+            [(CAP, &[CAP_TEXT]), (APPEND, &[ROTATION, ROTATED_QK]), (PARTS, &[PARTS_TEXT])];
+        let flagged = by_flag.into_iter().filter(|(flag, _)| self.has(flag)).flat_map(|(_, parts)| parts);
+        always.iter().chain(flagged).copied()
     }
 
     /// Appends the lines of a part that the flags choose.

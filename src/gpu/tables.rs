@@ -3,7 +3,7 @@
 //! Frequencies of rotary positions as shaders/rotation.wgsl counts: 64-bit fractions of a turn per position, computed here in
 //! f64 and rounded once. Biases of attention by distance, from those by bucket.
 
-use super::dispatch::Biases;
+use super::{dispatch::Biases, lower::MAX_PAIRS};
 use crate::{
     error::{Error, Result, try_vec},
     plan::{PositionBias, Rope},
@@ -11,9 +11,6 @@ use crate::{
     sorted::SortedMap,
     weights::{WeightId, WeightSpec},
 };
-
-/// Longest weight that can be factors: a pair of elements each of the largest head that attention takes.
-const MAX_FACTORS: usize = super::lower::MAX_HEAD_SIZE / 2;
 
 /// Largest table of biases: buckets, heads, distance that they tell apart.
 const MAX_BIASES: [usize; 3] = [256, 256, 4096];
@@ -26,7 +23,7 @@ impl Tables {
     /// To be called for every weight.
     pub(super) fn create(&mut self, id: WeightId, spec: &WeightSpec) {
         let is_small = match spec.shape[..] {
-            [n] => n <= MAX_FACTORS,
+            [n] => n <= MAX_PAIRS,
             [n_buckets, heads] => n_buckets <= MAX_BIASES[0] && heads <= MAX_BIASES[1],
             _ => false,
         };

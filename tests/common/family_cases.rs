@@ -37,8 +37,14 @@ pub fn add(cases: &mut Vec<Case>) {
     for of_heads in [true, false] {
         for (heads, format) in [((9, 3, 64), KvFormat::F16), ((4, 1, 20), KvFormat::F32), ((5, 1, 128), KvFormat::F16)]
         {
-            cases.push(normed_attention(heads, of_heads, format));
+            cases.push(normed_attention(heads, of_heads, format, 62));
         }
+    }
+    // In parts.
+    for (start, heads, format) in
+        [(510, (9, 3, 64), KvFormat::F16), (1300, (6, 1, 20), KvFormat::F32), (9000, (2, 2, 256), KvFormat::F16)]
+    {
+        cases.push(normed_attention(heads, true, format, start));
     }
     for (width, sequences) in [(1, &[5][..]), (7, &[1, 3]), (130, &[9, 1, 70]), (64, &[1])] {
         cases.push(mean(width, sequences));
@@ -210,10 +216,15 @@ fn norm_added(width: usize, rows: usize, residual_first: bool) -> Case {
 }
 
 /// One row at a time, behind others, whose q and k are normalised, rotated and appended.
-fn normed_attention((heads, kv_heads, size): (usize, usize, usize), of_heads: bool, format: KvFormat) -> Case {
+fn normed_attention(
+    (heads, kv_heads, size): (usize, usize, usize),
+    of_heads: bool,
+    format: KvFormat,
+    start: usize,
+) -> Case {
     let run_len = |heads: usize| if of_heads { size } else { heads * size };
     let runs = if of_heads { "heads" } else { "rows" };
-    let mut m = maker(format!("attention of normed {runs} {heads}/{kv_heads}x{size} {format:?}"), SUMMED)
+    let mut m = maker(format!("attention of normed {runs} {heads}/{kv_heads}x{size} {format:?} from {start}"), SUMMED)
         .plain("q", heads * size)
         .plain("k", kv_heads * size)
         .plain("v", kv_heads * size)
@@ -226,7 +237,8 @@ fn normed_attention((heads, kv_heads, size): (usize, usize, usize), of_heads: bo
         _ => SUMMED,
     };
     m.fused = true;
-    m.sequences = vec![Sequence { pages: vec![PageId(2), PageId(0)], start: 62 }];
+    let pages = (0..start as u32 / 64 + 2).rev().map(PageId).collect();
+    m.sequences = vec![Sequence { pages, start }];
     m.steps = vec![vec![1]; 4];
     m.record(|b| {
         let mut input = |name: &str, width| b.weight(name, &[N_TOKENS, width]).map(|table| b.embed(table, 2.0));

@@ -21,7 +21,7 @@ use std::rc::Rc;
 pub(super) use self::sample::{Sample, samples};
 use self::{
     judge::{Judge, Wrong},
-    steps::N_STEPS,
+    steps::n_steps,
 };
 use super::{
     Context, Gpu,
@@ -115,7 +115,7 @@ impl<'a> Trial<'a> {
         if covers {
             self.check_coverage()?;
         }
-        for index in 0..N_STEPS {
+        for index in 0..n_steps(self.sample.plan.rows.max()) {
             let rows = self.sample.rows(index);
             let sequences: Vec<_> = self.sample.sequences().collect();
             let outputs = self.sample.outputs(index);

@@ -11,7 +11,7 @@ use super::{
     judge::written_layer,
     noise::{Noise, append},
     rename::rename,
-    steps::{is_whole, n_positions, row_counts, sequences, starts},
+    steps::{PART_POSITIONS, is_whole, n_positions, row_counts, sequences, starts},
 };
 use crate::{
     error::{Error, Result},
@@ -269,7 +269,7 @@ impl<'a> Maker<'a> {
         self.plan.taps = self.plan.ops.iter().flat_map(Op::writes).collect();
         self.geometry.layers = self.n_layers.max(1);
         self.takes(best);
-        let mut thresholds = Thresholds::default();
+        let mut thresholds = Thresholds { part_positions: PART_POSITIONS, ..Thresholds::default() };
         if is_wide {
             thresholds.wide_from_invocations = 0;
         }

@@ -5,8 +5,13 @@ use crate::{
     plan::{Op, Plan, Sees},
 };
 
+/// Positions of a part of attention, at least: the first two steps of one row see several, the third one.
+pub(super) const PART_POSITIONS: usize = 16;
+
 /// Steps of a sample. The second has other inputs, so that results of the first are seen to be stale.
-pub(super) const N_STEPS: usize = 2;
+pub(super) fn n_steps(max_rows: usize) -> usize {
+    if max_rows == 1 { 3 } else { 2 }
+}
 
 /// Whether the plan asks for whole sequences in each step.
 pub(super) fn is_whole(plan: &Plan) -> bool {
@@ -16,7 +21,7 @@ pub(super) fn is_whole(plan: &Plan) -> bool {
 /// Positions that no step goes to.
 pub(super) fn n_positions(max_rows: usize) -> usize {
     let end = |index| (0..2).map(|s| starts(max_rows, index)[s] + row_counts(max_rows, index)[s]).max().unwrap_or(0);
-    (0..N_STEPS).map(end).max().unwrap_or(0)
+    (0..n_steps(max_rows)).map(end).max().unwrap_or(0)
 }
 
 /// Rows of the two sequences in a step.
@@ -29,14 +34,14 @@ pub(super) fn row_counts(max_rows: usize, index: usize) -> [usize; 2] {
 /// and some on the next.
 pub(super) fn starts(max_rows: usize, index: usize) -> [usize; 2] {
     let far = if max_rows <= 8 { 258 } else { 50 };
-    [[far, 61], [40, 3]][index % 2]
+    [[far, 61], [40, 3], [12, 0]][index % 3]
 }
 
 /// Pages of the two sequences: shuffled into each other.
 pub(super) fn sequences(max_rows: usize) -> [Vec<PageId>; 2] {
     let n_pages = |s: usize| {
         let end = |index: usize| starts(max_rows, index)[s] + row_counts(max_rows, index)[s];
-        (0..N_STEPS).map(|index| KvGeometry::pages_for(end(index))).max().unwrap_or(1)
+        (0..n_steps(max_rows)).map(|index| KvGeometry::pages_for(end(index))).max().unwrap_or(1)
     };
     let (first, second) = (n_pages(0), n_pages(1));
     let mut ids = (0..(first + second) as u32).rev().map(PageId);

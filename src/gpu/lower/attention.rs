@@ -7,8 +7,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     gpu::{
-        dispatch::{Biases, Dispatch, Extent, Operand},
-        shader::{APPEND, Kernel, Shader},
+        dispatch::{Biases, Dispatch, Extent, Operand, Parts},
+        shader::{APPEND, Kernel, PARTS, Shader},
         weights::Shard,
     },
     plan::{Append, Attention, BufferId, Rope, Sees},
@@ -69,7 +69,7 @@ impl Lowering<'_> {
 
     pub(super) fn rope_kv(&mut self, RopeKv { layer, heads, rope, q, k, v, widths, out }: RopeKv<'_>) -> Result<()> {
         self.check_head_size()?;
-        let frequencies = self.frequencies(rope);
+        let frequencies = self.frequencies(rope)?;
         let cache = Operand::Cache(layer);
         let operands = [Operand::Rows, Operand::Pages, frequencies, q, k, v, out, cache];
         let n_quads = (widths.iter().sum::<usize>() / QUAD) as u32;
@@ -102,15 +102,39 @@ impl Lowering<'_> {
         let shader = shader.flag("WHOLE", sees_all).flag("MEMORY", sees_memory);
         let dispatch = self.with_bias(Dispatch { shader, ..dispatch }, a);
         let dispatch = self.cached(dispatch, a.kv_heads);
-        self.push(dispatch);
+        if self.plan.rows.max() == 1 && a.sees == Sees::Past && self.forms.parts {
+            self.in_parts(dispatch, a, window);
+        } else {
+            self.push(dispatch);
+        }
         Ok(())
+    }
+
+    /// Of one row, what it sees being cut into parts where that is much.
+    fn in_parts(&mut self, dispatch: Dispatch, a: &Attention, window: u32) {
+        let parts = Parts { len: self.forms.part_positions as u32, window };
+        let cut = |dispatch: Dispatch| dispatch.with("PART", parts.len).with("MOST_PARTS", Parts::MOST);
+        // With the largest score and the sum of a head behind its elements.
+        let len = Parts::MOST as usize * a.heads * (a.head_size + QUAD);
+        let results = self.shared_scratch("parts of attention", len);
+        let shader = dispatch.shader.clone().flag(PARTS, true);
+        let [width, height, _] = dispatch.grid;
+        let grid = [width, height, Extent::PerParts(parts)];
+        let mut dispatch = cut(Dispatch { shader, grid, ..dispatch });
+        dispatch.operands.push((9, results));
+        let operands = [Operand::OnlyRow, results, a.out.into()];
+        let grid = [Extent::IfParts(parts, a.heads as u32), Extent::Fixed(1), Extent::Fixed(1)];
+        let join = cut(Dispatch::new(Shader::new(Kernel::AttentionJoin), &operands, grid));
+        let join = join.with("WINDOW", window).with("HEAD_SIZE", a.head_size as u32).with("N_HEADS", a.heads as u32);
+        self.push(dispatch);
+        self.push(join);
     }
 
     /// Of one row, which is normalised, rotated and appended first.
     fn appending(&mut self, a: &Attention, append: &Append) -> Result<Dispatch> {
         let Append { norms, rope, k, v } = append;
         let mut dispatch = few_rows(a, a.q.into());
-        let more = [(0, Operand::OnlyRow), (5, self.frequencies(rope)), (6, (*k).into()), (7, (*v).into())];
+        let more = [(0, Operand::OnlyRow), (5, self.frequencies(rope)?), (6, (*k).into()), (7, (*v).into())];
         dispatch.operands.retain(|(binding, _)| *binding != 0);
         dispatch.operands.extend(more);
         let shader = dispatch.shader.clone().flag(APPEND, true).flag("NORMS", norms.is_some());

@@ -23,6 +23,9 @@ use crate::{
 /// The largest head that attention takes.
 pub(super) const MAX_HEAD_SIZE: usize = 256;
 
+/// The most pairs that a rotation turns.
+pub(super) const MAX_PAIRS: usize = MAX_HEAD_SIZE / 2;
+
 /// What the functions of this module work on.
 pub(super) struct Lowering<'a> {
     plan: &'a Plan,
@@ -55,7 +58,7 @@ impl Lowering<'_> {
             Op::Norm { x, norm, size, out } => return self.norm(*x, norm, *size, *out),
             Op::NormAdd { x, norm, residual, scale, out } => return self.norm_add(*x, norm, (*residual, *scale), *out),
             Op::MatMul(m) => return self.mat_mul(m),
-            Op::Rope { x, rope, out, .. } => self.rope(*x, rope, *out),
+            Op::Rope { x, rope, out, .. } => return self.rope(*x, rope, *out),
             Op::KvWrite { layer, k, v } => return self.kv_write(*layer, *k, *v),
             &Op::RopeKv { layer, heads, ref rope, q, k, v, out, .. } => {
                 let (widths, [q, k, v, out]) = ([q, k].map(|id| self.width(id)), [q, k, v, out].map(Operand::from));

@@ -1,8 +1,8 @@
 //! Operations on rows by themselves: one workgroup or more per row.
 
-use super::Lowering;
+use super::{Lowering, MAX_HEAD_SIZE, MAX_PAIRS};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     gpu::{
         dispatch::{Dispatch, Extent, Operand},
         shader::{CAP, Kernel, Name, Shader},
@@ -111,22 +111,28 @@ impl Lowering<'_> {
         self.push(dispatch);
     }
 
-    pub(super) fn rope(&mut self, x: BufferId, rope: &Rope, out: BufferId) {
-        let operands = [Operand::Rows, self.frequencies(rope), x.into(), out.into()];
+    pub(super) fn rope(&mut self, x: BufferId, rope: &Rope, out: BufferId) -> Result<()> {
+        let operands = [Operand::Rows, self.frequencies(rope)?, x.into(), out.into()];
         let width = self.width(x) as u32;
         let grid = [Extent::Fixed(width.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
         let dispatch = Dispatch::new(Shader::new(Kernel::Rope), &operands, grid).with("WIDTH", width);
         self.push(rotating(dispatch.with("HEAD_SIZE", rope.head_size as u32), rope));
+        Ok(())
     }
 
     /// The table of a rotation.
-    pub(super) fn frequencies(&mut self, rope: &Rope) -> Operand {
+    pub(super) fn frequencies(&mut self, rope: &Rope) -> Result<Operand> {
+        if rope.dims / 2 > MAX_PAIRS {
+            let what =
+                format!("a rotation of {} elements on the GPU (up to {MAX_HEAD_SIZE} are supported there)", rope.dims);
+            return Err(Error::UnsupportedFeature { what });
+        }
         let ropes = &mut self.lowered.ropes;
         let index = ropes.iter().position(|r| r == rope).unwrap_or(ropes.len());
         if index == ropes.len() {
             ropes.push(*rope);
         }
-        Operand::Frequencies(index)
+        Ok(Operand::Frequencies(index))
     }
 
     /// One invocation per lane of `out`, which is bound after `operands`.
