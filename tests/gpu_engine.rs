@@ -235,3 +235,23 @@ fn what_a_model_took_on_the_gpu_comes_back() {
     drop(engine);
     assert_eq!((context.n_buffers(), context.allocated_bytes()), (0, 0));
 }
+
+#[test]
+fn nothing_is_left_of_200_generations_and_20_loads() {
+    let context = gpu::context(&GpuRequest::default());
+    for load_number in 0..20 {
+        let mut engine = load(&file(), options(Device::Gpu(context.clone())), 10_000).unwrap();
+        let mut settled = None;
+        for i in 0..10 {
+            let (answer, _) = gpu::finish(&mut engine.session, &context, &greedy(3 + i, 4)).unwrap();
+            assert_eq!(answer.choices.len(), 1);
+            let now = (context.n_buffers(), context.allocated_bytes(), context.made());
+            // What the first calls make stays.
+            if i >= 2 {
+                assert_eq!(*settled.get_or_insert(now), now, "load {load_number}, generation {i}");
+            }
+        }
+        drop(engine);
+        assert_eq!((context.n_buffers(), context.allocated_bytes()), (0, 0), "load {load_number}");
+    }
+}
