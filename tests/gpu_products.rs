@@ -177,7 +177,7 @@ fn teams_fit_every_device() {
             let (workgroup, lanes) = (constant("WORKGROUP"), constant("LANES"));
             let rows = if dispatch.shader.has("TEAM_4") { 4 } else { 1 };
             let one = Counts { rows: 1, outputs: 1, positions: 1 };
-            let [x, y, z] = dispatch.grid.map(|extent| extent.of(one) as usize);
+            let [x, y, z] = one.of(dispatch.grid).map(|n| n as usize);
             assert!(workgroup <= 256 && lanes.is_power_of_two() && workgroup % lanes == 0);
             assert!(x <= 65_535 && y <= 65_535 && z == 1 && x == constant("GRID_WIDTH"));
             assert!(x * y * workgroup / lanes * rows >= n, "{n}x{k}: rows without a team");

@@ -10,8 +10,8 @@ use super::{
     pool::{RunningStep, Team},
 };
 use crate::{
-    plan::{KindTime, Op, Plan, Profile},
-    weights::{WeightId, WeightSpec},
+    plan::{KindTime, Plan, Profile},
+    weights::WeightSpec,
 };
 
 /// What was measured so far.
@@ -60,7 +60,11 @@ impl Recorder {
             self.plans.resize_with(slot + 1, Vec::new);
         }
         if self.plans[slot].is_empty() {
-            self.plans[slot] = plan.ops.iter().map(|op| self.kind(name_of(op, specs))).collect();
+            self.plans[slot] = plan
+                .ops
+                .iter()
+                .map(|op| self.kind(op.kind(|id| specs.get(id.0 as usize).and_then(Option::as_ref))))
+                .collect();
         }
         for thread in &mut self.threads {
             let times = thread.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -138,23 +142,4 @@ impl Timeline<'_> {
         self.times.waited_ms += newly_waited_ms;
         (self.last_ms, self.last_waited_ms) = (now_ms, waited_ms);
     }
-}
-
-/// An operation's kind; of a product also its weights, without the layer's number, and their format.
-fn name_of(op: &Op, specs: &[Option<WeightSpec>]) -> String {
-    let spec = |id: WeightId| specs.get(id.0 as usize).and_then(Option::as_ref);
-    let Op::MatMul(product) = op else { return op.name().into() };
-    let (mut names, mut formats) = (String::new(), "");
-    for spec in product.parts.iter().filter_map(|part| spec(part.weight)) {
-        names += if names.is_empty() { " " } else { "+" };
-        names += short_name(&spec.name);
-        formats = if formats.is_empty() || formats == spec.format.name() { spec.format.name() } else { "mixed" };
-    }
-    [op.name(), &names, " ", formats].concat()
-}
-
-/// `ffn_up` of `blk.3.ffn_up.weight`.
-fn short_name(name: &str) -> &str {
-    let name = name.strip_suffix(".weight").unwrap_or(name);
-    name.rsplit_once('.').map_or(name, |(_, last)| last)
 }

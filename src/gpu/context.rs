@@ -135,10 +135,12 @@ impl Context {
             None => native.then_some(Subgroups { min: info.subgroup_min_size.max(4), max: info.subgroup_max_size }),
         };
         let required_limits = required_limits(&adapter.limits(), request.default_limits);
-        let feature = if browser { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP };
+        let subgroup = if browser || subgroups.is_none() { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP };
+        // For who asks where the time goes.
+        let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kinglet"),
-            required_features: if subgroups.is_some() { feature } else { wgpu::Features::empty() },
+            required_features: subgroup | timestamps,
             required_limits: required_limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };

@@ -103,6 +103,13 @@ pub struct Counts {
     pub positions: usize,
 }
 
+impl Counts {
+    /// Workgroups of a dispatch.
+    pub fn of(self, grid: [Extent; 3]) -> [u32; 3] {
+        grid.map(|extent| extent.of(self))
+    }
+}
+
 /// The parts that what one row sees is cut into, as shaders/parts.wgsl says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {

@@ -21,6 +21,7 @@ mod ledger;
 mod lower;
 mod pipelines;
 mod prepared;
+mod profile;
 mod readback;
 mod results;
 pub mod shader;
@@ -51,7 +52,7 @@ use crate::{
     error::{Error, Result},
     kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
     plan::{
-        Ahead, BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Progress, Row, Sees, Signal, Step, Want,
+        Ahead, BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Profile, Progress, Row, Sees, Signal, Step, Want,
         fuse::{Rule, fuse},
     },
     sample::Best,
@@ -71,6 +72,8 @@ pub struct Gpu {
     /// Runs of steps behind it, in order.
     behind: VecDeque<Flight>,
     results: Results,
+    /// While somebody measures.
+    recorder: Option<profile::Recorder>,
     /// Room for a step's parameters.
     upload: Vec<u8>,
 }
@@ -116,6 +119,7 @@ impl Gpu {
             flight: None,
             behind: VecDeque::default(),
             results: Results::default(),
+            recorder: None,
             upload: vec![],
             context,
         }
@@ -149,10 +153,15 @@ impl Gpu {
     /// Records a step or a run and hands it over.
     fn submit(&mut self, flight: Flight) -> Result<Flight> {
         let mut encoder = self.encoder();
-        let prepared = self.prepared(flight.slot)?;
-        match &flight.run {
-            Some(run) => prepared.record_run(&mut encoder, run),
-            None => prepared.record(&mut encoder, flight.counts, flight.want),
+        let prepared = self.plans.get(flight.slot.0).ok_or_else(not_begun)?;
+        match (&flight.run, &mut self.recorder) {
+            (Some(run), _) => prepared.record_run(&mut encoder, run),
+            (None, None) => prepared.record(&mut encoder, flight.counts, flight.want),
+            (None, Some(recorder)) => {
+                let (counts, queries) = (flight.counts, recorder.queries());
+                let kinds = prepared.record_timed(&mut encoder, counts, flight.want, queries, &self.weights);
+                recorder.resolve(&mut encoder, counts.rows, kinds)?;
+            }
         }
         let want = flight.want;
         self.read_back(encoder, flight, want)
@@ -165,6 +174,7 @@ impl Gpu {
         let ticket = self.readback.take(sources.n_bytes());
         sources.copy(prepared, &mut encoder, self.readback.buffer(ticket)?)?;
         self.context.queue().submit([encoder.finish()]);
+        self.recorder.iter_mut().try_for_each(profile::Recorder::submitted)?;
         let signal = Signal::default();
         self.readback.map(ticket, sources.n_bytes(), &signal)?;
         let phase = Phase::Submitted { ticket, n_bytes: sources.n_bytes(), want };
@@ -328,7 +338,8 @@ impl Executor for Gpu {
     }
 
     fn most_ahead(&self, slot: PlanSlot) -> usize {
-        let can_run = self.plans.get(slot.0).is_some_and(|p| p.lowered().choose.is_some());
+        // What is measured goes step by step.
+        let can_run = self.recorder.is_none() && self.plans.get(slot.0).is_some_and(|p| p.lowered().choose.is_some());
         if can_run { ahead::MOST } else { 0 }
     }
 
@@ -386,7 +397,10 @@ impl Executor for Gpu {
             Phase::Submitted { ticket, n_bytes, want } => match self.collect(&flight, ticket, n_bytes, want)? {
                 None => (flight, Progress::Pending),
                 Some(false) => (self.read_back(self.encoder(), flight, Want::All)?, Progress::Pending),
-                Some(true) => (Flight { phase: Phase::Complete, ..flight }, Progress::Complete),
+                Some(true) => {
+                    self.recorder.iter_mut().try_for_each(profile::Recorder::collect)?;
+                    (Flight { phase: Phase::Complete, ..flight }, Progress::Complete)
+                }
             },
         };
         self.flight = Some(flight);
@@ -419,6 +433,14 @@ impl Executor for Gpu {
     fn tap(&self, buffer: BufferId) -> Result<&[f32]> {
         self.complete()?;
         self.results.tap(buffer)
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.recorder = on.then(|| profile::Recorder::new(self.context.clone())).flatten();
+    }
+
+    fn take_profile(&mut self) -> Option<Profile> {
+        self.recorder.as_mut().map(profile::Recorder::take)
     }
 
     fn memory(&self) -> MemoryReport {

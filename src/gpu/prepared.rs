@@ -13,6 +13,7 @@ use super::{
     forms::Forms,
     lower::{MAX_PAIRS, lower},
     pipelines::pipeline,
+    profile,
     step::Regions,
     tables::Tables,
     weights::Weights,
@@ -205,6 +206,41 @@ impl Prepared {
         self.record_into(&mut pass, self.commands.iter().chain(best), counts);
     }
 
+    /// Records the step with a compute pass for each dispatch, and the times when it begins and ends into `queries`. Gives the kind of
+    /// each that is measured.
+    pub(super) fn record_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        counts: Counts,
+        want: Want,
+        queries: &wgpu::QuerySet,
+        weights: &Weights,
+    ) -> Vec<String> {
+        let mut kinds = vec![];
+        let best: &[Command] = if matches!(want, Want::Best(_)) { &self.best_commands } else { &[] };
+        let of_op = |dispatch: &Dispatch| self.plan.ops.get(dispatch.op).map(|op| op.kind(|id| weights.spec(id)));
+        let dispatches = self.lowered.dispatches.iter().map(|d| (d, of_op(d)));
+        let named = dispatches.chain(self.lowered.best.iter().map(|d| (d, Some("Best".to_owned()))));
+        for (command, (dispatch, op)) in self.commands.iter().chain(best).zip(named) {
+            if counts.of(command.grid).contains(&0) {
+                continue;
+            }
+            let at = 2 * kinds.len() as u32;
+            let timestamp_writes = (kinds.len() < profile::MOST).then_some(wgpu::ComputePassTimestampWrites {
+                query_set: queries,
+                beginning_of_pass_write_index: Some(at),
+                end_of_pass_write_index: Some(at + 1),
+            });
+            if timestamp_writes.is_some() {
+                kinds.push([&op.unwrap_or_default(), ": ", &dispatch.shader.label()].concat());
+            }
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let mut pass = encoder.begin_compute_pass(&descriptor);
+            self.record_into(&mut pass, [command].into_iter(), counts);
+        }
+        kinds
+    }
+
     /// Records a run of steps into one compute pass.
     pub(super) fn record_run(&self, encoder: &mut wgpu::CommandEncoder, run: &Run) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -228,7 +264,7 @@ impl Prepared {
             if n_runs >= command.stale_from {
                 continue;
             }
-            let [x, y, z] = command.grid.map(|extent| extent.of(counts));
+            let [x, y, z] = counts.of(command.grid);
             if x > 0 && y > 0 && z > 0 {
                 pass.set_pipeline(&command.pipeline);
                 pass.set_bind_group(0, &command.bind_group, &[]);

@@ -253,10 +253,6 @@ impl Engine {
 
     /// What has been measured of steps since the last call; null where nothing was. Whether to go on measuring.
     pub fn profile(&mut self, on: bool) -> JsResult<JsValue> {
-        // A binary that runs on devices alone is spared what nothing there fills yet.
-        if !cfg!(feature = "cpu") {
-            return Ok(JsValue::NULL);
-        }
         let executor = self.ready_mut()?.0.session.executor();
         let profile = executor.take_profile();
         executor.set_profiling(on);

@@ -40,6 +40,9 @@ async function measure() {
     const answer = await engine.completions.create(request);
     if (run > 0) timings.push(answer.timings);
   }
+  await engine.debug.profile(true);
+  await engine.completions.create(request);
+  const profile = await engine.debug.profile(false);
   await engine.close();
   return {
     model: `${name} ${quantization}`,
@@ -52,7 +55,18 @@ async function measure() {
     loadMs,
     prefillPerSecond: median(timings.map((t) => perSecond(t.prompt_n, t.prompt_ms))),
     decodePerSecond: median(timings.map((t) => perSecond(t.predicted_n, t.predicted_ms))),
+    profile,
   };
+}
+
+/** What kinds of dispatches take, most first: of reading the prompt and of all tokens together. */
+function printProfile(profile) {
+  if (profile === undefined) return console.log('this GPU has no timestamps');
+  const { kinds, stepsMs, steps } = profile;
+  const row = ({ kind, count, ms }) => ({ kind, dispatches: count, ms: Number(ms.toFixed(2)), 'µs each': Number(((1000 * ms) / count).toFixed(2)) });
+  const between = stepsMs - kinds.reduce((sum, { ms }) => sum + ms, 0);
+  console.log(`where the GPU's time goes in ${steps} steps, by its timestamps; between dispatches, each in a pass of its own: ${between.toFixed(1)} ms`);
+  console.table(kinds.map(row));
 }
 
 likeABrowser();
@@ -64,6 +78,7 @@ if (values.json) {
   console.log(`${promptTokens} prompt tokens, ${decodeTokens} generated; medians of ${runs} calls after one that warms up`);
   const { loadMs, prefillPerSecond, decodePerSecond } = result;
   console.table([{ 'load ms': loadMs, 'prefill tok/s': prefillPerSecond, 'decode tok/s': decodePerSecond }]);
+  printProfile(result.profile);
 }
 // Dawn keeps looking for finished work, so that Node.js would not end by itself.
 process.exit();

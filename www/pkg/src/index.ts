@@ -59,8 +59,8 @@ export class Kinglet {
 
   /**
    * For people who look for what is slow. `profile(true)` begins to measure where the time of requests goes and gives what was measured
-   * since the last call, the first time nothing; `profile(false)` gives it and ends. Measuring costs some time itself. On the
-   * GPU nothing is measured. What it gives may change.
+   * since the last call, the first time nothing; `profile(false)` gives it and ends. Measuring costs some time itself. On a
+   * GPU without timestamps nothing is measured. What it gives may change.
    */
   readonly debug: { profile(on: boolean): Promise<Profile | undefined> };
 
