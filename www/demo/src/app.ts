@@ -1,16 +1,19 @@
 // The demo page: puts the parts together and listens to the visitor. The model is loaded by loader.ts, the conversation is in chat.ts,
 // the pages beside it are opened by views.ts; all use the npm package `kinglet` as any other page would.
 import { Chat } from './chat.js';
+import { ConversationList } from './conversations/list.js';
+import { ConversationStore } from './conversations/store.js';
 import { DeviceChoice } from './device.js';
 import { byId, el } from './dom.js';
 import { filesIn } from './dropped.js';
 import { machineLine, noticeOf, showFacts, showNotes, silence } from './facts.js';
 import { areModel } from './frame.js';
+import { HistoryPanel } from './history.js';
 import { DEFAULT_MODEL, type Engine, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
 import { Transcript } from './transcript.js';
 import { Views } from './views.js';
-import { modelName, processor } from './words.js';
+import { count, modelName, plainError, processor } from './words.js';
 
 const SUGGESTIONS = [
   'What is the capital of France, and what is it known for?',
@@ -29,24 +32,61 @@ const system = byId('system', HTMLTextAreaElement);
 
 const device = new DeviceChoice();
 const sampling = new SamplingControls(byId('sampling', HTMLElement));
-const transcript = new Transcript(byId('transcript', HTMLElement), byId('scroller', HTMLElement));
+const transcript = new Transcript(byId('transcript', HTMLElement), byId('scroller', HTMLElement), {
+  edit: (id, text) => void chat.edit(id, text),
+  regenerate: (id) => void chat.regenerate(id),
+  goOn: (id) => void chat.goOn(id),
+  turn: (id, by) => void chat.turn(id, by),
+});
 const loader = new Loader(showState);
-const chat = new Chat(transcript, {
+const store = new ConversationStore();
+const chat = new Chat({
+  transcript,
+  store,
   engine: () => loader.engine,
+  modelName: () => loader.name,
   sampling: () => sampling.values(),
-  systemPrompt: () => system.value,
+  probabilities: () => false,
+  system,
   busy: showBusy,
-});
-const views = new Views({
-  get engine() {
-    return loader.engine;
+  figures: (run) => {
+    const perSecond = run?.tokensPerSecond;
+    byId('speed', HTMLElement).textContent = perSecond === undefined ? '' : `${perSecond.toFixed(1)} tok/s`;
   },
-  get modelName() {
-    return loader.name;
-  },
-  ready,
-  changeModel,
+  context: showContext,
+  changed: showChatting,
+  notKept: (error) => showNotKept(`This could not be kept in the browser: ${plainError(error).detail}.`),
 });
+const list = new ConversationList({
+  store,
+  current: () => chat.id,
+  settle: async (id) => {
+    if (id === chat.id) await chat.stop();
+  },
+  renamed: (id, title) => {
+    if (id !== chat.id) return;
+    chat.rename(title);
+    showChatting();
+  },
+  deleted: (id) => {
+    if (id === chat.id) void chat.reset();
+  },
+  open: (id) => void openChat(id),
+});
+const historyPanel = new HistoryPanel();
+const views = new Views(
+  {
+    get engine() {
+      return loader.engine;
+    },
+    get modelName() {
+      return loader.name;
+    },
+    ready,
+    changeModel,
+  },
+  openChat,
+);
 
 /** The state of the page is one attribute; the style sheet shows and hides by it. */
 function showState(state: State): void {
@@ -61,7 +101,7 @@ function showState(state: State): void {
   showNotes(byId('notes', HTMLElement), info);
   if (info) showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
   if (state !== 'ready') showPanel(false);
-  if (state === 'ready') void chat.reset();
+  if (state === 'ready') chat.modelChanged();
   const why = info && silence(info);
   document.body.toggleAttribute('data-silent', why !== undefined);
   byId('silent', HTMLElement).hidden = why === undefined;
@@ -72,7 +112,13 @@ function showState(state: State): void {
 
 function showBusy(isBusy: boolean): void {
   document.body.toggleAttribute('data-busy', isBusy);
-  const hadFocus = document.activeElement === sendButton || document.activeElement === stopButton;
+  const { activeElement } = document;
+  // Regenerate and its like are hidden while the model is at work.
+  const hadFocus =
+    activeElement === sendButton ||
+    activeElement === stopButton ||
+    (isBusy && activeElement?.closest('.foot') !== null);
+  if (!isBusy) byId('speed', HTMLElement).textContent = '';
   sendButton.hidden = isBusy;
   stopButton.hidden = !isBusy;
   if (hadFocus) (isBusy ? stopButton : message).focus();
@@ -81,6 +127,30 @@ function showBusy(isBusy: boolean): void {
 
 function showChatting(): void {
   document.body.toggleAttribute('data-chatting', !chat.isEmpty);
+  views.chatChanged(chat.id, chat.title);
+  void list.refresh();
+}
+
+function showContext(tokens: number): void {
+  const total = loader.engine?.info.contextLength ?? 0;
+  byId('context-text', HTMLElement).textContent = total ? `${count(tokens)} of ${count(total)} tokens` : '';
+  byId('context-meter', HTMLElement).style.setProperty('--part', String(total ? Math.min(1, tokens / total) : 0));
+}
+
+function showNotKept(text: string): void {
+  byId('not-kept', HTMLElement).textContent =
+    `${text} To have a conversation later, save it to a file: Conversations, ⋯.`;
+}
+
+/** The conversation with this id, or with '' a new one. */
+async function openChat(id: string): Promise<void> {
+  if (id === chat.id) return;
+  if (id === '') await chat.reset();
+  else if (await chat.open(id)) historyPanel.close();
+  else {
+    await chat.reset();
+    byId('announce', HTMLElement).textContent = 'That conversation is not in this browser.';
+  }
 }
 
 function showPanel(isOpen: boolean): void {
@@ -89,7 +159,7 @@ function showPanel(isOpen: boolean): void {
 }
 
 async function load(offer: Omit<Offer, 'device'>): Promise<boolean> {
-  await Promise.all([chat.reset(), views.stop()]);
+  await Promise.all([chat.stop(), views.stop()]);
   const ready = await loader.load({ ...offer, device: device.value });
   if (ready) focusContent();
   return ready;
@@ -135,18 +205,18 @@ async function send(): Promise<void> {
   message.value = '';
   fitMessage();
   chat.send(text);
-  showChatting();
 }
 
 async function newChat(): Promise<void> {
+  if (chat.id) history.pushState(null, '', '#chat'); // so that Back leads to the conversation before
   await chat.reset();
-  showChatting();
+  historyPanel.close();
   message.focus();
 }
 
 /** Back to the first screen: the engine is closed and its memory given back. */
 async function changeModel(): Promise<void> {
-  await Promise.all([chat.reset(), views.stop()]);
+  await Promise.all([chat.stop(), views.stop()]);
   await loader.unload();
   loader.showOffer();
   byId('other-models', HTMLDetailsElement).open = true;
@@ -170,7 +240,7 @@ function wireComposer(): void {
     event.preventDefault();
     void send();
   });
-  stopButton.addEventListener('click', () => chat.stop());
+  stopButton.addEventListener('click', () => void chat.stop());
   byId('new-chat', HTMLButtonElement).addEventListener('click', () => void newChat());
   byId('suggestions', HTMLElement).append(
     ...SUGGESTIONS.map((text) =>
@@ -181,7 +251,8 @@ function wireComposer(): void {
     if (event.key !== 'Escape' || event.isComposing) return;
     if (panel.hasAttribute('data-open')) closePanel();
     else if (loader.isLoading) loader.cancel();
-    else if (views.isChat) chat.stop();
+    else if (historyPanel.isOver) historyPanel.close();
+    else if (views.isChat) void chat.stop();
     else void views.current?.stop();
   });
 }
@@ -241,8 +312,22 @@ function wireDrop(): void {
     const folders = entries.filter((entry) => entry?.isDirectory === true) as FileSystemEntry[];
     const files = [...(event.dataTransfer?.files ?? [])];
     if (folders.length > 0) void loadFolder(folders);
+    else if (views.isChat && areConversations(files)) void list.import(files);
     else if (areModel(files.map(({ name }) => name)) || !views.current?.take(files)) void loadFiles(files);
   });
+}
+
+/** In the chat a JSON file that belongs to no model is one of conversations. */
+const areConversations = (files: readonly File[]): boolean =>
+  files.length > 0 && files.every(({ name }) => name.endsWith('.json')) && !areModel(files.map(({ name }) => name));
+
+async function begin(): Promise<void> {
+  const { isKept } = await store.opened;
+  if (!isKept)
+    showNotKept(
+      'This browser keeps nothing for this page, as in a private window: conversations last until the tab is closed.',
+    );
+  historyPanel.begin((await list.refresh()) > 0);
 }
 
 byId('machine', HTMLElement).textContent = machineLine();
@@ -251,3 +336,4 @@ wireModels();
 wirePanel();
 wireDrop();
 showState('empty');
+void begin();
