@@ -8,9 +8,11 @@ export const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.me
 /** Writes stories; its file has no chat template, so it is given a transcript. */
 export const SMALL_MODEL = folder('tests/models/stories260K.gguf');
 
+const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
+
 /** `{ visit(run, options), url, close() }`: the demo page in a browser of its own. */
 export async function openDemo() {
-  const site = await serve({ mounts: { '/': folder('www/demo/dist') }, port: 0 });
+  const site = await serve({ mounts: { '/': folder('www/demo/dist'), '/models': MODELS }, port: 0 });
   const browser = await launch();
   const permissions = ['clipboard-read', 'clipboard-write'];
   return {

@@ -136,7 +136,10 @@ export class Chat {
     const message = this.#tree.get(id);
     if (!message) return;
     const known = await this.#tokensOf(message);
-    if (known) this.#write(message, known);
+    // Where an answer was stopped, its last token may have brought only a part of its text.
+    const ids = known?.tokens.map((token) => token.id) ?? [];
+    const isWhole = known && (await this.#options.engine()?.detokenize(ids))?.trim() === message.text.trim();
+    if (known && isWhole) this.#write(message, known);
     else this.#write(message, this.#noTokens(message), { text: message.text });
   }
 
@@ -240,6 +243,8 @@ export class Chat {
       answer.end = signal.aborted ? 'stopped' : 'failed';
       if (!signal.aborted) answer.error = plainError(error);
     }
+    // Text that was not given out when the answer was stopped is not part of it.
+    if (signal.aborted) while (tokens.tokens.at(-1)?.text === '') tokens.tokens.pop();
     answer.figures = run.summary(answer.end);
     if (run.usage) answer.contextTokens = run.usage.total_tokens;
     this.#options.transcript.answer(message.id)?.finish();
