@@ -8,9 +8,11 @@ import { byId, el } from './dom.js';
 import { filesIn } from './dropped.js';
 import { machineLine, noticeOf, showFacts, showNotes, silence } from './facts.js';
 import { areModel } from './frame.js';
+import { canGoOn } from './generation.js';
 import { HistoryPanel } from './history.js';
 import { DEFAULT_MODEL, type Engine, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
+import { legend } from './tokens.js';
 import { Transcript } from './transcript.js';
 import { Views } from './views.js';
 import { count, modelName, plainError, processor } from './words.js';
@@ -37,6 +39,8 @@ const transcript = new Transcript(byId('transcript', HTMLElement), byId('scrolle
   regenerate: (id) => void chat.regenerate(id),
   goOn: (id) => void chat.goOn(id),
   turn: (id, by) => void chat.turn(id, by),
+  toggleTokens: (id) => void chat.toggleTokens(id),
+  branch: (id, index, text) => void chat.branch(id, index, text),
 });
 const loader = new Loader(showState);
 const store = new ConversationStore();
@@ -46,7 +50,7 @@ const chat = new Chat({
   engine: () => loader.engine,
   modelName: () => loader.name,
   sampling: () => sampling.values(),
-  probabilities: () => false,
+  probabilities: () => byId('probabilities', HTMLInputElement).checked,
   system,
   busy: showBusy,
   figures: (run) => {
@@ -104,6 +108,7 @@ function showState(state: State): void {
   if (state === 'ready') chat.modelChanged();
   const why = info && silence(info);
   document.body.toggleAttribute('data-silent', why !== undefined);
+  document.body.toggleAttribute('data-begins-anew', info !== undefined && !canGoOn(info));
   byId('silent', HTMLElement).hidden = why === undefined;
   byId('silent-why', HTMLElement).textContent = why ?? '';
   showChatting();
@@ -330,6 +335,7 @@ async function begin(): Promise<void> {
   historyPanel.begin((await list.refresh()) > 0);
 }
 
+byId('probabilities-legend', HTMLElement).append(legend());
 byId('machine', HTMLElement).textContent = machineLine();
 wireComposer();
 wireModels();

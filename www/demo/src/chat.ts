@@ -8,9 +8,10 @@ import { byId } from './dom.js';
 import { type Asked, generate, modelKey } from './generation.js';
 import type { Engine } from './loader.js';
 import { Run } from './run.js';
+import { score, startWith } from './scoring.js';
 import type { Sampling } from './settings.js';
 import type { Transcript } from './transcript.js';
-import { plainError } from './words.js';
+import { plainError, PlainProblem } from './words.js';
 
 const announce = byId('announce', HTMLElement);
 
@@ -44,6 +45,8 @@ export class Chat {
   #tree = new Tree();
   /** Tokens of answers, as far as they were asked for; undefined where there are none. */
   readonly #tokens = new Map<string, AnswerTokens | undefined>();
+  /** Answers that are shown token by token. */
+  readonly #asTokens = new Set<string>();
   #abort: AbortController | undefined;
   /** The answer under way; the next one waits for it, so that stopping and asking again never overlap. */
   #running: Promise<void> = Promise.resolve();
@@ -157,6 +160,58 @@ export class Chat {
     this.#save([]);
   }
 
+  /** Shows an answer token by token, or as text again. What was not kept of its probabilities is worked out first. */
+  async toggleTokens(id: string): Promise<void> {
+    if (this.#asTokens.delete(id)) return this.#show();
+    await this.stop();
+    const message = this.#tree.get(id);
+    const engine = this.#options.engine();
+    if (!message || !engine) return;
+    const recorded = await this.#recorded(message);
+    if (recorded?.tokens.every(({ top }) => top)) {
+      this.#asTokens.add(id);
+      return this.#show();
+    }
+    const known = await this.#tokensOf(message);
+    const begun = { text: message.text, ...(known && { ids: known.tokens.map((token) => token.id) }) };
+    this.#work(async (signal) => {
+      try {
+        const tokens = await score(engine, { messages: this.#asked(message), begun }, signal);
+        this.#tokens.set(id, { ...this.#noTokens(message), tokens });
+        this.#asTokens.add(id);
+        this.#show();
+        this.#save([message]);
+      } catch (error) {
+        if (!signal.aborted) this.#options.transcript.answer(id)?.fail(plainError(error));
+      }
+    });
+  }
+
+  /** Goes on with another token in the place of one of an answer: another branch, the same up to there. */
+  async branch(id: string, index: number, text: string): Promise<void> {
+    await this.stop();
+    const message = this.#tree.get(id);
+    const engine = this.#options.engine();
+    if (!message || !engine) return;
+    try {
+      const known = await this.#tokensOf(message);
+      if (!known)
+        throw new PlainProblem(
+          'ANOTHER_MODEL',
+          'Another model wrote this answer; only that one can go on from a token of it.',
+        );
+      const begun = await startWith(engine, { tokens: known.tokens, index, text });
+      const start = begun.tokens.map((token) => token.text).join('');
+      const other = this.#add({ role: 'assistant', text: start, parent: message.parent });
+      this.#asTokens.add(other.id);
+      const tokens = { ...this.#noTokens(other), tokens: begun.tokens };
+      if (begun.isEnd) this.#endHere(other, tokens);
+      else this.#write(other, tokens);
+    } catch (error) {
+      this.#options.transcript.answer(id)?.fail(plainError(error));
+    }
+  }
+
   #ask(text: string, parent: string | null): void {
     const message = this.#add({ role: 'user', text, parent });
     this.#answer(message);
@@ -180,16 +235,19 @@ export class Chat {
     return { message: message.id, conversation: message.conversation, model, tokens: [] };
   }
 
-  /** The tokens of an answer, where the model that is loaded wrote all of it. */
-  async #tokensOf(message: Message): Promise<AnswerTokens | undefined> {
-    if (!this.#tokens.has(message.id)) {
-      const read = await this.#options.store.tokens(message.id).catch(() => undefined);
-      this.#tokens.set(message.id, read);
-    }
+  /** The tokens of an answer, where all of them are known. */
+  async #recorded(message: Message): Promise<AnswerTokens | undefined> {
+    if (!this.#tokens.has(message.id))
+      this.#tokens.set(message.id, await this.#options.store.tokens(message.id).catch(() => undefined));
     const known = this.#tokens.get(message.id);
+    return known?.tokens.map(({ text }) => text).join('') === message.text ? known : undefined;
+  }
+
+  /** The same, where the model that is loaded wrote them. */
+  async #tokensOf(message: Message): Promise<AnswerTokens | undefined> {
+    const known = await this.#recorded(message);
     const engine = this.#options.engine();
-    const isWhole = known?.tokens.map(({ text }) => text).join('') === message.text;
-    return known && isWhole && engine && known.model === modelKey(engine.info) ? known : undefined;
+    return known && engine && known.model === modelKey(engine.info) ? known : undefined;
   }
 
   /** Writes an answer, from its beginning or from where it stands. */
@@ -198,20 +256,15 @@ export class Chat {
     const conversation = this.#conversation;
     if (!engine || !conversation) return;
     begun ??= message.text ? { text: message.text, ids: tokens.tokens.map(({ id }) => id) } : undefined;
-    const system = this.#options.system.value.trim();
-    conversation.system = system;
+    conversation.system = this.#options.system.value.trim();
     message.answer = { model: this.#options.modelName(), figures: '', end: 'running' };
-    const messages = [
-      ...(system ? [{ role: 'system' as const, content: system }] : []),
-      ...turns(this.#tree.path(message.parent)),
-    ];
+    if (this.#options.probabilities()) this.#asTokens.add(message.id);
     const asked: Asked = {
-      messages,
+      messages: this.#asked(message),
       sampling: this.#options.sampling(),
-      probabilities: this.#options.probabilities(),
+      probabilities: this.#asTokens.has(message.id),
       ...(begun && { begun }),
     };
-    const abort = (this.#abort = new AbortController());
     this.#tokens.set(message.id, tokens);
     this.#current = message;
     this.#show();
@@ -219,11 +272,33 @@ export class Chat {
     this.#options.transcript.scrollDown();
     this.#save([...this.#tree.path(message.id).slice(-2)]);
     announce.textContent = 'The model is answering.';
+    this.#work((signal) => this.#generate(engine, asked, { message, tokens, signal }));
+  }
+
+  /** What the model is given for an answer: the system prompt, and the branch up to its question. */
+  #asked(answer: Message): ChatMessage[] {
+    const system = this.#options.system.value.trim();
+    return [
+      ...(system ? [{ role: 'system' as const, content: system }] : []),
+      ...turns(this.#tree.path(answer.parent)),
+    ];
+  }
+
+  #work(run: (signal: AbortSignal) => Promise<void>): void {
+    const abort = (this.#abort = new AbortController());
     this.#options.busy(true);
-    this.#running = this.#generate(engine, asked, { message, tokens, signal: abort.signal }).finally(() => {
+    this.#running = run(abort.signal).finally(() => {
       this.#abort = this.#current = undefined;
       this.#options.busy(false);
     });
+  }
+
+  /** An answer that ends where the visitor chose its end. */
+  #endHere(message: Message, tokens: AnswerTokens): void {
+    message.answer = { model: this.#options.modelName(), figures: 'ended here by choice', end: 'stop' };
+    this.#tokens.set(message.id, tokens);
+    this.#show();
+    this.#save([message]);
   }
 
   /** One answer from the first token to its figures; a fault is shown, never thrown. */
@@ -278,6 +353,7 @@ export class Chat {
     this.#conversation = conversation;
     this.#tree = new Tree(messages);
     this.#tokens.clear();
+    this.#asTokens.clear();
     this.#options.figures(undefined);
     this.#show();
   }
@@ -287,7 +363,8 @@ export class Chat {
     this.#options.transcript.show(
       path.map((message) => {
         const versions = this.#tree.versions(message);
-        return { message, place: versions.indexOf(message) + 1, of: versions.length };
+        const tokens = this.#asTokens.has(message.id) ? this.#tokens.get(message.id)?.tokens : undefined;
+        return { message, place: versions.indexOf(message) + 1, of: versions.length, ...(tokens && { tokens }) };
       }),
     );
     this.#showContext();

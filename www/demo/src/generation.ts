@@ -16,7 +16,7 @@ import type { Sampling } from './settings.js';
 import { PlainProblem } from './words.js';
 
 /** Alternatives that are shown for each token. */
-const N_ALTERNATIVES = 6;
+export const N_ALTERNATIVES = 6;
 
 export interface Asked {
   /** Questions and answers by turns, a question last; before them the system prompt, if any. */

@@ -1,7 +1,8 @@
 // The conversation as it is seen: one list item per message, with what can be done to it. Knows nothing of the engine.
-import type { Message } from './conversations/types.js';
+import type { Message, Token } from './conversations/types.js';
 import { el } from './dom.js';
 import { MarkdownView } from './render.js';
+import { TokenView } from './tokens.js';
 import type { PlainError } from './words.js';
 
 /** A message of the branch that is shown; `place` of `of` versions, from 1. */
@@ -9,6 +10,8 @@ export interface Shown {
   message: Message;
   place: number;
   of: number;
+  /** With an answer that is shown token by token. */
+  tokens?: readonly Token[];
 }
 
 /** What can be done to a message. */
@@ -18,6 +21,10 @@ export interface Actions {
   goOn(id: string): void;
   /** Shows the version before or after this one. */
   turn(id: string, by: -1 | 1): void;
+  /** Shows an answer token by token, or as text again. */
+  toggleTokens(id: string): void;
+  /** Goes on from another token in the place of this one: another branch. */
+  branch(id: string, index: number, text: string): void;
 }
 
 type View = UserView | AnswerView;
@@ -40,7 +47,7 @@ export class Transcript {
     for (const shown of path) {
       const { message } = shown;
       const view = this.#views.get(message.id) ?? this.#make(message);
-      view.setVersion(shown);
+      view.set(shown);
       views.set(message.id, view);
     }
     this.#views = views;
@@ -133,7 +140,7 @@ class UserView {
     this.element = el('li', { class: 'user' }, el('h3', { class: 'sr-only' }, 'You'), this.#said, this.#foot);
   }
 
-  setVersion(shown: Shown): void {
+  set(shown: Shown): void {
     this.#versions.show(shown);
   }
 
@@ -200,6 +207,9 @@ export class AnswerView {
   readonly #foot = el('div', { class: 'foot' });
   readonly #view = new MarkdownView(this.#body);
   readonly #versions: Versions;
+  readonly #toggle: HTMLElement;
+  #tokens: readonly Token[] | undefined;
+  #tokenView: TokenView | undefined;
   #frame = 0;
 
   constructor(message: Message, transcript: Transcript, actions: Actions) {
@@ -207,13 +217,23 @@ export class AnswerView {
     this.#transcript = transcript;
     this.#actions = actions;
     this.#versions = new Versions((by) => actions.turn(message.id, by));
+    this.#toggle = this.#button('Probabilities', 'probabilities', () => actions.toggleTokens(message.id));
     this.element = el('li', { class: 'answer' }, el('h3', { class: 'sr-only' }, 'Model'), this.#body, this.#foot);
     this.#view.show(message.text);
     this.finish();
   }
 
-  setVersion(shown: Shown): void {
+  set(shown: Shown): void {
     this.#versions.show(shown);
+    const { tokens } = shown;
+    this.#tokens = tokens;
+    this.#toggle.setAttribute('aria-pressed', String(tokens !== undefined));
+    if (!tokens) this.#tokenView = undefined;
+    else this.#tokenView ??= new TokenView((index, text) => this.#actions.branch(this.#message.id, index, text));
+    const body = this.#tokenView?.element ?? this.#body;
+    const old = body === this.#body ? this.element.querySelector('.tokens') : this.#body;
+    if (!body.isConnected || !this.element.contains(body)) old?.replaceWith(body);
+    this.#draw();
   }
 
   focusTurn(by: -1 | 1): void {
@@ -239,8 +259,6 @@ export class AnswerView {
     this.#draw();
     this.element.removeAttribute('aria-busy');
     const { id, text, answer } = this.#message;
-    const button = (label: string, name: string, onclick: () => void): HTMLElement =>
-      el('button', { type: 'button', class: `quiet needs-model ${name}`, onclick }, label);
     const isCut = text !== '' && answer !== undefined && answer.end !== 'stop';
     this.#transcript.keepingPlace(() => {
       this.element.querySelector('.error')?.remove();
@@ -248,16 +266,29 @@ export class AnswerView {
       this.#foot.replaceChildren(
         el('span', { class: 'figures' }, answer?.figures ?? ''),
         this.#versions.element,
-        ...(isCut ? [button('Continue', 'go-on', () => this.#actions.goOn(id))] : []),
-        ...(text ? [copyButton(() => this.#message.text)] : []),
-        button('Regenerate', 'regenerate', () => this.#actions.regenerate(id)),
+        ...(isCut ? [this.#button('Continue', 'go-on', () => this.#actions.goOn(id))] : []),
+        ...(text ? [copyButton(() => this.#message.text), this.#toggle] : []),
+        this.#button('Regenerate', 'regenerate', () => this.#actions.regenerate(id)),
       );
     });
   }
 
+  /** Something went wrong with it that does not concern the answer itself. */
+  fail(error: PlainError): void {
+    this.element.querySelector('.error')?.remove();
+    this.#transcript.keepingPlace(() => this.element.insertBefore(errorBox(error), this.#foot));
+  }
+
+  #button(label: string, name: string, onclick: () => void): HTMLElement {
+    return el('button', { type: 'button', class: `quiet needs-model ${name}`, onclick }, label);
+  }
+
   #draw(): void {
     this.#frame = 0;
-    this.#transcript.keepingPlace(() => this.#view.show(this.#message.text));
+    this.#transcript.keepingPlace(() => {
+      if (this.#tokenView && this.#tokens) this.#tokenView.show(this.#tokens);
+      else this.#view.show(this.#message.text);
+    });
   }
 }
 
