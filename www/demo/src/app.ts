@@ -132,6 +132,9 @@ function showBusy(isBusy: boolean): void {
 
 function showChatting(): void {
   document.body.toggleAttribute('data-chatting', !chat.isEmpty);
+  const title = byId('chat-title', HTMLElement);
+  title.hidden = chat.isEmpty;
+  title.textContent = chat.title;
   views.chatChanged(chat.id, chat.title);
   void list.refresh();
 }

@@ -162,8 +162,8 @@ class Alternatives {
         this.hide();
         this.#branch(index, one.text);
       };
-      const name = `${one.text.trim() || visible(one.text)}, ${percentOf(one.logprob)}: go on with this`;
-      return el('button', { type: 'button', 'aria-label': name, onclick: choose }, ...parts);
+      const purpose = el('span', { class: 'sr-only' }, 'go on with this');
+      return el('button', { type: 'button', onclick: choose }, ...parts, purpose);
     });
     return [...rows, el('p', { class: 'fine' }, 'Choose one, and the model goes on from there.')];
   }

@@ -137,7 +137,7 @@ class UserView {
       copyButton(() => message.text),
       this.#edit,
     );
-    this.element = el('li', { class: 'user' }, el('h3', { class: 'sr-only' }, 'You'), this.#said, this.#foot);
+    this.element = el('li', { class: 'user' }, el('h2', { class: 'sr-only' }, 'You'), this.#said, this.#foot);
   }
 
   set(shown: Shown): void {
@@ -218,7 +218,7 @@ export class AnswerView {
     this.#actions = actions;
     this.#versions = new Versions((by) => actions.turn(message.id, by));
     this.#toggle = this.#button('Probabilities', 'probabilities', () => actions.toggleTokens(message.id));
-    this.element = el('li', { class: 'answer' }, el('h3', { class: 'sr-only' }, 'Model'), this.#body, this.#foot);
+    this.element = el('li', { class: 'answer' }, el('h2', { class: 'sr-only' }, 'Model'), this.#body, this.#foot);
     this.#view.show(message.text);
     this.finish();
   }

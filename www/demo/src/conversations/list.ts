@@ -31,7 +31,7 @@ export class ConversationList {
   readonly #options: ListOptions;
   readonly #place = byId('conversations', HTMLElement);
   readonly #search = byId('conversation-search', HTMLInputElement);
-  readonly #menu = new Menu();
+  readonly #menu = new Menu(byId('history', HTMLElement));
   readonly #toast = new Toast(byId('toast', HTMLElement));
   #shown: Conversation[] = [];
   #drawn = '';

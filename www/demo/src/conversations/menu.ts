@@ -7,8 +7,9 @@ export class Menu {
   readonly #element = el('div', { class: 'menu', role: 'menu', popover: 'auto' });
   #button: HTMLElement | undefined;
 
-  constructor() {
-    document.body.append(this.#element);
+  /** `place`: the landmark that it belongs to. */
+  constructor(place: HTMLElement) {
+    place.append(this.#element);
     this.#element.addEventListener('keydown', (event) => this.#key(event));
     this.#element.addEventListener('toggle', (event) => {
       if ((event as ToggleEvent).newState === 'closed') this.#button?.removeAttribute('aria-expanded');
