@@ -63,6 +63,14 @@ const PLACES = {
     if (await page.isVisible('#panel-toggle')) await page.click('#panel-toggle');
     await page.locator('#probabilities').scrollIntoViewIfNeeded();
   },
+  'the diagnostics': async (page) => {
+    await page.click('#panel [data-sheet=diagnostics]');
+    await page.waitForFunction(() => /Last answer/.test(document.getElementById('diagnostics-text').textContent));
+  },
+  'what leaves the machine': async (page) => {
+    await page.keyboard.press('Escape');
+    await page.click('#panel [data-sheet=privacy]');
+  },
 };
 
 for (const [device, viewport] of [
@@ -81,7 +89,7 @@ for (const [device, viewport] of [
           }
           assert.deepEqual(found, {});
         },
-        { viewport, colorScheme, hasTouch: device === 'a phone', reducedMotion: 'reduce' },
+        { viewport, colorScheme, hasTouch: device === 'a phone', reducedMotion: 'reduce', expected: [/No available adapters/] },
       ));
 
 test('what is wrong is found', () =>

@@ -8,14 +8,16 @@ import { byId, el } from './dom.js';
 import { filesIn } from './dropped.js';
 import { machineLine, noticeOf, showFacts, showNotes, silence } from './facts.js';
 import { areModel } from './frame.js';
+import { Figures } from './figures.js';
 import { canGoOn } from './generation.js';
 import { HistoryPanel } from './history.js';
 import { DEFAULT_MODEL, type Engine, Loader, type Offer, type State } from './loader.js';
 import { SamplingControls } from './settings.js';
 import { legend } from './tokens.js';
-import { Transcript } from './transcript.js';
+import { isSheetOpen, wireSheet } from './sheet.js';
+import { copyButton, Transcript } from './transcript.js';
 import { Views } from './views.js';
-import { count, modelName, plainError, processor } from './words.js';
+import { modelName, plainError, processor } from './words.js';
 
 const SUGGESTIONS = [
   'What is the capital of France, and what is it known for?',
@@ -42,6 +44,7 @@ const transcript = new Transcript(byId('transcript', HTMLElement), byId('scrolle
   toggleTokens: (id) => void chat.toggleTokens(id),
   branch: (id, index, text) => void chat.branch(id, index, text),
 });
+const figures = new Figures();
 const loader = new Loader(showState);
 const store = new ConversationStore();
 const chat = new Chat({
@@ -53,11 +56,8 @@ const chat = new Chat({
   probabilities: () => byId('probabilities', HTMLInputElement).checked,
   system,
   busy: showBusy,
-  figures: (run) => {
-    const perSecond = run?.tokensPerSecond;
-    byId('speed', HTMLElement).textContent = perSecond === undefined ? '' : `${perSecond.toFixed(1)} tok/s`;
-  },
-  context: showContext,
+  figures: (run) => figures.run(run),
+  context: (tokens) => figures.context(tokens, loader.engine?.info.contextLength ?? 0),
   changed: showChatting,
   notKept: (error) => showNotKept(`This could not be kept in the browser: ${plainError(error).detail}.`),
 });
@@ -103,7 +103,10 @@ function showState(state: State): void {
   notice.textContent = info ? noticeOf(info) : '';
   notice.hidden = notice.textContent === '';
   showNotes(byId('notes', HTMLElement), info);
-  if (info) showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
+  if (info) {
+    showFacts(byId('facts', HTMLElement), byId('reason', HTMLElement), info);
+    figures.model(info);
+  }
   if (state !== 'ready') showPanel(false);
   if (state === 'ready') chat.modelChanged();
   const why = info && silence(info);
@@ -137,12 +140,6 @@ function showChatting(): void {
   title.textContent = chat.title;
   views.chatChanged(chat.id, chat.title);
   void list.refresh();
-}
-
-function showContext(tokens: number): void {
-  const total = loader.engine?.info.contextLength ?? 0;
-  byId('context-text', HTMLElement).textContent = total ? `${count(tokens)} of ${count(total)} tokens` : '';
-  byId('context-meter', HTMLElement).style.setProperty('--part', String(total ? Math.min(1, tokens / total) : 0));
 }
 
 function showNotKept(text: string): void {
@@ -256,7 +253,7 @@ function wireComposer(): void {
     ),
   );
   document.addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape' || event.isComposing) return;
+    if (event.key !== 'Escape' || event.isComposing || isSheetOpen()) return;
     if (panel.hasAttribute('data-open')) closePanel();
     else if (loader.isLoading) loader.cancel();
     else if (historyPanel.isOver) historyPanel.close();
@@ -297,6 +294,29 @@ function wirePanel(): void {
   });
   byId('panel-close', HTMLButtonElement).addEventListener('click', closePanel);
   byId('reset-sampling', HTMLButtonElement).addEventListener('click', () => sampling.reset());
+}
+
+/** What a bug report needs; made when it is opened. */
+async function showDiagnostics(): Promise<void> {
+  const text = byId('diagnostics-text', HTMLElement);
+  text.textContent = 'Reading…';
+  const { report } = await import('./diagnostics.js');
+  text.textContent = await report({
+    info: loader.engine?.info,
+    name: loader.name,
+    loading: loader.loading,
+    ...chat.lastAnswer,
+    storage: await store.opened,
+  });
+}
+
+function wireSheets(): void {
+  wireSheet('privacy');
+  wireSheet('diagnostics', () => void showDiagnostics());
+  // Fenced, so that a report in Markdown keeps its lines.
+  const copy = copyButton(() => `\`\`\`text\n${byId('diagnostics-text', HTMLElement).textContent}\n\`\`\``);
+  copy.className = 'primary';
+  byId('diagnostics-copy', HTMLElement).append(copy);
 }
 
 /** Files may be dropped anywhere; the hint is shown while they are held over the page. */
@@ -343,6 +363,7 @@ byId('machine', HTMLElement).textContent = machineLine();
 wireComposer();
 wireModels();
 wirePanel();
+wireSheets();
 wireDrop();
 showState('empty');
 void begin();

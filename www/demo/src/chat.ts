@@ -11,7 +11,7 @@ import { Run } from './run.js';
 import { score, startWith } from './scoring.js';
 import type { Sampling } from './settings.js';
 import type { Transcript } from './transcript.js';
-import { plainError, PlainProblem } from './words.js';
+import { plainError, type PlainError, PlainProblem } from './words.js';
 
 const announce = byId('announce', HTMLElement);
 
@@ -78,6 +78,12 @@ export class Chat {
 
   get title(): string {
     return this.#conversation?.title ?? '';
+  }
+
+  /** How the last answer on the branch came out. */
+  get lastAnswer(): { figures: string; fault: PlainError | undefined } {
+    const answer = this.#tree.get(this.#conversation?.leaf ?? null)?.answer;
+    return { figures: answer?.figures ?? '', fault: answer?.error };
   }
 
   /** Ends the answer under way; resolves when it has ended. */
