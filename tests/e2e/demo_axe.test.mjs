@@ -101,7 +101,7 @@ test('what is wrong is found', () =>
     assert.match(String(await complaints(page)), /button-name/);
   }));
 
-for (const name of ['tasks', 'benchmarks'])
+for (const name of ['compare', 'tasks', 'benchmarks'])
   test(`the ${name} page, in the same frame`, () =>
     demo.visit(async (page) => {
       await page.click(`#views a[href="#${name}"]`);

@@ -114,6 +114,8 @@ export type Sampling = Partial<Record<Control['name'], number>>;
 export class SamplingControls {
   readonly #fields = new Map<Control, HTMLInputElement>();
   readonly #preset: HTMLSelectElement;
+  /** The name of the preset, as it changes. */
+  readonly name = el('span');
   readonly #hint = el('p', { class: 'fine' });
   readonly #idStart: string;
 
@@ -128,7 +130,7 @@ export class SamplingControls {
     this.#preset.setAttribute('aria-describedby', this.#hint.id);
     this.#preset.addEventListener('input', (event) => {
       event.stopPropagation(); // below, what comes up is a change of a field
-      this.#take(PRESETS[this.#preset.selectedIndex]?.[2] ?? {});
+      this.set(PRESETS[this.#preset.selectedIndex]?.[2] ?? {});
     });
     target.append(
       el('div', { class: 'control' }, el('label', { for: this.#preset.id }, 'Preset'), this.#preset, this.#hint),
@@ -138,8 +140,12 @@ export class SamplingControls {
     this.reset();
   }
 
+  choose(preset: string): void {
+    this.set(PRESETS.find(([name]) => name === preset)?.[2] ?? {});
+  }
+
   /** Sets these and leaves the others as they are. */
-  #take(values: Sampling): void {
+  set(values: Sampling): void {
     for (const [{ name }, field] of this.#fields) {
       if (values[name] === undefined) continue;
       field.value = String(values[name]);
@@ -155,6 +161,7 @@ export class SamplingControls {
       Object.entries(values).every(([name, value]) => now[name as Control['name']] === value),
     );
     this.#preset.selectedIndex = at < 0 ? PRESETS.length : at;
+    this.name.textContent = PRESETS[at]?.[0] ?? OWN;
     this.#hint.textContent = PRESETS[at]?.[1] ?? 'what you have set below';
   }
 

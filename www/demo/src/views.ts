@@ -5,24 +5,34 @@ import type { Frame, View } from './frame.js';
 import { errorBox } from './transcript.js';
 import { plainError } from './words.js';
 
-type Name = 'chat' | 'tasks' | 'benchmarks';
+const NAMES = ['chat', 'compare', 'tasks', 'benchmarks'] as const;
+type Name = (typeof NAMES)[number];
 
 const TITLES: Record<Name, string> = {
   chat: 'kinglet: a small language model in this tab',
+  compare: 'Compare · kinglet',
   tasks: 'Tasks · kinglet',
   benchmarks: 'Benchmarks · kinglet',
 };
 
 type Create = (frame: Frame, place: HTMLElement) => View;
 const CODE: Record<Exclude<Name, 'chat'>, () => Promise<{ create: Create }>> = {
+  compare: () => import('./compare/page.js'),
   tasks: () => import('./tasks/page.js'),
   benchmarks: () => import('./benchmarks/page.js'),
+};
+
+const SHEETS: Record<Exclude<Name, 'chat'>, string[]> = {
+  compare: ['pages.css', 'compare/compare.css'],
+  tasks: ['pages.css'],
+  benchmarks: ['pages.css'],
 };
 
 /** "#tasks/translate" → the view, and what it is to open; of the chat, a conversation. Anything unknown is the chat. */
 export function parseAddress(hash: string): { name: Name; path: string } {
   const [, name = '', path = ''] = /^#?([^/]*)\/?(.*)$/.exec(hash) ?? [];
-  return name === 'chat' || name === 'tasks' || name === 'benchmarks' ? { name, path } : { name: 'chat', path: '' };
+  const known = NAMES.find((one) => one === name);
+  return known ? { name: known, path } : { name: 'chat', path: '' };
 }
 
 export class Views {
@@ -103,7 +113,7 @@ export class Views {
     if (!place) return;
     if (!this.#opened.has(name)) {
       try {
-        const [{ create }] = await Promise.all([CODE[name](), styleSheet('pages.css')]);
+        const [{ create }] = await Promise.all([CODE[name](), ...SHEETS[name].map(styleSheet)]);
         if (!this.#opened.has(name)) {
           place.replaceChildren();
           this.#opened.set(name, create(this.#frame, place));
