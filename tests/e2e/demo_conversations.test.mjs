@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
+import { inaccessible } from './browser.mjs';
 import { ask, limit, loadSmall, openDemo, quiet, said, titles } from './demo_page.mjs';
 
 let demo;
@@ -275,3 +276,34 @@ test('on a phone the list lies over the chat and goes when one is chosen', () =>
     },
     { viewport: { width: 360, height: 740 }, hasTouch: true },
   ));
+
+test('an answer’s Markdown: tables, lists and code to copy; what is hostile in it stays text', () =>
+  demo.visit(async (page) => {
+    const created = '2026-01-01T00:00:00.000Z';
+    const text =
+      'Birds:\n\n| Name | Weight |\n|:--|--:|\n| <b>kinglet</b> | 5 g |\n| **wren** | 9 g |\n\n- one\n- two\n\n```js\nconst a = "<i>";\n```\n![x](https://other.invalid/x.png) [bad](javascript:alert(1))';
+    const messages = [
+      { id: 'a', parent: null, role: 'user', text: '<img src=x onerror=alert(1)>', created },
+      { id: 'b', parent: 'a', role: 'assistant', text, created, model: '<script>', figures: '<i>', end: 'stop' },
+    ];
+    const one = { title: '<img src=x>', created, updated: created, system: '', leaf: 'b', messages };
+    const file = { format: 'kinglet-conversations', version: 1, conversations: [one] };
+    const buffer = Buffer.from(JSON.stringify(file));
+    await page.setInputFiles('#import-file', { name: 'a.json', mimeType: 'application/json', buffer });
+    await openPanel(page);
+    await page.click('#conversations a');
+    await page.waitForSelector('.answer table');
+    const cells = await page.evaluate(() => [...document.querySelectorAll('.answer :is(th, td)')].map((cell) => cell.textContent));
+    assert.deepEqual(cells, ['Name', 'Weight', '<b>kinglet</b>', '5 g', 'wren', '9 g']);
+    assert.equal(await page.locator('.answer td strong').innerText(), 'wren');
+    assert.equal(await page.locator('.answer ul li').count(), 2);
+    await page.click('.answer .code .copy');
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'const a = "<i>";\n');
+    assert.equal(await page.locator(':is(#transcript, #history) :is(img, script, i, b, iframe)').count(), 0);
+    assert.deepEqual(
+      await page.evaluate(() => [...document.querySelectorAll('.answer a')].map(({ href, textContent }) => [href, textContent])),
+      [['https://other.invalid/x.png', 'x (other.invalid)']],
+    );
+    const problems = await inaccessible(page);
+    assert.deepEqual(problems, []);
+  }));

@@ -3,6 +3,7 @@
 import { Chat } from './chat.js';
 import { ConversationList } from './conversations/list.js';
 import { ConversationStore } from './conversations/store.js';
+import { copyButton } from './copy.js';
 import { DeviceChoice } from './device.js';
 import { byId, el } from './dom.js';
 import { filesIn } from './dropped.js';
@@ -12,10 +13,11 @@ import { Figures } from './figures.js';
 import { canGoOn } from './generation.js';
 import { HistoryPanel } from './history.js';
 import { DEFAULT_MODEL, type Engine, Loader, type Offer, type State } from './loader.js';
+import { RecentModels } from './recent.js';
 import { SamplingControls } from './settings.js';
 import { legend } from './tokens.js';
 import { isSheetOpen, wireSheet } from './sheet.js';
-import { copyButton, Transcript } from './transcript.js';
+import { Transcript } from './transcript.js';
 import { Views } from './views.js';
 import { modelName, plainError, processor } from './words.js';
 
@@ -77,6 +79,7 @@ const list = new ConversationList({
   },
   open: (id) => void openChat(id),
 });
+const recent = new RecentModels((model) => void loadUrl(model));
 const historyPanel = new HistoryPanel();
 const views = new Views(
   {
@@ -187,6 +190,10 @@ async function ready(): Promise<Engine | undefined> {
 const loadDefault = (): Promise<boolean> =>
   load({ name: DEFAULT_MODEL.name, source: DEFAULT_MODEL.url, sha256: DEFAULT_MODEL.sha256 });
 
+async function loadUrl({ name, url }: { name: string; url: string }): Promise<void> {
+  if (await load({ name, source: url })) recent.add({ name, url });
+}
+
 /** One file, all parts of a model, a model and its tokenizer.json, or a checkpoint. */
 async function loadFiles(files: File[]): Promise<void> {
   const [first] = files;
@@ -275,7 +282,7 @@ function wireModels(): void {
     const name = modelName([url.value.split(/[?#]/)[0] ?? ''])
       .split('/')
       .at(-1);
-    void load({ name: name || url.value, source: url.value });
+    void loadUrl({ name: name || url.value, url: url.value });
   });
   const file = byId('model-file', HTMLInputElement);
   byId('pick-file', HTMLButtonElement).addEventListener('click', () => file.click());

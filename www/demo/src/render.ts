@@ -1,7 +1,8 @@
 // Shows a growing text as elements. Only the blocks that have changed are made again, so that a token costs the same at
 // the end of a long answer as at its beginning. Text becomes text nodes; nothing is ever parsed as HTML.
+import { copyButton } from './copy.js';
 import { el } from './dom.js';
-import { blocks, inlines, type Block, type Inline } from './markdown.js';
+import { blocks, inlines, type Block, type Inline, type Table } from './markdown.js';
 
 export class MarkdownView {
   readonly #target: HTMLElement;
@@ -30,6 +31,8 @@ function blockElement(block: Block): HTMLElement {
       return el('p', { class: 'heading' }, ...spans(block.text));
     case 'code':
       return codeElement(block.language, block.text);
+    case 'table':
+      return tableElement(block);
     case 'list': {
       const items = block.items.map(({ depth, text }) => el('li', { class: `depth-${depth}` }, ...spans(text)));
       return block.ordered ? el('ol', { start: block.start }, ...items) : el('ul', {}, ...items);
@@ -39,7 +42,31 @@ function blockElement(block: Block): HTMLElement {
 
 function codeElement(language: string, text: string): HTMLElement {
   const code = el('pre', { tabindex: 0, 'aria-label': language ? `Code, ${language}` : 'Code' }, el('code', {}, text));
-  return el('div', { class: 'code' }, code);
+  const head = el(
+    'p',
+    { class: 'code-head' },
+    el('span', {}, language),
+    copyButton(() => text, 'Copy code'),
+  );
+  return el('div', { class: 'code' }, head, code);
+}
+
+/** A wide table is scrolled by itself, also by keyboard. */
+function tableElement({ align, head, rows }: Table): HTMLElement {
+  const cell = (tag: 'th' | 'td') => (text: string, i: number) => {
+    const attributes = { ...(align[i] && { class: `align-${align[i]}` }), ...(tag === 'th' && { scope: 'col' }) };
+    return el(tag, attributes, ...spans(text));
+  };
+  return el(
+    'div',
+    { class: 'table', role: 'region', tabindex: 0, 'aria-label': 'Table, can be scrolled' },
+    el(
+      'table',
+      { 'aria-label': head.join(', ') },
+      el('thead', {}, el('tr', {}, ...head.map(cell('th')))),
+      el('tbody', {}, ...rows.map((row) => el('tr', {}, ...row.map(cell('td'))))),
+    ),
+  );
 }
 
 const spans = (text: string): (Node | string)[] => inlines(text).map(spanNode);

@@ -1,5 +1,6 @@
 // The conversation as it is seen: one list item per message, with what can be done to it. Knows nothing of the engine.
 import type { Message, Token } from './conversations/types.js';
+import { copyButton } from './copy.js';
 import { el } from './dom.js';
 import { MarkdownView } from './render.js';
 import { TokenView } from './tokens.js';
@@ -290,20 +291,6 @@ export class AnswerView {
       else this.#view.show(this.#message.text);
     });
   }
-}
-
-/** A button that copies a text, and says whether it could. */
-export function copyButton(text: () => string, label = 'Copy'): HTMLElement {
-  const button = el('button', { type: 'button', class: 'quiet copy' }, label);
-  button.addEventListener('click', async () => {
-    const done = await navigator.clipboard.writeText(text()).then(
-      () => true,
-      () => false,
-    );
-    button.textContent = done ? 'Copied' : 'Copying was refused';
-    setTimeout(() => (button.textContent = label), 1500);
-  });
-  return button;
 }
 
 /** An error in plain words, its code beside it, the engine's own words behind a disclosure. */

@@ -1,5 +1,6 @@
 // One side of a comparison: its settings, its answer, and how it was written.
 import type { ChatMessage } from 'kinglet';
+import { copyButton } from '../copy.js';
 import { el } from '../dom.js';
 import { labelled, textArea } from '../fields.js';
 import { generate } from '../generation.js';
@@ -7,7 +8,7 @@ import type { Engine } from '../loader.js';
 import { MarkdownView } from '../render.js';
 import { Run } from '../run.js';
 import { SamplingControls } from '../settings.js';
-import { copyButton, errorBox } from '../transcript.js';
+import { errorBox } from '../transcript.js';
 import { plainError } from '../words.js';
 
 export class Side {
