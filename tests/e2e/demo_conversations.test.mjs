@@ -197,6 +197,17 @@ test('another tab sees what this one keeps', () =>
     await loadSmall(page);
     await ask(page, 'Seen by both');
     await listed(other, ['Seen by both']);
+    await other.click('#conversations a');
+    await other.waitForSelector('.answer');
+    await openPanel(page);
+    await more(page, 'Seen by both', 'Rename');
+    await page.keyboard.type('Renamed here');
+    await page.keyboard.press('Enter');
+    await listed(other, ['Renamed here']);
+    await other.waitForFunction(() => document.title === 'Renamed here · kinglet');
+    await more(page, 'Renamed here', 'Delete');
+    await other.waitForFunction(() => !document.querySelector('.answer'), null, { polling: 100 });
+    assert.match(other.url(), /#chat$/, 'what was deleted there is no longer shown here');
   }));
 
 const REFUSALS = {

@@ -39,7 +39,11 @@ const system = byId('system', HTMLTextAreaElement);
 const device = new DeviceChoice();
 const sampling = new SamplingControls(byId('sampling', HTMLElement));
 const transcript = new Transcript(byId('transcript', HTMLElement), byId('scroller', HTMLElement), {
-  edit: (id, text) => void chat.edit(id, text),
+  edit(id, text) {
+    if (!loader.engine) byId('announce', HTMLElement).textContent = 'Load a model first.';
+    else void chat.edit(id, text);
+    return loader.engine !== undefined;
+  },
   regenerate: (id) => void chat.regenerate(id),
   goOn: (id) => void chat.goOn(id),
   turn: (id, by) => void chat.turn(id, by),
@@ -357,6 +361,7 @@ const areConversations = (files: readonly File[]): boolean =>
   files.length > 0 && files.every(({ name }) => name.endsWith('.json')) && !areModel(files.map(({ name }) => name));
 
 async function begin(): Promise<void> {
+  store.onChange(() => void chat.keptChanged());
   const { isKept } = await store.opened;
   if (!isKept)
     showNotKept(

@@ -51,6 +51,10 @@ export class Chat {
   /** The answer under way; the next one waits for it, so that stopping and asking again never overlap. */
   #running: Promise<void> = Promise.resolve();
 
+  /** Counts the conversations that were chosen: reading one takes a moment. */
+  #opening = 0;
+  /** The browser has it. */
+  #isKept = false;
   /** The answer that is being written. */
   #current: Message | undefined;
 
@@ -94,19 +98,34 @@ export class Chat {
 
   /** Stops what runs and begins a new conversation. */
   async reset(): Promise<void> {
+    this.#opening++;
     await this.stop();
     this.#become(undefined, []);
   }
 
   /** Shows a conversation that was kept; false where there is none with this id. */
   async open(id: string): Promise<boolean> {
+    const turn = ++this.#opening;
     await this.stop();
     const found = await this.#options.store.open(id);
+    if (turn !== this.#opening) return true; // another was chosen meanwhile
     if (!found) return false;
     this.#become(found.conversation, found.messages);
+    this.#isKept = true;
     this.#options.system.value = found.conversation.system;
     this.#options.transcript.scrollDown();
     return true;
+  }
+
+  /** Another tab has changed what is kept: a conversation that was deleted there is no longer shown here. */
+  async keptChanged(): Promise<void> {
+    const { id } = this;
+    if (!this.#isKept || this.isBusy) return;
+    const found = await this.#options.store.open(id);
+    if (id !== this.id || this.isBusy) return;
+    if (!found) return this.reset();
+    this.rename(found.conversation.title);
+    this.#options.changed();
   }
 
   /** What can be said of the context has changed. */
@@ -129,7 +148,7 @@ export class Chat {
   async edit(id: string, text: string): Promise<void> {
     await this.stop();
     const message = this.#tree.get(id);
-    if (message && this.#options.engine()) this.#ask(text, message.parent);
+    if (message) this.#ask(text, message.parent);
   }
 
   /** Another answer to the same question: another branch. */
@@ -357,6 +376,7 @@ export class Chat {
 
   #become(conversation: Conversation | undefined, messages: readonly Message[]): void {
     this.#conversation = conversation;
+    this.#isKept = false;
     this.#tree = new Tree(messages);
     this.#tokens.clear();
     this.#asTokens.clear();
@@ -388,7 +408,10 @@ export class Chat {
     if (messages.length > 0) conversation.updatedMs = now();
     const tokens = messages.flatMap(({ id }) => this.#tokens.get(id) ?? []);
     this.#options.store.save({ conversation, messages, tokens }).then(
-      () => this.#options.changed(),
+      () => {
+        this.#isKept ||= conversation === this.#conversation;
+        this.#options.changed();
+      },
       (error: unknown) => this.#options.notKept(error),
     );
   }

@@ -17,7 +17,8 @@ export interface Shown {
 
 /** What can be done to a message. */
 export interface Actions {
-  edit(id: string, text: string): void;
+  /** False where there is no model to answer it. */
+  edit(id: string, text: string): boolean;
   regenerate(id: string): void;
   goOn(id: string): void;
   /** Shows the version before or after this one. */
@@ -171,9 +172,7 @@ class UserView {
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       const text = field.value.trim();
-      if (text === '') return;
-      this.#close(form);
-      this.#actions.edit(this.#message.id, text);
+      if (text !== '' && this.#actions.edit(this.#message.id, text)) this.#close(form);
     });
     form.addEventListener('keydown', (event) => {
       if (event.isComposing) return;
