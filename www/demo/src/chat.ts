@@ -2,10 +2,11 @@
 // The messages here are the truth; the engine gets all of a branch with every call and keeps what it has computed already.
 import type { ChatMessage } from 'kinglet';
 import type { ConversationStore } from './conversations/store.js';
+import { TokenBook } from './conversations/token-book.js';
 import { Tree } from './conversations/tree.js';
 import { type AnswerTokens, type Conversation, type Message, newId, now, titleOf } from './conversations/types.js';
 import { byId } from './dom.js';
-import { type Asked, generate, modelKey } from './generation.js';
+import { type Asked, generate } from './generation.js';
 import type { Engine } from './loader.js';
 import { Run } from './run.js';
 import { score, startWith } from './scoring.js';
@@ -43,8 +44,7 @@ export class Chat {
   readonly #options: ChatOptions;
   #conversation: Conversation | undefined;
   #tree = new Tree();
-  /** Tokens of answers, as far as they were asked for; undefined where there are none. */
-  readonly #tokens = new Map<string, AnswerTokens | undefined>();
+  readonly #tokens: TokenBook;
   /** Answers that are shown token by token. */
   readonly #asTokens = new Set<string>();
   #abort: AbortController | undefined;
@@ -60,6 +60,7 @@ export class Chat {
 
   constructor(options: ChatOptions) {
     this.#options = options;
+    this.#tokens = new TokenBook(options.store, options.engine);
     const save = (): void => this.#current && this.#save([this.#current]);
     addEventListener('pagehide', save);
     // On phones a page that is not seen may be ended without another word.
@@ -163,12 +164,12 @@ export class Chat {
     await this.stop();
     const message = this.#tree.get(id);
     if (!message) return;
-    const known = await this.#tokensOf(message);
+    const known = await this.#tokens.ofThisModel(message);
     // Where an answer was stopped, its last token may have brought only a part of its text.
     const ids = known?.tokens.map((token) => token.id) ?? [];
     const isWhole = known && (await this.#options.engine()?.detokenize(ids))?.trim() === message.text.trim();
     if (known && isWhole) this.#write(message, known);
-    else this.#write(message, this.#noTokens(message), { text: message.text });
+    else this.#write(message, this.#tokens.none(message), { text: message.text });
   }
 
   /** Shows the version of a message before or after it. */
@@ -192,17 +193,17 @@ export class Chat {
     const message = this.#tree.get(id);
     const engine = this.#options.engine();
     if (!message || !engine) return;
-    const recorded = await this.#recorded(message);
+    const recorded = await this.#tokens.of(message);
     if (recorded?.tokens.every(({ top }) => top)) {
       this.#asTokens.add(id);
       return this.#show();
     }
-    const known = await this.#tokensOf(message);
+    const known = await this.#tokens.ofThisModel(message);
     const begun = { text: message.text, ...(known && { ids: known.tokens.map((token) => token.id) }) };
     this.#work(async (signal) => {
       try {
         const tokens = await score(engine, { messages: this.#asked(message), begun }, signal);
-        this.#tokens.set(id, { ...this.#noTokens(message), tokens });
+        this.#tokens.set({ ...this.#tokens.none(message), tokens });
         this.#asTokens.add(id);
         this.#show();
         this.#save([message]);
@@ -219,7 +220,7 @@ export class Chat {
     const engine = this.#options.engine();
     if (!message || !engine) return;
     try {
-      const known = await this.#tokensOf(message);
+      const known = await this.#tokens.ofThisModel(message);
       if (!known)
         throw new PlainProblem(
           'ANOTHER_MODEL',
@@ -229,7 +230,7 @@ export class Chat {
       const start = begun.tokens.map((token) => token.text).join('');
       const other = this.#add({ role: 'assistant', text: start, parent: message.parent });
       this.#asTokens.add(other.id);
-      const tokens = { ...this.#noTokens(other), tokens: begun.tokens };
+      const tokens = { ...this.#tokens.none(other), tokens: begun.tokens };
       if (begun.isEnd) this.#endHere(other, tokens);
       else this.#write(other, tokens);
     } catch (error) {
@@ -244,7 +245,7 @@ export class Chat {
 
   #answer(question: Message): void {
     const message = this.#add({ role: 'assistant', text: '', parent: question.id });
-    this.#write(message, this.#noTokens(message));
+    this.#write(message, this.#tokens.none(message));
   }
 
   #add(said: Pick<Message, 'role' | 'text' | 'parent'>): Message {
@@ -252,27 +253,6 @@ export class Chat {
     this.#tree.add(message);
     if (this.#conversation) this.#conversation.leaf = message.id;
     return message;
-  }
-
-  #noTokens(message: Message): AnswerTokens {
-    const engine = this.#options.engine();
-    const model = engine ? modelKey(engine.info) : '';
-    return { message: message.id, conversation: message.conversation, model, tokens: [] };
-  }
-
-  /** The tokens of an answer, where all of them are known. */
-  async #recorded(message: Message): Promise<AnswerTokens | undefined> {
-    if (!this.#tokens.has(message.id))
-      this.#tokens.set(message.id, await this.#options.store.tokens(message.id).catch(() => undefined));
-    const known = this.#tokens.get(message.id);
-    return known?.tokens.map(({ text }) => text).join('') === message.text ? known : undefined;
-  }
-
-  /** The same, where the model that is loaded wrote them. */
-  async #tokensOf(message: Message): Promise<AnswerTokens | undefined> {
-    const known = await this.#recorded(message);
-    const engine = this.#options.engine();
-    return known && engine && known.model === modelKey(engine.info) ? known : undefined;
   }
 
   /** Writes an answer, from its beginning or from where it stands. */
@@ -290,7 +270,7 @@ export class Chat {
       probabilities: this.#asTokens.has(message.id),
       ...(begun && { begun }),
     };
-    this.#tokens.set(message.id, tokens);
+    this.#tokens.set(tokens);
     this.#current = message;
     this.#show();
     this.#options.transcript.answer(message.id)?.begin();
@@ -321,7 +301,7 @@ export class Chat {
   /** An answer that ends where the visitor chose its end. */
   #endHere(message: Message, tokens: AnswerTokens): void {
     message.answer = { model: this.#options.modelName(), figures: 'ended here by choice', end: 'stop' };
-    this.#tokens.set(message.id, tokens);
+    this.#tokens.set(tokens);
     this.#show();
     this.#save([message]);
   }
