@@ -292,7 +292,7 @@ test('an answer’s Markdown: tables, lists and code to copy; what is hostile in
   demo.visit(async (page) => {
     const created = '2026-01-01T00:00:00.000Z';
     const text =
-      'Birds:\n\n| Name | Weight |\n|:--|--:|\n| <b>kinglet</b> | 5 g |\n| **wren** | 9 g |\n\n- one\n- two\n\n```js\nconst a = "<i>";\n```\n![x](https://other.invalid/x.png) [bad](javascript:alert(1))';
+      'Birds:\n\n| Name | Weight |\n|:--|--:|\n| <b>kinglet</b> | 5 g |\n| **wren** | 9 g |\n\n1. one\n   - in\n   - it\n2. two\n\n```js\nconst a = "<i>";\n```\n![x](https://other.invalid/x.png) [bad](javascript:alert(1))';
     const messages = [
       { id: 'a', parent: null, role: 'user', text: '<img src=x onerror=alert(1)>', created },
       { id: 'b', parent: 'a', role: 'assistant', text, created, model: '<script>', figures: '<i>', end: 'stop' },
@@ -307,7 +307,8 @@ test('an answer’s Markdown: tables, lists and code to copy; what is hostile in
     const cells = await page.evaluate(() => [...document.querySelectorAll('.answer :is(th, td)')].map((cell) => cell.textContent));
     assert.deepEqual(cells, ['Name', 'Weight', '<b>kinglet</b>', '5 g', 'wren', '9 g']);
     assert.equal(await page.locator('.answer td strong').innerText(), 'wren');
-    assert.equal(await page.locator('.answer ul li').count(), 2);
+    assert.equal(await page.locator('.answer .answer-text > ol > li').count(), 2);
+    assert.equal(await page.locator('.answer ol > li:first-child > ul > li').count(), 2);
     await page.click('.answer .code .copy');
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'const a = "<i>";\n');
     assert.equal(await page.locator(':is(#transcript, #history) :is(img, script, i, b, iframe)').count(), 0);

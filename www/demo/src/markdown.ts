@@ -11,7 +11,7 @@ export type Block =
   | { kind: 'paragraph' | 'heading'; text: string }
   | { kind: 'code'; language: string; text: string }
   | Table
-  | { kind: 'list'; ordered: boolean; start: number; items: { depth: number; text: string }[] };
+  | { kind: 'list'; ordered: boolean; start: number; items: Item[] };
 
 /** Every row has as many cells as the head. */
 export interface Table {
@@ -19,6 +19,13 @@ export interface Table {
   align: ('' | 'left' | 'center' | 'right')[];
   head: string[];
   rows: string[][];
+}
+
+/** Of a list; `number`: of one that is numbered in a list below another item. */
+export interface Item {
+  depth: number;
+  text: string;
+  number?: number;
 }
 
 const MAX_SPAN = 1000;
@@ -114,7 +121,7 @@ function nextItem([, indent = '', number, text = '']: RegExpExecArray, open: Blo
   const depth = Math.min(2, Math.floor(indent.length / 2));
   const ordered = number !== undefined;
   if (open?.kind === 'list' && (open.ordered === ordered || depth > 0)) {
-    open.items.push({ depth, text });
+    open.items.push({ depth, text, ...(depth > 0 && ordered && { number: Number(number) }) });
     return open;
   }
   return { kind: 'list', ordered, start: Number(number ?? 1), items: [{ depth, text }] };

@@ -33,11 +33,30 @@ function blockElement(block: Block): HTMLElement {
       return codeElement(block.language, block.text);
     case 'table':
       return tableElement(block);
-    case 'list': {
-      const items = block.items.map(({ depth, text }) => el('li', { class: `depth-${depth}` }, ...spans(text)));
-      return block.ordered ? el('ol', { start: block.start }, ...items) : el('ul', {}, ...items);
-    }
+    case 'list':
+      return listElement(block);
   }
+}
+
+/** Items that are indented are lists of their own, in the item above them. */
+function listElement({ ordered, start, items }: List): HTMLElement {
+  const listOf = (number: number | undefined): HTMLElement =>
+    number === undefined ? el('ul') : el('ol', { start: number });
+  const open = [listOf(ordered ? start : undefined)];
+  for (const { depth, text, number } of items) {
+    while (open.length > depth + 1) open.pop();
+    const isOther =
+      depth > 0 && open.length === depth + 1 && (open.at(-1)?.tagName === 'OL') !== (number !== undefined);
+    if (isOther) open.pop();
+    const above = open.length < depth + 1 ? open.at(-1)?.lastElementChild : undefined;
+    if (above) {
+      const inner = listOf(number);
+      above.append(inner);
+      open.push(inner);
+    }
+    open.at(-1)?.append(el('li', {}, ...spans(text)));
+  }
+  return open[0] ?? el('ul');
 }
 
 function codeElement(language: string, text: string): HTMLElement {
@@ -68,6 +87,8 @@ function tableElement({ align, head, rows }: Table): HTMLElement {
     ),
   );
 }
+
+type List = Extract<Block, { kind: 'list' }>;
 
 const spans = (text: string): (Node | string)[] => inlines(text).map(spanNode);
 

@@ -74,6 +74,17 @@ test('tables: alignment, bars that are text, rows that are too short or too long
     );
 });
 
+test('a list in an item has bullets or numbers of its own', () => {
+  const [list] = blocks('1. a\n   - b\n   - c\n2. d\n   1. e');
+  assert.deepEqual(list.items, [
+    { depth: 0, text: 'a' },
+    { depth: 1, text: 'b' },
+    { depth: 1, text: 'c' },
+    { depth: 0, text: 'd' },
+    { depth: 1, text: 'e', number: 1 },
+  ]);
+});
+
 test('a numbered list that blank lines interrupt goes on with its numbers', () => {
   const starts = blocks('1. x\n\n2. y\n\n3. z').map((block) => block.start);
   assert.deepEqual(starts, [1, 2, 3]);
