@@ -4,15 +4,9 @@ import { byId, el } from './dom.js';
 import type { Run } from './run.js';
 import { bytes, count, duration } from './words.js';
 
-const MEASURE_EVERY_MS = 10_000;
-
-/** Chromium's, on isolated pages. */
-type Measured = Performance & { measureUserAgentSpecificMemory?: () => Promise<{ bytes: number }> };
-
 export class Figures {
   readonly #list = byId('figures', HTMLElement);
   readonly #values = new Map<string, HTMLElement>();
-  #measuredMs = -Infinity;
 
   constructor() {
     this.#show('Writing', '–');
@@ -29,7 +23,6 @@ export class Figures {
     this.#show('Reading', run ? readingOf(run) : '–');
     const { draft_n = 0, draft_n_accepted = 0 } = run?.timings ?? {};
     this.#show('Guessed ahead', draft_n > 0 ? `${count(draft_n_accepted)} of ${count(draft_n)} right` : '');
-    if (run?.timings) void this.#measure();
   }
 
   /** What the context holds, of how many tokens. */
@@ -43,16 +36,6 @@ export class Figures {
   model(info: Info): void {
     const all = Object.values(info.memory).reduce((sum, size) => sum + size, 0);
     this.#show('Memory of the model', bytes(all));
-    void this.#measure();
-  }
-
-  /** The browser measures when it next tidies up its memory, which may take it a while. */
-  async #measure(): Promise<void> {
-    const { measureUserAgentSpecificMemory: measure } = performance as Measured;
-    if (!measure || !crossOriginIsolated || performance.now() - this.#measuredMs < MEASURE_EVERY_MS) return;
-    this.#measuredMs = performance.now();
-    const measured = await measure.call(performance).catch(() => undefined);
-    if (measured) this.#show('Memory of the page', bytes(measured.bytes));
   }
 
   /** An empty value takes its row away. */
