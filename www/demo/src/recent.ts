@@ -31,7 +31,7 @@ export class RecentModels {
     this.#models = this.#models.filter((one) => one !== model);
     this.#keep();
     const left = this.#place.querySelectorAll<HTMLElement>('li .forget');
-    (left[Math.min(at, left.length - 1)] ?? byId('model-url', HTMLElement)).focus();
+    (left[Math.min(at, left.length - 1)] ?? byId('load-default', HTMLButtonElement)).focus();
   }
 
   #keep(): void {
