@@ -324,7 +324,7 @@ for (const [what, options] of [
 test('the watch over names, ids and headings notices what is wrong', () =>
   visiting('summarize', async (page) => {
     await page.evaluate(() => {
-      const place = document.querySelector('.view-body');
+      const place = document.querySelector('#view-tasks .view-body');
       const add = (tag, set) => place.append(Object.assign(document.createElement(tag), set));
       add('button', { className: 'wrong' });
       add('h4', { textContent: 'too deep' });

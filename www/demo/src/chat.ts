@@ -1,49 +1,70 @@
-// The conversation: what was said, the answer that is being generated, stopping it, generating it again. The messages here
-// are the truth; the engine gets all of them with every call and keeps what it has computed already.
-import type { ChatCompletionChunk, ChatMessage, CompletionChunk, Timings, Usage } from 'kinglet';
+// The conversation: what was said on which branch, the answer that is being written, stopping it, going on with it, making it again.
+// The messages here are the truth; the engine gets all of a branch with every call and keeps what it has computed already.
+import type { ChatMessage } from 'kinglet';
+import type { ConversationStore } from './conversations/store.js';
+import { TokenBook } from './conversations/token-book.js';
+import { Tree } from './conversations/tree.js';
+import { type AnswerTokens, type Conversation, type Message, newId, now, titleOf } from './conversations/types.js';
 import { byId } from './dom.js';
-import { answersSingly } from './facts.js';
+import { type Asked, generate } from './generation.js';
 import type { Engine } from './loader.js';
+import { Run } from './run.js';
+import { score, startWith } from './scoring.js';
 import type { Sampling } from './settings.js';
-import type { AnswerView, Transcript } from './transcript.js';
-import { count, duration, plainError, type PlainError } from './words.js';
+import type { Transcript } from './transcript.js';
+import { plainError, type PlainError, PlainProblem } from './words.js';
 
 const announce = byId('announce', HTMLElement);
-const speed = byId('speed', HTMLElement);
-const contextText = byId('context-text', HTMLElement);
-const contextMeter = byId('context-meter', HTMLElement);
+
+/** What is written of an answer is kept this often, for the case that the page is closed. */
+const SAVE_EVERY_MS = 1000;
 
 export interface ChatOptions {
+  transcript: Transcript;
+  store: ConversationStore;
   engine: () => Engine | undefined;
+  modelName: () => string;
   sampling: () => Sampling;
-  systemPrompt: () => string;
+  /** Whether answers come with the probabilities of their tokens. */
+  probabilities: () => boolean;
+  system: { value: string };
   /** Told when an answer begins and ends. */
   busy: (isBusy: boolean) => void;
-}
-
-/** What one answer has brought so far, by the page's clock until the engine's own figures arrive. */
-interface Run {
-  startedMs: number;
-  firstMs: number | undefined;
-  tokens: number;
-  usage?: Usage;
-  timings?: Timings;
-  reason?: string;
+  /** Told of figures while an answer is written, and of undefined when there are none. */
+  figures: (run: Run | undefined) => void;
+  /** Tokens in the context, as far as they are known. */
+  context: (tokens: number) => void;
+  /** Another conversation is shown, or this one has changed. */
+  changed: () => void;
+  /** The browser did not keep something. */
+  notKept: (error: unknown) => void;
 }
 
 export class Chat {
-  readonly #transcript: Transcript;
   readonly #options: ChatOptions;
-  #messages: ChatMessage[] = [];
-  /** A question to which nothing came. Templates want turns by turns, so it is sent again only when asked for. */
-  #unanswered: ChatMessage | undefined;
+  #conversation: Conversation | undefined;
+  #tree = new Tree();
+  readonly #tokens: TokenBook;
+  /** Answers that are shown token by token. */
+  readonly #asTokens = new Set<string>();
   #abort: AbortController | undefined;
   /** The answer under way; the next one waits for it, so that stopping and asking again never overlap. */
   #running: Promise<void> = Promise.resolve();
 
-  constructor(transcript: Transcript, options: ChatOptions) {
-    this.#transcript = transcript;
+  /** Counts the conversations that were chosen: reading one takes a moment. */
+  #opening = 0;
+  /** The browser has it. */
+  #isKept = false;
+  /** The answer that is being written. */
+  #current: Message | undefined;
+
+  constructor(options: ChatOptions) {
     this.#options = options;
+    this.#tokens = new TokenBook(options.store, options.engine);
+    const save = (): void => this.#current && this.#save([this.#current]);
+    addEventListener('pagehide', save);
+    // On phones a page that is not seen may be ended without another word.
+    document.addEventListener('visibilitychange', () => document.hidden && save());
   }
 
   get isBusy(): boolean {
@@ -52,120 +73,336 @@ export class Chat {
 
   /** Nothing has been said. */
   get isEmpty(): boolean {
-    return this.#messages.length === 0 && !this.#unanswered;
+    return this.#conversation === undefined;
   }
 
-  stop(): void {
+  /** Its id; empty where nothing has been said. */
+  get id(): string {
+    return this.#conversation?.id ?? '';
+  }
+
+  get title(): string {
+    return this.#conversation?.title ?? '';
+  }
+
+  /** How the last answer on the branch came out. */
+  get lastAnswer(): { figures: string; fault: PlainError | undefined } {
+    const answer = this.#tree.get(this.#conversation?.leaf ?? null)?.answer;
+    return { figures: answer?.figures ?? '', fault: answer?.error };
+  }
+
+  /** Ends the answer under way; resolves when it has ended. */
+  async stop(): Promise<void> {
     this.#abort?.abort();
+    await this.#running;
   }
 
-  /** Stops what runs and forgets the conversation. */
+  /** Stops what runs and begins a new conversation. */
   async reset(): Promise<void> {
-    this.stop();
-    await this.#running;
-    this.#messages = [];
-    this.#unanswered = undefined;
-    this.#transcript.clear();
-    speed.textContent = '';
-    this.#showContext(0);
+    this.#opening++;
+    await this.stop();
+    this.#become(undefined, []);
+  }
+
+  /** Shows a conversation that was kept; false where there is none with this id. */
+  async open(id: string): Promise<boolean> {
+    const turn = ++this.#opening;
+    await this.stop();
+    const found = await this.#options.store.open(id);
+    if (turn !== this.#opening) return true; // another was chosen meanwhile
+    if (!found) return false;
+    this.#become(found.conversation, found.messages);
+    this.#isKept = true;
+    this.#options.system.value = found.conversation.system;
+    this.#options.transcript.scrollDown();
+    return true;
+  }
+
+  /** Another tab has changed what is kept: a conversation that was deleted there is no longer shown here. */
+  async keptChanged(): Promise<void> {
+    const { id } = this;
+    if (!this.#isKept || this.isBusy) return;
+    const found = await this.#options.store.open(id);
+    if (id !== this.id || this.isBusy) return;
+    if (!found) return this.reset();
+    this.rename(found.conversation.title);
+    this.#options.changed();
+  }
+
+  /** What can be said of the context has changed. */
+  modelChanged(): void {
+    this.#showContext();
+  }
+
+  /** It was renamed beside the chat. */
+  rename(title: string): void {
+    if (this.#conversation) this.#conversation.title = title;
   }
 
   send(text: string): void {
-    this.#unanswered = undefined;
-    this.#messages.push({ role: 'user', content: text });
-    this.#transcript.addUser(text);
-    this.#answer();
+    const id = newId();
+    this.#conversation ??= { id, title: titleOf(text), createdMs: now(), updatedMs: now(), system: '', leaf: null };
+    this.#ask(text, this.#conversation.leaf);
   }
 
-  async #regenerate(view: AnswerView): Promise<void> {
-    this.stop();
-    await this.#running;
-    if (this.#unanswered) this.#messages.push(this.#unanswered);
-    else this.#messages.pop();
-    this.#unanswered = undefined;
-    view.element.remove();
-    this.#answer();
+  /** Says something else in the place of a message: another branch. */
+  async edit(id: string, text: string): Promise<void> {
+    await this.stop();
+    const message = this.#tree.get(id);
+    if (message) this.#ask(text, message.parent);
   }
 
-  #answer(): void {
+  /** Another answer to the same question: another branch. */
+  async regenerate(id: string): Promise<void> {
+    await this.stop();
+    const question = this.#tree.get(this.#tree.get(id)?.parent ?? null);
+    if (question) this.#answer(question);
+  }
+
+  /** Goes on with an answer that was stopped or cut. */
+  async goOn(id: string): Promise<void> {
+    await this.stop();
+    const message = this.#tree.get(id);
+    if (!message) return;
+    const known = await this.#tokens.ofThisModel(message);
+    // Where an answer was stopped, its last token may have brought only a part of its text.
+    const ids = known?.tokens.map((token) => token.id) ?? [];
+    const isWhole = known && (await this.#options.engine()?.detokenize(ids))?.trim() === message.text.trim();
+    if (known && isWhole) this.#write(message, known);
+    else this.#write(message, this.#tokens.none(message), { text: message.text });
+  }
+
+  /** Shows the version of a message before or after it. */
+  async turn(id: string, by: -1 | 1): Promise<void> {
+    await this.stop();
+    const message = this.#tree.get(id);
+    if (!message || !this.#conversation) return;
+    const versions = this.#tree.versions(message);
+    const other = versions[versions.indexOf(message) + by];
+    if (!other) return;
+    this.#conversation.leaf = this.#tree.leafBelow(other.id);
+    this.#show();
+    this.#options.transcript.focusTurn(other.id, by);
+    this.#save([]);
+  }
+
+  /** Shows an answer token by token, or as text again. What was not kept of its probabilities is worked out first. */
+  async toggleTokens(id: string): Promise<void> {
+    if (this.#asTokens.delete(id)) return this.#show();
+    await this.stop();
+    const message = this.#tree.get(id);
     const engine = this.#options.engine();
-    if (!engine) return;
-    const view = this.#transcript.addAnswer(() => void this.#regenerate(view));
-    const abort = (this.#abort = new AbortController());
+    if (!message || !engine) return;
+    const recorded = await this.#tokens.of(message);
+    if (recorded?.tokens.every(({ top }) => top)) {
+      this.#asTokens.add(id);
+      return this.#show();
+    }
+    const known = await this.#tokens.ofThisModel(message);
+    const begun = { text: message.text, ...(known && { ids: known.tokens.map((token) => token.id) }) };
+    this.#work(async (signal) => {
+      try {
+        const tokens = await score(engine, { messages: this.#asked(message), begun }, signal);
+        this.#tokens.set({ ...this.#tokens.none(message), tokens });
+        this.#asTokens.add(id);
+        this.#show();
+        this.#save([message]);
+      } catch (error) {
+        if (!signal.aborted) this.#options.transcript.answer(id)?.fail(plainError(error));
+      }
+    });
+  }
+
+  /** Goes on with another token in the place of one of an answer: another branch, the same up to there. */
+  async branch(id: string, index: number, text: string): Promise<void> {
+    await this.stop();
+    const message = this.#tree.get(id);
+    const engine = this.#options.engine();
+    if (!message || !engine) return;
+    try {
+      const known = await this.#tokens.ofThisModel(message);
+      if (!known)
+        throw new PlainProblem(
+          'ANOTHER_MODEL',
+          'Another model wrote this answer; only that one can go on from a token of it.',
+        );
+      const begun = await startWith(engine, { tokens: known.tokens, index, text });
+      const start = begun.tokens.map((token) => token.text).join('');
+      const other = this.#add({ role: 'assistant', text: start, parent: message.parent });
+      this.#asTokens.add(other.id);
+      const tokens = { ...this.#tokens.none(other), tokens: begun.tokens };
+      if (begun.isEnd) this.#endHere(other, tokens);
+      else this.#write(other, tokens);
+    } catch (error) {
+      this.#options.transcript.answer(id)?.fail(plainError(error));
+    }
+  }
+
+  #ask(text: string, parent: string | null): void {
+    const message = this.#add({ role: 'user', text, parent });
+    this.#answer(message);
+  }
+
+  #answer(question: Message): void {
+    const message = this.#add({ role: 'assistant', text: '', parent: question.id });
+    this.#write(message, this.#tokens.none(message));
+  }
+
+  #add(said: Pick<Message, 'role' | 'text' | 'parent'>): Message {
+    const message = { ...said, id: newId(), conversation: this.id, createdMs: now() };
+    this.#tree.add(message);
+    if (this.#conversation) this.#conversation.leaf = message.id;
+    return message;
+  }
+
+  /** Writes an answer, from its beginning or from where it stands. */
+  #write(message: Message, tokens: AnswerTokens, begun?: Asked['begun']): void {
+    const engine = this.#options.engine();
+    const conversation = this.#conversation;
+    if (!engine || !conversation) return;
+    begun ??= message.text ? { text: message.text, ids: tokens.tokens.map(({ id }) => id) } : undefined;
+    conversation.system = this.#options.system.value.trim();
+    message.answer = { model: this.#options.modelName(), figures: '', end: 'running' };
+    if (this.#options.probabilities()) this.#asTokens.add(message.id);
+    const asked: Asked = {
+      messages: this.#asked(message),
+      sampling: this.#options.sampling(),
+      probabilities: this.#asTokens.has(message.id),
+      ...(begun && { begun }),
+    };
+    this.#tokens.set(tokens);
+    this.#current = message;
+    this.#show();
+    this.#options.transcript.answer(message.id)?.begin();
+    this.#options.transcript.scrollDown();
+    this.#save([...this.#tree.path(message.id).slice(-2)]);
     announce.textContent = 'The model is answering.';
+    this.#work((signal) => this.#generate(engine, asked, { message, tokens, signal }));
+  }
+
+  /** What the model is given for an answer: the system prompt, and the branch up to its question. */
+  #asked(answer: Message): ChatMessage[] {
+    const system = this.#options.system.value.trim();
+    return [
+      ...(system ? [{ role: 'system' as const, content: system }] : []),
+      ...turns(this.#tree.path(answer.parent)),
+    ];
+  }
+
+  #work(run: (signal: AbortSignal) => Promise<void>): void {
+    const abort = (this.#abort = new AbortController());
     this.#options.busy(true);
-    this.#running = this.#generate(engine, view, abort.signal).finally(() => {
-      this.#abort = undefined;
+    this.#running = run(abort.signal).finally(() => {
+      this.#abort = this.#current = undefined;
       this.#options.busy(false);
     });
   }
 
+  /** An answer that ends where the visitor chose its end. */
+  #endHere(message: Message, tokens: AnswerTokens): void {
+    message.answer = { model: this.#options.modelName(), figures: 'ended here by choice', end: 'stop' };
+    this.#tokens.set(tokens);
+    this.#show();
+    this.#save([message]);
+  }
+
   /** One answer from the first token to its figures; a fault is shown, never thrown. */
-  async #generate(engine: Engine, view: AnswerView, signal: AbortSignal): Promise<void> {
-    const run: Run = { startedMs: performance.now(), firstMs: undefined, tokens: 0 };
-    let fault: PlainError | undefined;
+  async #generate(
+    engine: Engine,
+    asked: Asked,
+    { message, tokens, signal }: { message: Message; tokens: AnswerTokens; signal: AbortSignal },
+  ): Promise<void> {
+    const run = new Run(tokens.tokens.length);
+    const answer = (message.answer ??= { model: '', figures: '', end: 'running' });
+    // What goes on from text alone has no tokens of its beginning, so none are kept of the rest.
+    const hasTokens = !asked.begun || asked.begun.ids !== undefined;
     try {
-      await this.#read(engine, view, run, signal);
+      await this.#read(generate(engine, asked, signal), run, { message, tokens: hasTokens ? tokens : undefined });
+      answer.end = run.end ?? 'stop';
     } catch (error) {
-      if (signal.aborted) run.reason = 'stopped';
-      else view.fail((fault = plainError(error)));
+      answer.end = signal.aborted ? 'stopped' : 'failed';
+      if (!signal.aborted) answer.error = plainError(error);
     }
-    if (view.text) this.#messages.push({ role: 'assistant', content: view.text });
-    else this.#unanswered = this.#messages.pop();
-    view.finish(figures(run));
-    speed.textContent = '';
-    announce.textContent = fault?.text ?? view.text;
-    if (run.usage) this.#showContext(run.usage.total_tokens);
+    // Text that was not given out when the answer was stopped is not part of it.
+    if (signal.aborted) while (tokens.tokens.at(-1)?.text === '') tokens.tokens.pop();
+    answer.figures = run.summary(answer.end);
+    if (run.usage) answer.contextTokens = run.usage.total_tokens;
+    this.#options.transcript.answer(message.id)?.finish();
+    this.#options.figures(run);
+    this.#showContext();
+    announce.textContent = answer.error?.text ?? message.text;
+    this.#save([message]);
   }
 
-  async #read(engine: Engine, view: AnswerView, run: Run, signal: AbortSignal): Promise<void> {
-    for await (const { choices, usage, timings } of await this.#stream(engine, signal)) {
-      const choice = choices[0];
-      if (choice?.token_ids.length) this.#counted(run, choice.token_ids.length);
-      const text = choice && ('delta' in choice ? choice.delta.content : choice.text);
-      if (text) view.append(text);
-      if (choice?.finish_reason) run.reason = choice.finish_reason;
-      if (usage) run.usage = usage;
-      if (timings) run.timings = timings;
+  async #read(
+    pieces: ReturnType<typeof generate>,
+    run: Run,
+    { message, tokens }: { message: Message; tokens: AnswerTokens | undefined },
+  ): Promise<void> {
+    let savedMs = performance.now();
+    for await (const piece of pieces) {
+      message.text += piece.text;
+      const last = tokens?.tokens.at(-1);
+      if (piece.tokens.length > 0) tokens?.tokens.push(...piece.tokens);
+      else if (last) last.text += piece.text; // what was held back until it was whole
+      run.take(piece);
+      this.#options.transcript.answer(message.id)?.grown();
+      if (piece.tokens.length > 0) this.#options.figures(run);
+      if (performance.now() - savedMs < SAVE_EVERY_MS) continue;
+      savedMs = performance.now();
+      this.#save([message]);
     }
   }
 
-  /** The conversation goes on; or what was asked last is answered by itself, by a model that knows no conversations. */
-  async #stream(engine: Engine, signal: AbortSignal): Promise<AsyncIterable<ChatCompletionChunk | CompletionChunk>> {
-    const params = { stream: true as const, stream_options: { include_usage: true }, ...this.#options.sampling() };
-    if (answersSingly(engine.info)) {
-      const asked = this.#messages.at(-1)?.content;
-      const prompt = typeof asked === 'string' ? asked : '';
-      return engine.completions.create({ prompt, ...params }, { signal });
-    }
-    const system = this.#options.systemPrompt().trim();
-    const messages = [...(system ? [{ role: 'system' as const, content: system }] : []), ...this.#messages];
-    return engine.chat.completions.create({ messages, ...params }, { signal });
+  #become(conversation: Conversation | undefined, messages: readonly Message[]): void {
+    this.#conversation = conversation;
+    this.#isKept = false;
+    this.#tree = new Tree(messages);
+    this.#tokens.clear();
+    this.#asTokens.clear();
+    this.#options.figures(undefined);
+    this.#show();
   }
 
-  #counted(run: Run, tokens: number): void {
-    run.firstMs ??= performance.now();
-    run.tokens += tokens;
-    const seconds = (performance.now() - run.firstMs) / 1000;
-    if (run.tokens > 1 && seconds > 0.2) speed.textContent = `${((run.tokens - 1) / seconds).toFixed(1)} tok/s`;
+  #show(): void {
+    const path = this.#tree.path(this.#conversation?.leaf ?? null);
+    this.#options.transcript.show(
+      path.map((message) => {
+        const versions = this.#tree.versions(message);
+        const tokens = this.#asTokens.has(message.id) ? this.#tokens.get(message.id)?.tokens : undefined;
+        return { message, place: versions.indexOf(message) + 1, of: versions.length, ...(tokens && { tokens }) };
+      }),
+    );
+    this.#showContext();
+    this.#options.changed();
   }
 
-  #showContext(used: number): void {
-    const total = this.#options.engine()?.info.contextLength ?? 0;
-    contextText.textContent = total ? `${count(used)} of ${count(total)} tokens` : '';
-    contextMeter.style.setProperty('--part', String(total ? Math.min(1, used / total) : 0));
+  #showContext(): void {
+    const answers = this.#tree.path(this.#conversation?.leaf ?? null).map(({ answer }) => answer?.contextTokens);
+    this.#options.context(answers.findLast((tokens) => tokens !== undefined) ?? 0);
+  }
+
+  #save(messages: Message[]): void {
+    const conversation = this.#conversation;
+    if (!conversation) return;
+    if (messages.length > 0) conversation.updatedMs = now();
+    const tokens = messages.flatMap(({ id }) => this.#tokens.get(id) ?? []);
+    this.#options.store.save({ conversation, messages, tokens }).then(
+      () => {
+        this.#isKept ||= conversation === this.#conversation;
+        this.#options.changed();
+      },
+      (error: unknown) => this.#options.notKept(error),
+    );
   }
 }
 
-/** "41 tokens · 62.1 tok/s · first after 180 ms · stopped". */
-function figures({ startedMs, firstMs, tokens, timings, reason }: Run): string {
-  const parts: string[] = [];
-  if (tokens > 0) parts.push(tokens === 1 ? '1 token' : `${count(tokens)} tokens`);
-  const ms = timings?.predicted_ms ?? (firstMs === undefined ? 0 : performance.now() - firstMs);
-  const after = timings?.predicted_n ?? tokens - 1;
-  if (ms > 0 && after > 0) parts.push(`${((1000 * after) / ms).toFixed(1)} tok/s`);
-  if (firstMs !== undefined) parts.push(`first after ${duration(firstMs - startedMs)}`);
-  if (reason === 'length') parts.push('cut at the limit');
-  if (reason === 'stopped') parts.push('stopped');
-  return parts.join(' · ');
+/**
+ * The messages of a branch that ends with a question. Templates want turns by turns, so a question to which nothing came is left
+ * out.
+ */
+function turns(path: readonly Message[]): ChatMessage[] {
+  return path
+    .filter((message, i) => message.text !== '' && (message.role !== 'user' || path[i + 1]?.text !== ''))
+    .map(({ role, text }) => ({ role, content: text }));
 }

@@ -4,7 +4,7 @@ import { Kinglet, type ProgressEvent } from 'kinglet';
 import { byId } from './dom.js';
 import type { Device } from './device.js';
 import { errorBox } from './transcript.js';
-import { plainError, processor, progress } from './words.js';
+import { plainError, type PlainError, processor, progress } from './words.js';
 
 export type Engine = Awaited<ReturnType<typeof Kinglet.load>>;
 export type State = 'empty' | 'loading' | 'ready';
@@ -23,6 +23,13 @@ export interface Offer {
   sha256?: string;
 }
 
+/** How a model was loaded: for a report. */
+export interface Loading {
+  device: Device;
+  phases: { phase: ProgressEvent['phase']; afterMs: number }[];
+  error?: PlainError;
+}
+
 const offer = byId('offer', HTMLElement);
 const loading = byId('loading', HTMLElement);
 const title = byId('loading-title', HTMLElement);
@@ -36,6 +43,8 @@ export class Loader {
   engine: Engine | undefined;
   /** What the page calls the model; the name inside the file is often a working title. */
   name = '';
+  /** The last one. */
+  loading: Loading | undefined;
   readonly #changed: (state: State) => void;
   #abort: AbortController | undefined;
 
@@ -58,11 +67,18 @@ export class Loader {
     const abort = (this.#abort = new AbortController());
     await this.unload();
     this.#showProgress(model.name);
+    const loading: Loading = (this.loading = { device: model.device, phases: [] });
+    const startedMs = performance.now();
+    const note = (event: ProgressEvent): void => {
+      if (loading.phases.at(-1)?.phase !== event.phase)
+        loading.phases.push({ phase: event.phase, afterMs: performance.now() - startedMs });
+      if (this.#abort === abort) showProgress(event);
+    };
     try {
       const engine = await Kinglet.load(model.source, {
         device: model.device,
         signal: abort.signal,
-        onProgress: (event) => this.#abort === abort && showProgress(event),
+        onProgress: note,
         ...(model.sha256 && { sha256: model.sha256 }),
       });
       if (this.#abort !== abort) {
@@ -76,6 +92,7 @@ export class Loader {
       this.#changed('ready');
       return true;
     } catch (error) {
+      loading.error = plainError(error);
       if (this.#abort === abort) this.#failed(abort.signal.aborted ? undefined : error);
       return false;
     }

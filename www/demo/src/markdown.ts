@@ -1,4 +1,4 @@
-// Reads the small part of Markdown that models write: paragraphs, headings, lists, code, emphasis, links. Pure: text to
+// Reads the small part of Markdown that models write: paragraphs, headings, lists, tables, code, emphasis, links. Pure: text to
 // blocks; render.ts makes elements of them. No HTML, no images. Whatever is not understood stays as it was written.
 // Linear in the length of the text: closing marks are looked for only MAX_SPAN characters ahead.
 
@@ -10,9 +10,26 @@ export type Inline =
 export type Block =
   | { kind: 'paragraph' | 'heading'; text: string }
   | { kind: 'code'; language: string; text: string }
-  | { kind: 'list'; ordered: boolean; start: number; items: { depth: number; text: string }[] };
+  | Table
+  | { kind: 'list'; ordered: boolean; start: number; items: Item[] };
+
+/** Every row has as many cells as the head. */
+export interface Table {
+  kind: 'table';
+  align: ('' | 'left' | 'center' | 'right')[];
+  head: string[];
+  rows: string[][];
+}
+
+/** Of a list; `number`: of one that is numbered in a list below another item. */
+export interface Item {
+  depth: number;
+  text: string;
+  number?: number;
+}
 
 const MAX_SPAN = 1000;
+const MAX_COLUMNS = 50;
 const MAX_NESTING = 3;
 const FENCE = /^ {0,3}```\s*([\w+#.-]*)/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
@@ -28,11 +45,55 @@ export function blocks(source: string): Block[] {
       else open.text += `${line}\n`;
       continue;
     }
+    const table = open?.kind === 'paragraph' ? tableOf(open.text, line) : undefined;
+    if (table && open?.kind === 'paragraph') {
+      // Its head was read as the last line of a paragraph.
+      open.text = open.text.slice(0, Math.max(0, open.text.lastIndexOf('\n')));
+      if (open.text === '') found.pop();
+      found.push((open = table));
+      continue;
+    }
+    if (open?.kind === 'table' && line.includes('|')) {
+      open.rows.push(cellsOf(line, open.head.length));
+      continue;
+    }
     open = nextBlock(line, open);
     if (open && found.at(-1) !== open) found.push(open);
     if (open?.kind === 'heading') open = undefined;
   }
   return found;
+}
+
+/** A line below which dashes stand between bars is the head of a table. */
+function tableOf(before: string, line: string): Table | undefined {
+  const head = before.slice(before.lastIndexOf('\n') + 1);
+  if (!head.includes('|') || !/^[\s|:-]+$/.test(line) || !line.includes('-')) return undefined;
+  const cells = cellsOf(head);
+  const marks = cellsOf(line);
+  if (cells.length !== marks.length || cells.length > MAX_COLUMNS) return undefined;
+  if (!marks.every((mark) => /^:?-+:?$/.test(mark))) return undefined;
+  const align = marks.map((mark) =>
+    mark.endsWith(':') ? (mark.startsWith(':') ? 'center' : 'right') : mark.startsWith(':') ? 'left' : '',
+  );
+  return { kind: 'table', align, head: cells, rows: [] };
+}
+
+/** What stands between the bars; a bar behind a backslash is text. With `n`, so many: what is over is left out, what is missing is empty. */
+function cellsOf(line: string, n?: number): string[] {
+  const cells: string[] = [];
+  const row = line.trim().replace(/^\|/, '');
+  let cell = '';
+  for (let i = 0; i < row.length; i++) {
+    if (row[i] === '\\' && row[i + 1] === '|') cell += row[++i];
+    else if (row[i] !== '|') cell += row[i];
+    else {
+      cells.push(cell);
+      cell = '';
+    }
+  }
+  if (cell !== '' || cells.length === 0) cells.push(cell);
+  const trimmed = cells.map((cell) => cell.trim());
+  return n === undefined ? trimmed : Array.from({ length: n }, (_, i) => trimmed[i] ?? '');
 }
 
 /** The block that this line opens or goes on with; undefined for a blank line. */
@@ -60,7 +121,7 @@ function nextItem([, indent = '', number, text = '']: RegExpExecArray, open: Blo
   const depth = Math.min(2, Math.floor(indent.length / 2));
   const ordered = number !== undefined;
   if (open?.kind === 'list' && (open.ordered === ordered || depth > 0)) {
-    open.items.push({ depth, text });
+    open.items.push({ depth, text, ...(depth > 0 && ordered && { number: Number(number) }) });
     return open;
   }
   return { kind: 'list', ordered, start: Number(number ?? 1), items: [{ depth, text }] };

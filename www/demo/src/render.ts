@@ -1,7 +1,8 @@
 // Shows a growing text as elements. Only the blocks that have changed are made again, so that a token costs the same at
 // the end of a long answer as at its beginning. Text becomes text nodes; nothing is ever parsed as HTML.
+import { copyButton } from './copy.js';
 import { el } from './dom.js';
-import { blocks, inlines, type Block, type Inline } from './markdown.js';
+import { blocks, inlines, type Block, type Inline, type Table } from './markdown.js';
 
 export class MarkdownView {
   readonly #target: HTMLElement;
@@ -30,17 +31,64 @@ function blockElement(block: Block): HTMLElement {
       return el('p', { class: 'heading' }, ...spans(block.text));
     case 'code':
       return codeElement(block.language, block.text);
-    case 'list': {
-      const items = block.items.map(({ depth, text }) => el('li', { class: `depth-${depth}` }, ...spans(text)));
-      return block.ordered ? el('ol', { start: block.start }, ...items) : el('ul', {}, ...items);
-    }
+    case 'table':
+      return tableElement(block);
+    case 'list':
+      return listElement(block);
   }
+}
+
+/** Items that are indented are lists of their own, in the item above them. */
+function listElement({ ordered, start, items }: List): HTMLElement {
+  const listOf = (number: number | undefined): HTMLElement =>
+    number === undefined ? el('ul') : el('ol', { start: number });
+  const open = [listOf(ordered ? start : undefined)];
+  for (const { depth, text, number } of items) {
+    while (open.length > depth + 1) open.pop();
+    const isOther =
+      depth > 0 && open.length === depth + 1 && (open.at(-1)?.tagName === 'OL') !== (number !== undefined);
+    if (isOther) open.pop();
+    const above = open.length < depth + 1 ? open.at(-1)?.lastElementChild : undefined;
+    if (above) {
+      const inner = listOf(number);
+      above.append(inner);
+      open.push(inner);
+    }
+    open.at(-1)?.append(el('li', {}, ...spans(text)));
+  }
+  return open[0] ?? el('ul');
 }
 
 function codeElement(language: string, text: string): HTMLElement {
   const code = el('pre', { tabindex: 0, 'aria-label': language ? `Code, ${language}` : 'Code' }, el('code', {}, text));
-  return el('div', { class: 'code' }, code);
+  const head = el(
+    'p',
+    { class: 'code-head' },
+    el('span', {}, language),
+    copyButton(() => text, 'Copy code'),
+  );
+  return el('div', { class: 'code' }, head, code);
 }
+
+/** A wide table is scrolled by itself, also by keyboard. */
+function tableElement({ align, head, rows }: Table): HTMLElement {
+  const cell = (tag: 'th' | 'td') => (text: string, i: number) => {
+    const attributes = { ...(align[i] && { class: `align-${align[i]}` }), ...(tag === 'th' && { scope: 'col' }) };
+    return el(tag, attributes, ...spans(text));
+  };
+  return el(
+    'div',
+    { class: 'table', role: 'region', tabindex: 0, 'aria-label': 'Table, can be scrolled' },
+    el(
+      'table',
+      { 'aria-label': head.join(', ') },
+      el('thead', {}, el('tr', {}, ...head.map(cell('th')))),
+      el('tbody', {}, ...rows.map((row) => el('tr', {}, ...row.map(cell('td'))))),
+    ),
+  );
+}
+
+type List = Extract<Block, { kind: 'list' }>;
 
 const spans = (text: string): (Node | string)[] => inlines(text).map(spanNode);
 

@@ -86,14 +86,83 @@ const CONTROLS: Control[] = [
   },
 ];
 
+type Preset = readonly [name: string, hint: string, values: Partial<Record<Control['name'], number>>];
+
+/** How many tokens and which seed are no matter of taste, so no preset changes them. */
+const PRESETS: readonly Preset[] = [
+  ['Balanced', 'the package’s own', { temperature: 0.8, top_p: 0.95, min_p: 0.05, repeat_penalty: 1, top_k: 40 }],
+  [
+    'Exact',
+    'always the likeliest token, so the same answer every time',
+    { temperature: 0, top_p: 0.95, min_p: 0.05, repeat_penalty: 1, top_k: 40 },
+  ],
+  [
+    'Careful',
+    'keeps to what is likely; for facts and code',
+    { temperature: 0.4, top_p: 0.9, min_p: 0.1, repeat_penalty: 1, top_k: 40 },
+  ],
+  [
+    'Lively',
+    'takes more risks; for stories and ideas',
+    { temperature: 1.2, top_p: 0.98, min_p: 0.08, repeat_penalty: 1.05, top_k: 100 },
+  ],
+];
+const OWN = 'Your own';
+
 export type Sampling = Partial<Record<Control['name'], number>>;
 
 export class SamplingControls {
   readonly #fields = new Map<Control, HTMLInputElement>();
+  readonly #preset: HTMLSelectElement;
+  /** The name of the preset, as it changes. */
+  readonly name = el('span');
+  readonly #hint = el('p', { class: 'fine' });
+  readonly #idStart: string;
 
-  constructor(target: HTMLElement) {
+  /** `idStart`: ids of fields begin with it. */
+  constructor(target: HTMLElement, idStart = 'sampling') {
+    this.#idStart = idStart;
+    this.#preset = el('select', {}, ...[...PRESETS.map(([name]) => name), OWN].map((name) => el('option', {}, name)));
+    const own = this.#preset.options[PRESETS.length];
+    if (own) own.hidden = true; // it comes by changing something
+    this.#preset.id = `${idStart}-preset`;
+    this.#hint.id = `${idStart}-preset-hint`;
+    this.#preset.setAttribute('aria-describedby', this.#hint.id);
+    this.#preset.addEventListener('input', (event) => {
+      event.stopPropagation(); // below, what comes up is a change of a field
+      this.set(PRESETS[this.#preset.selectedIndex]?.[2] ?? {});
+    });
+    target.append(
+      el('div', { class: 'control' }, el('label', { for: this.#preset.id }, 'Preset'), this.#preset, this.#hint),
+    );
     for (const control of CONTROLS) target.append(this.#row(control));
+    target.addEventListener('input', () => this.#showPreset());
     this.reset();
+  }
+
+  choose(preset: string): void {
+    this.set(PRESETS.find(([name]) => name === preset)?.[2] ?? {});
+  }
+
+  /** Sets these and leaves the others as they are. */
+  set(values: Sampling): void {
+    for (const [{ name }, field] of this.#fields) {
+      if (values[name] === undefined) continue;
+      field.value = String(values[name]);
+      field.dispatchEvent(new Event('input'));
+    }
+    this.#showPreset();
+  }
+
+  /** Which preset the fields are, if any. */
+  #showPreset(): void {
+    const now = this.values();
+    const at = PRESETS.findIndex(([, , values]) =>
+      Object.entries(values).every(([name, value]) => now[name as Control['name']] === value),
+    );
+    this.#preset.selectedIndex = at < 0 ? PRESETS.length : at;
+    this.name.textContent = PRESETS[at]?.[0] ?? OWN;
+    this.#hint.textContent = PRESETS[at]?.[1] ?? 'what you have set below';
   }
 
   /** What the fields say now; empty fields are left out, values outside their limits are moved to the nearest. */
@@ -113,11 +182,12 @@ export class SamplingControls {
       field.value = value === undefined ? '' : String(value);
       field.dispatchEvent(new Event('input'));
     }
+    this.#showPreset();
   }
 
   #row({ ...control }: Control): HTMLElement {
     const { name, label, hint, min, max, step, slider } = control;
-    const id = `sampling-${name}`;
+    const id = `${this.#idStart}-${name}`;
     const field = el('input', {
       id,
       type: slider ? 'range' : 'number',

@@ -5,34 +5,48 @@ import type { Frame, View } from './frame.js';
 import { errorBox } from './transcript.js';
 import { plainError } from './words.js';
 
-type Name = 'chat' | 'tasks' | 'benchmarks';
+const NAMES = ['chat', 'compare', 'tasks', 'benchmarks'] as const;
+type Name = (typeof NAMES)[number];
 
 const TITLES: Record<Name, string> = {
   chat: 'kinglet: a small language model in this tab',
+  compare: 'Compare · kinglet',
   tasks: 'Tasks · kinglet',
   benchmarks: 'Benchmarks · kinglet',
 };
 
 type Create = (frame: Frame, place: HTMLElement) => View;
 const CODE: Record<Exclude<Name, 'chat'>, () => Promise<{ create: Create }>> = {
+  compare: () => import('./compare/page.js'),
   tasks: () => import('./tasks/page.js'),
   benchmarks: () => import('./benchmarks/page.js'),
 };
 
-/** "#tasks/translate" → the view, and what it is to open. Anything unknown is the chat. */
+const SHEETS: Record<Exclude<Name, 'chat'>, string[]> = {
+  compare: ['pages.css', 'compare/compare.css'],
+  tasks: ['pages.css'],
+  benchmarks: ['pages.css'],
+};
+
+/** "#tasks/translate" → the view, and what it is to open; of the chat, a conversation. Anything unknown is the chat. */
 export function parseAddress(hash: string): { name: Name; path: string } {
   const [, name = '', path = ''] = /^#?([^/]*)\/?(.*)$/.exec(hash) ?? [];
-  return name === 'tasks' || name === 'benchmarks' ? { name, path } : { name: 'chat', path: '' };
+  const known = NAMES.find((one) => one === name);
+  return known ? { name: known, path } : { name: 'chat', path: '' };
 }
 
 export class Views {
   readonly #frame: Frame;
+  readonly #openChat: (id: string) => Promise<void>;
   readonly #opened = new Map<Name, View>();
   readonly #links = [...byId('views', HTMLElement).querySelectorAll('a')];
   #name: Name = 'chat';
+  #chatTitle = TITLES.chat;
 
-  constructor(frame: Frame) {
+  /** `openChat`: the address names a conversation, or with '' a new one. */
+  constructor(frame: Frame, openChat: (id: string) => Promise<void>) {
     this.#frame = frame;
+    this.#openChat = openChat;
     addEventListener('hashchange', () => void this.#show(true));
     byId('skip', HTMLAnchorElement).addEventListener('click', (event) => {
       event.preventDefault();
@@ -56,6 +70,17 @@ export class Views {
     sectionOf(this.#name).focus({ preventScroll: true });
   }
 
+  /** What is said in the chat has this address and title; both are empty where nothing has been said. */
+  chatChanged(id: string, title: string): void {
+    const hash = id ? `#chat/${id}` : '#chat';
+    for (const link of this.#links) if (link.hash.startsWith('#chat')) link.hash = hash;
+    this.#chatTitle = title ? `${title} · kinglet` : TITLES.chat;
+    if (!this.isChat) return;
+    document.title = this.#chatTitle;
+    // An address that says nothing stays as it was: the first screen.
+    if (id || location.hash) history.replaceState(null, '', hash);
+  }
+
   modelChanged(): void {
     for (const view of this.#opened.values()) view.modelChanged();
   }
@@ -70,16 +95,17 @@ export class Views {
     const hasChanged = name !== this.#name;
     this.#name = name;
     document.body.dataset.view = name;
-    document.title = TITLES[name];
+    document.title = name === 'chat' ? this.#chatTitle : TITLES[name];
     for (const other of Object.keys(TITLES) as Name[]) sectionOf(other).hidden = other !== name;
     for (const link of this.#links) {
-      if (link.hash === `#${name}`) link.setAttribute('aria-current', 'page');
+      if (link.hash.split('/')[0] === `#${name}`) link.setAttribute('aria-current', 'page');
       else link.removeAttribute('aria-current');
     }
     // One model, one card; it is where the visitor is.
     sectionOf(name).querySelector('.model-slot')?.append(byId('model-card', HTMLElement));
     if (isMove && hasChanged) this.focus();
-    if (name !== 'chat') await this.#open(name, path);
+    if (name === 'chat') await this.#openChat(path);
+    else await this.#open(name, path);
   }
 
   async #open(name: Exclude<Name, 'chat'>, path: string): Promise<void> {
@@ -87,7 +113,7 @@ export class Views {
     if (!place) return;
     if (!this.#opened.has(name)) {
       try {
-        const [{ create }] = await Promise.all([CODE[name](), styleSheet('pages.css')]);
+        const [{ create }] = await Promise.all([CODE[name](), ...SHEETS[name].map(styleSheet)]);
         if (!this.#opened.has(name)) {
           place.replaceChildren();
           this.#opened.set(name, create(this.#frame, place));

@@ -90,7 +90,18 @@ const PLAIN: Record<string, string> = {
   E_INTERNAL: 'The engine has failed; this is a defect of it. Load the model again.',
 };
 
+/** A problem of the page itself, already in plain words. */
+export class PlainProblem extends Error {
+  readonly code: string;
+
+  constructor(code: string, text: string) {
+    super(text);
+    this.code = code;
+  }
+}
+
 export function plainError(error: unknown): PlainError {
+  if (error instanceof PlainProblem) return { text: error.message, code: error.code, detail: error.message };
   const detail = error instanceof Error ? error.message : String(error);
   const given: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
   const code = typeof given === 'string' ? given : error instanceof Error ? error.name : 'Error';

@@ -36,6 +36,55 @@ test('paragraphs, headings, lists and code', () => {
   ]);
 });
 
+test('tables: alignment, bars that are text, rows that are too short or too long', () => {
+  assert.deepEqual(
+    blocks(
+      'Birds:\n\n| Name | g | Sings |\n|:--|--:|:-:|\n| **kinglet** | 5 | yes |\n| a \\| b |\nwren | 9 | yes | more\n\nend',
+    ),
+    [
+      { kind: 'paragraph', text: 'Birds:' },
+      {
+        kind: 'table',
+        align: ['left', 'right', 'center'],
+        head: ['Name', 'g', 'Sings'],
+        rows: [
+          ['**kinglet**', '5', 'yes'],
+          ['a | b', '', ''],
+          ['wren', '9', 'yes'],
+        ],
+      },
+      { kind: 'paragraph', text: 'end' },
+    ],
+  );
+  assert.deepEqual(
+    blocks('a | b\n--- | ---').map(({ head }) => head),
+    [['a', 'b']],
+    'without bars at the ends',
+  );
+  assert.deepEqual(
+    blocks('Here:\n| a |\n|---|\n| 1 |').map(({ kind, text }) => text ?? kind),
+    ['Here:', 'table'],
+    'right below a paragraph',
+  );
+  for (const plain of ['a | b\nc | d', '| a | b |\n|---|', 'a\n---', '| a |\n| - b |'])
+    assert.equal(
+      blocks(plain).some(({ kind }) => kind === 'table'),
+      false,
+      plain,
+    );
+});
+
+test('a list in an item has bullets or numbers of its own', () => {
+  const [list] = blocks('1. a\n   - b\n   - c\n2. d\n   1. e');
+  assert.deepEqual(list.items, [
+    { depth: 0, text: 'a' },
+    { depth: 1, text: 'b' },
+    { depth: 1, text: 'c' },
+    { depth: 0, text: 'd' },
+    { depth: 1, text: 'e', number: 1 },
+  ]);
+});
+
 test('a numbered list that blank lines interrupt goes on with its numbers', () => {
   const starts = blocks('1. x\n\n2. y\n\n3. z').map((block) => block.start);
   assert.deepEqual(starts, [1, 2, 3]);
@@ -104,7 +153,26 @@ test('the whole text is always there', () => {
 });
 
 test('hostile text costs no more than its length', () => {
-  for (const mark of ['*', '**', '_', '`', '[', '[](', '**a', '*a ', '- ', '# ', '```\n', '1. ']) {
+  for (const mark of [
+    '*',
+    '**',
+    '_',
+    '`',
+    '[',
+    '[](',
+    '**a',
+    '*a ',
+    '- ',
+    '# ',
+    '```\n',
+    '1. ',
+    '|',
+    '| ',
+    '|\n|-\n',
+    '|a|\n|-|\n',
+    '-|',
+    '\\|',
+  ]) {
     const source = mark.repeat(20_000);
     const started = performance.now();
     for (const block of blocks(source)) if (block.kind === 'paragraph') inlines(block.text);

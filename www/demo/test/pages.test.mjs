@@ -12,6 +12,8 @@ import { parseAddress } from '../dist/views.js';
 test('addresses of views', () => {
   assert.deepEqual(parseAddress(''), { name: 'chat', path: '' });
   assert.deepEqual(parseAddress('#message'), { name: 'chat', path: '' });
+  assert.deepEqual(parseAddress('#chat/0f'), { name: 'chat', path: '0f' });
+  assert.deepEqual(parseAddress('#compare'), { name: 'compare', path: '' });
   assert.deepEqual(parseAddress('#tasks'), { name: 'tasks', path: '' });
   assert.deepEqual(parseAddress('#tasks/translate'), { name: 'tasks', path: 'translate' });
   assert.deepEqual(parseAddress('#benchmarks'), { name: 'benchmarks', path: '' });
