@@ -575,9 +575,8 @@ describe('pages that forbid or lack things', () => {
 
   for (const [name, file] of [
     ['the worker', 'worker.js'],
+    ["the templates' worker", 'template-worker.js'],
     ['the wasm file', 'kinglet_relaxed.wasm'],
-    ['the threads', 'pool-worker.js'],
-    ['the glue', 'generated/kinglet_cpu.js'],
   ]) {
     test(`${name} is missing: E_NETWORK naming the file`, async () => {
       const site = await siteOf({ isolated: true });
@@ -586,12 +585,22 @@ describe('pages that forbid or lack things', () => {
       );
       const error = await visiting(site, (page) => page.evaluate(load), { expected: [/404/, /MIME/] });
       assert.equal(error.code, 'E_NETWORK', error.message);
-      assert.match(
-        error.message,
-        file === 'generated/kinglet_cpu.js' ? /worker\.js/ : new RegExp(file.replace('.', '\\.')),
-      );
+      assert.match(error.message, new RegExp(file.replace('.', '\\.')));
     });
   }
+
+  test('threads do not start: E_NETWORK', async () => {
+    const site = await siteOf({ isolated: true });
+    let n_asked = 0;
+    site.answers.set('dist/worker.js', (response, file) =>
+      ++n_asked === 1
+        ? response.writeHead(200, { 'content-type': 'text/javascript', 'cache-control': 'no-store' }).end(readFileSync(file))
+        : response.writeHead(404, { 'content-type': 'text/html' }).end('<!doctype html>'),
+    );
+    const error = await visiting(site, (page) => page.evaluate(load), { expected: [/404/, /MIME/] });
+    assert.equal(error.code, 'E_NETWORK', error.message);
+    assert.match(error.message, /a thread did not start: .*worker\.js/);
+  });
 
   test('a wasm file of the wrong type still loads; one that is HTML does not', async () => {
     const site = await siteOf();
@@ -633,15 +642,17 @@ describe('pages that forbid or lack things', () => {
         ),
     );
     assert.equal((await visiting(site, (page) => page.evaluate(load))).name, 'nothing was thrown');
-    assert.ok(cdn.requests.some((path) => path.endsWith('/pool-worker.js')));
+    const wanted = ['worker.js', 'template-worker.js', 'kinglet_relaxed.wasm'];
+    for (const name of wanted) assert.ok(cdn.requests.some((path) => path.endsWith(`/dist/${name}`)), name);
+    assert.ok(!site.requests.some((path) => path.startsWith('/node_modules/')), `${site.requests}`);
   });
 });
 
 describe('faults of the engine', () => {
   const trap = "(() => { throw new WebAssembly.RuntimeError('unreachable'); })()";
   const faults = [
-    ['a thread of the pool', 'dist/pool-worker.js', /\w+\(\w+\.address,\w+\.index\)/],
-    ['the worker itself', 'dist/generated/kinglet_cpu.js', /\w+\.engine_advance\(/],
+    ['a thread of the pool', 'dist/worker.js', /\w+\(\w+\.address,\w+\.index\)/],
+    ['the worker itself', 'dist/worker.js', /\w+\.engine_advance\(/],
   ];
   for (const [name, file, where] of faults) {
     test(`a trap in ${name}: E_INTERNAL, nothing hangs, and a new engine works`, async () => {

@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildSync, transformSync } from 'esbuild';
+import { build, transformSync } from 'esbuild';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
@@ -37,16 +37,29 @@ const MODULES = Object.values(JSON.parse(fs.readFileSync(inRoot('package.json'),
   .map((entry) => /^\.\/dist\/(.+\/index\.js)$/.exec(entry.default)?.[1])
   .filter(Boolean);
 
-// The modules of the page and of each worker become one file, which is smaller and comes at once. The glue stays beside them, because
-// the worker and the threads of its pool share it.
-function bundleModules() {
-  const entries = ['index.js', 'worker.js', 'pool-worker.js', 'template-worker.js', ...MODULES];
-  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', external: ['./generated/*'] };
-  const bundles = entries.map((name) => buildSync({ entryPoints: [inRoot('dist', name)], ...options }));
+// The modules of the page and of each worker become one file, which is smaller and comes at once. A worker's file names no other
+// (src/files.ts says why), so the glue is in it.
+async function bundleModules() {
+  const entries = ['index.js', 'worker.js', 'template-worker.js', ...MODULES];
+  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8' };
+  const bundles = [];
+  for (const name of entries) bundles.push([name, await build({ entryPoints: [inRoot('dist', name)], ...options })]);
+  // From TypeScript: tsc has checked them, with the types of Node.js.
+  const node = { ...options, platform: 'node', target: 'node20', plugins: [nodeHost] };
+  bundles.push(['node.js', await build({ entryPoints: [inRoot('src/index.ts')], ...node })]);
+  bundles.push(['node-thread.js', await build({ entryPoints: [inRoot('src/node/thread.ts')], ...node })]);
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
-    if (name.endsWith('.js') && !name.startsWith('generated')) fs.rmSync(inRoot('dist', name));
-  for (const [i, name] of entries.entries()) fs.writeFileSync(inRoot('dist', name), bundles[i].outputFiles[0].contents);
+    if (name.endsWith('.js')) fs.rmSync(inRoot('dist', name));
+  for (const [name, { outputFiles }] of bundles) fs.writeFileSync(inRoot('dist', name), outputFiles[0].contents);
 }
+
+// In Node.js src/node/host.ts is in the place of src/host.ts.
+const nodeHost = {
+  name: 'node-host',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/host\.js$/ }, () => ({ path: inRoot('src/node/host.ts') }));
+  },
+};
 
 function minify() {
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
@@ -76,7 +89,8 @@ if (process.argv[2] === 'test') {
     if (!name.endsWith('.wasm')) fs.rmSync(inRoot('dist', name), { recursive: true });
   }
   tsc('-p', 'tsconfig.json');
+  tsc('-p', 'tsconfig.node.json');
   for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
-  bundleModules();
+  await bundleModules();
   minify();
 }
