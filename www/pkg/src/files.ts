@@ -15,13 +15,18 @@ export interface PackageFiles {
 
 /** The files; those that `workerUrl` and `wasmUrl` say are elsewhere, there. */
 export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | 'wasmUrl'>): PackageFiles {
-  const worker = workerUrl === undefined ? undefined : new URL(workerUrl, baseUrl());
-  const folder = wasmUrl === undefined ? worker : new URL(wasmUrl, baseUrl());
+  // Turbopack makes of `new URL` something that is like a URL, but relative to the page.
+  const absolute = (url: string | URL): URL => new URL(url, baseUrl());
+  const worker = workerUrl === undefined ? undefined : absolute(workerUrl);
+  const folder = wasmUrl !== undefined ? absolute(wasmUrl) : worker && new URL('./', worker);
   const wasm = (build: Build, beside: () => URL): string =>
-    folder === undefined ? beside().href : wasmUrlOf(wasmUrl === undefined ? new URL('./', folder) : folder, build);
+    folder ? wasmUrlOf(folder.href, build) : absolute(beside()).href;
   return {
-    worker: (worker ?? new URL('./worker.js', import.meta.url)).href,
-    templates: (worker ? new URL('./template-worker.js', worker) : new URL('./template-worker.js', import.meta.url)).href,
+    worker: (worker ?? absolute(new URL('./worker.js', import.meta.url))).href,
+    templates: (worker
+      ? new URL('./template-worker.js', worker)
+      : absolute(new URL('./template-worker.js', import.meta.url))
+    ).href,
     wasm: {
       simd: wasm('simd', () => new URL('./kinglet_simd.wasm', import.meta.url)),
       relaxed: wasm('relaxed', () => new URL('./kinglet_relaxed.wasm', import.meta.url)),
@@ -34,10 +39,9 @@ export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | '
  * The file of a build where the caller has said where the files are: in a folder (`…/`), or one of them by name. A file is taken
  * as it is, unless it is for the CPU and the GPU's is wanted, or the other way round: then that one is beside it.
  */
-export function wasmUrlOf(given: string | URL, build: Build): string {
-  const url = new URL(given);
-  const { pathname } = url;
+export function wasmUrlOf(given: string, build: Build): string {
+  const { pathname } = new URL(given);
   const named = /\/kinglet_(simd|relaxed|gpu)\.wasm$/.exec(pathname)?.[1];
   const other = named !== undefined && (named === 'gpu') !== (build === 'gpu');
-  return other || pathname.endsWith('/') ? new URL(`kinglet_${build}.wasm`, url).href : url.href;
+  return other || pathname.endsWith('/') ? new URL(`kinglet_${build}.wasm`, given).href : given;
 }

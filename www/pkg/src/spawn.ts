@@ -70,7 +70,11 @@ export function watchStart(file: string, url: string): { error(): KingletError; 
       directive === undefined
         ? new KingletError(
             'E_NETWORK',
-            `${file} did not start: ${url} is missing, is not JavaScript, or did not arrive in time`,
+            `${file} did not start: ${url} is missing, is not JavaScript, or did not arrive in time (${
+              url.includes('/.vite/')
+                ? "Vite 7 and older need optimizeDeps: { exclude: ['kinglet'] }"
+                : 'where a bundler has not copied it, workerUrl says where it is'
+            })`,
             { details: { url } },
           )
         : new KingletError(
