@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { buildApp, installApp, packPackage } from './apps.mjs';
-import { launch, NOT_LONG, visitQuietly } from './browser.mjs';
+import { launch, visitQuietly } from './browser.mjs';
 import { ISOLATION, openSite } from './site.mjs';
 
 const golden = (name) => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
@@ -81,8 +81,7 @@ describe('Node.js', () => {
 });
 
 for (const name of ['script', 'esbuild', 'rollup', 'webpack', 'next']) {
-  // Next.js takes half a minute and 300 MB.
-  describe(name, { skip: name === 'next' && NOT_LONG }, () => {
+  describe(name, () => {
     let folder;
     before(() => {
       const app = installApp(packed, name, name === 'next' ? {} : { page: 'page' });

@@ -61,6 +61,22 @@ const nodeHost = {
   },
 };
 
+// Declarations that no entry of the package leads to say nothing to anybody.
+function pruneDeclarations() {
+  const reached = new Set();
+  const reach = (file) => {
+    if (reached.has(file)) return;
+    reached.add(file);
+    for (const [, from] of fs.readFileSync(file, 'utf8').matchAll(/['"](\.{1,2}\/[^'"]+)\.js['"]/g))
+      reach(path.join(path.dirname(file), `${from}.d.ts`));
+  };
+  for (const entry of ['index.d.ts', ...MODULES.map((name) => name.replace(/js$/, 'd.ts'))]) reach(inRoot('dist', entry));
+  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
+    if (name.endsWith('.d.ts') && !reached.has(inRoot('dist', name))) fs.rmSync(inRoot('dist', name));
+  for (const entry of fs.readdirSync(inRoot('dist'), { withFileTypes: true }))
+    if (entry.isDirectory() && fs.readdirSync(inRoot('dist', entry.name)).length === 0) fs.rmdirSync(inRoot('dist', entry.name));
+}
+
 function minify() {
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
     if (!name.endsWith('.js')) continue;
@@ -92,5 +108,6 @@ if (process.argv[2] === 'test') {
   tsc('-p', 'tsconfig.node.json');
   for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
   await bundleModules();
+  pruneDeclarations();
   minify();
 }
