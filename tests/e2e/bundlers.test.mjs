@@ -146,16 +146,17 @@ test('React: a chat that streams, and goes on', async () => {
       await page.fill('input:enabled', text);
       await page.click('text=Send');
       await page.waitForFunction(
-        (n) => document.querySelectorAll('.assistant').length === n && document.querySelector('button').textContent === 'Send',
+        (n) =>
+          document.querySelectorAll('.assistant').length === n &&
+          document.querySelector('button').textContent === 'Send',
         n_answers,
       );
     };
     await page.waitForSelector('input:enabled', { timeout: 20_000 });
     await page.evaluate(() =>
-      new MutationObserver(() => globalThis.grown(document.querySelector('.assistant')?.textContent.length ?? 0)).observe(
-        document.querySelector('#root'),
-        { subtree: true, childList: true, characterData: true },
-      ),
+      new MutationObserver(() =>
+        globalThis.grown(document.querySelector('.assistant')?.textContent.length ?? 0),
+      ).observe(document.querySelector('#root'), { subtree: true, childList: true, characterData: true }),
     );
     await ask('hello', 1);
     assert.ok(lengths.size > 2, `the answer grew: ${[...lengths]}`);

@@ -44,6 +44,8 @@ async function bundleModules() {
   const options = { bundle: true, format: 'esm', write: false, charset: 'utf8' };
   const bundles = [];
   for (const name of entries) bundles.push([name, await build({ entryPoints: [inRoot('dist', name)], ...options })]);
+  // A classic script, as a page has it in its head; minify() makes it one.
+  bundles.push(['isolation.js', await build({ entryPoints: [inRoot('dist/isolation.js')], ...options })]);
   // From TypeScript: tsc has checked them, with the types of Node.js.
   const node = { ...options, platform: 'node', target: 'node20', plugins: [nodeHost] };
   bundles.push(['node.js', await build({ entryPoints: [inRoot('src/index.ts')], ...node })]);
@@ -80,7 +82,8 @@ function pruneDeclarations() {
 function minify() {
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
     if (!name.endsWith('.js')) continue;
-    const options = { minify: true, format: 'esm', target: 'es2022', charset: 'utf8', legalComments: 'inline' };
+    const format = name === 'isolation.js' ? 'iife' : 'esm';
+    const options = { minify: true, format, target: 'es2022', charset: 'utf8', legalComments: 'inline' };
     const { code } = transformSync(fs.readFileSync(inRoot('dist', name), 'utf8'), options);
     fs.writeFileSync(inRoot('dist', name), code);
   }
