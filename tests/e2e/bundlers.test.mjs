@@ -63,12 +63,13 @@ describe('Node.js', () => {
 
   test('a script: the same tokens, with threads, and it ends by itself', () => {
     const said = execFileSync(process.execPath, ['main.js'], { cwd: app, encoding: 'utf8', timeout: 30_000 });
-    const { tokens, text, device, fromBytes, missing } = JSON.parse(said);
+    const { tokens, text, device, fromBytes, missing, closed } = JSON.parse(said);
     assert.deepEqual(tokens, GREEDY.slice(0, 4));
     assert.deepEqual(fromBytes, tokens);
     assert.equal(device.threads, 2);
     assert.equal(device.simd, Number(process.versions.node.split('.')[0]) >= 21 ? 'relaxed' : 'simd128');
     assert.equal(missing, 'E_NETWORK');
+    assert.equal(closed, 'InvalidStateError');
     expected = text;
   });
 

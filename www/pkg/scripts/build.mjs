@@ -33,7 +33,8 @@ function writeMemorySizes() {
 }
 
 // What is imported beside the engine, such as `kinglet/eval`: a file each, and nothing of it in index.js.
-const MODULES = Object.values(JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8')).exports)
+const EXPORTS = JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8')).exports;
+const MODULES = Object.values(EXPORTS)
   .map((entry) => /^\.\/dist\/(.+\/index\.js)$/.exec(entry.default)?.[1])
   .filter(Boolean);
 
@@ -72,11 +73,13 @@ function pruneDeclarations() {
     for (const [, from] of fs.readFileSync(file, 'utf8').matchAll(/['"](\.{1,2}\/[^'"]+)\.js['"]/g))
       reach(path.join(path.dirname(file), `${from}.d.ts`));
   };
-  for (const entry of ['index.d.ts', ...MODULES.map((name) => name.replace(/js$/, 'd.ts'))]) reach(inRoot('dist', entry));
+  for (const entry of Object.values(EXPORTS).map((entry) => entry.default ?? entry))
+    if (entry.endsWith('.js')) reach(inRoot(entry.replace(/js$/, 'd.ts')));
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
     if (name.endsWith('.d.ts') && !reached.has(inRoot('dist', name))) fs.rmSync(inRoot('dist', name));
   for (const entry of fs.readdirSync(inRoot('dist'), { withFileTypes: true }))
-    if (entry.isDirectory() && fs.readdirSync(inRoot('dist', entry.name)).length === 0) fs.rmdirSync(inRoot('dist', entry.name));
+    if (entry.isDirectory() && fs.readdirSync(inRoot('dist', entry.name)).length === 0)
+      fs.rmdirSync(inRoot('dist', entry.name));
 }
 
 function minify() {

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // The public API: `import { Kinglet } from 'kinglet'`. Loads a model into a worker and gives OpenAI's calls on it. Nothing heavy
 // happens here: the page holds the client, the worker does the work.
 
@@ -5,7 +6,7 @@ import { type ChatCompletions, createChat } from './chat.js';
 import { Client } from './client.js';
 import { type Completions, createCompletion } from './completions.js';
 import { Core } from './core.js';
-import { classify, createEmbeddings, fillMask, label } from './encoders.js';
+import { classify, createEmbeddings, type Embeddings, fillMask, label } from './encoders.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, describeSimd, detect } from './features.js';
 import { locate } from './files.js';
@@ -23,8 +24,6 @@ import type {
   ChatMessage,
   Classification,
   Continuation,
-  EmbeddingParams,
-  EmbeddingResponse,
   EncoderInput,
   FilledMask,
   Info,
@@ -44,6 +43,7 @@ export { KingletError } from './errors.js';
 export type { ErrorCode, ErrorDetails } from './errors.js';
 export type { ChatCompletions } from './chat.js';
 export type { Completions } from './completions.js';
+export type { Embeddings } from './encoders.js';
 export type * from './types.js';
 
 /** A loaded model. Make one with {@link Kinglet.load}; end it with {@link Kinglet.close}, which gives its memory back. */
@@ -54,7 +54,7 @@ export class Kinglet {
   /** OpenAI's legacy completions. */
   readonly completions: Completions;
   /** OpenAI's embeddings, of a model that `info.tasks` says can embed; brought to length 1. */
-  readonly embeddings: { create(params: EmbeddingParams, options?: CallOptions): Promise<EmbeddingResponse> };
+  readonly embeddings: Embeddings;
 
   /**
    * For people who look for what is slow. `profile(true)` begins to measure where the time of requests goes and gives what was measured
@@ -71,7 +71,9 @@ export class Kinglet {
     this.completions = {
       create: ((params, options) => createCompletion(core, params, options)) as Completions['create'],
     };
-    this.embeddings = { create: (params, options) => createEmbeddings(core, params, options) };
+    this.embeddings = {
+      create: ((params, options) => createEmbeddings(core, params, options)) as Embeddings['create'],
+    };
     this.debug = {
       profile: async (on) => {
         core.checkOpen();
@@ -236,6 +238,11 @@ export class Kinglet {
   /** Ends the workers, so that their memory comes back. What is pending rejects with an AbortError; later calls with an InvalidStateError. */
   async close(): Promise<void> {
     await this.#core.close();
+  }
+
+  /** {@link Kinglet.close}, at the end of the block of `await using engine = await Kinglet.load(…)`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 }
 

@@ -29,7 +29,8 @@ const COUNT = 'kinglet.isolation';
 /** One for each mode, and one more after a reload that went past the service worker (with the shift key). */
 const MOST_RELOADS = 3;
 
-const modeOf = (script: string): Mode => (new URL(script).search === '?require-corp' ? 'require-corp' : 'credentialless');
+const modeOf = (script: string): Mode =>
+  new URL(script).search === '?require-corp' ? 'require-corp' : 'credentialless';
 
 /** What is a document or a worker has to have the headers itself. */
 const WITH_HEADERS = ['document', 'iframe', 'frame', 'worker', 'sharedworker'];
@@ -63,9 +64,7 @@ async function isolate(script: string): Promise<void> {
   const failed = controller?.startsWith(script) ? modeOf(controller) : undefined;
   if (failed === 'require-corp' || n_reloads >= MOST_RELOADS)
     throw new Error('the headers are there, and this browser does not isolate the page');
-  const changed = new Promise((resolve) =>
-    serviceWorker.addEventListener('controllerchange', resolve, { once: true }),
-  );
+  const changed = new Promise((resolve) => serviceWorker.addEventListener('controllerchange', resolve, { once: true }));
   const registration = await serviceWorker.register(trusted(failed ? `${script}?require-corp` : script));
   // Nothing changes where the reload went past a service worker that is there.
   if (!registration.active || registration.installing || registration.waiting) await changed;
@@ -74,7 +73,10 @@ async function isolate(script: string): Promise<void> {
 }
 
 interface TrustedTypes {
-  createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): unknown };
+  createPolicy(
+    name: string,
+    rules: { createScriptURL(url: string): string },
+  ): { createScriptURL(url: string): unknown };
 }
 /** Its policy has a name of its own: the package makes one too, and a name is given once. */
 function trusted(url: string): string {

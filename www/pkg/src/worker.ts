@@ -52,12 +52,7 @@ function startThread(url: string, start: PoolStart): Promise<void> {
   const worker = spawn(url, POOL_THREAD);
   return new Promise((resolve, reject) => {
     const fail = (): void =>
-      reject(
-        new KingletError(
-          'E_NETWORK',
-          `a thread did not start: ${url} is missing, or did not arrive in time`,
-        ),
-      );
+      reject(new KingletError('E_NETWORK', `a thread did not start: ${url} is missing, or did not arrive in time`));
     const timer = setTimeout(fail, START_LIMIT_MS);
     worker.addEventListener('error', fail);
     worker.addEventListener('message', ({ data }: MessageEvent<PoolReply>) => {

@@ -9,9 +9,10 @@ await engine.close();
 
 const another = await Kinglet.load(await readFile('tiny.gguf'));
 const again = await another.completions.create(params);
-await another.close();
+await another[Symbol.asyncDispose](); // what `await using` does
+const { name: closed } = await another.completions.create(params).catch((error) => error);
 
 const { code: missing } = await Kinglet.load('missing.gguf').catch((error) => error);
 
 const [{ text, token_ids: tokens }] = choices;
-console.log(JSON.stringify({ tokens, text, device, fromBytes: again.choices[0].token_ids, missing }));
+console.log(JSON.stringify({ tokens, text, device, fromBytes: again.choices[0].token_ids, missing, closed }));

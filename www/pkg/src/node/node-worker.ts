@@ -23,7 +23,8 @@ export class NodeWorker implements WorkerLike {
 
   addEventListener(type: 'message' | 'error' | 'messageerror', listener: (event: never) => void): void {
     const hear = listener as (event: unknown) => void;
-    if (type === 'error') this.#thread.on(type, (error) => hear({ message: error instanceof Error ? error.message : `${error}` }));
+    if (type === 'error')
+      this.#thread.on(type, (error) => hear({ message: error instanceof Error ? error.message : `${error}` }));
     else this.#thread.on(type, (data) => hear({ data }));
   }
 
