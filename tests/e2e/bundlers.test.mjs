@@ -3,6 +3,7 @@
 // and without cross-origin isolation. What the package does beyond that is in package.test.mjs.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -45,8 +46,10 @@ async function serve(folder, options = {}) {
 
 /** Opens the first page, waits until it is done, and holds that it wrote what it should on as many threads as it may have. */
 async function assertWorks(url, { isolated, ...options }) {
-  const read = async (page) => {
-    await page.waitForSelector(DONE, { timeout: 20_000, state: 'attached' });
+  const read = async (page, problems) => {
+    await page.waitForSelector(DONE, { timeout: 20_000, state: 'attached' }).catch((timeout) => {
+      throw new Error(`the page is not done; it said: ${problems.join('\n')}`, { cause: timeout });
+    });
     return page.$eval('output', (output) => ({ text: output.textContent, reason: output.title }));
   };
   const { text, reason } = await visitQuietly(browser, url, read, options);
@@ -106,8 +109,14 @@ describe('an import map', () => {
       const app = installApp(packed, 'importmap', { page: 'page' });
       const page = readFileSync(join(app, 'index.html'), 'utf8');
       assert.ok(page.includes('https://cdn.example/'));
-      writeFileSync(join(app, 'index.html'), page.replace('https://cdn.example', host.url));
-      const site = await serve(app, { isolated });
+      const own = page.replace('https://cdn.example', host.url);
+      writeFileSync(join(app, 'index.html'), own);
+      const map = createHash('sha256')
+        .update(/<script type="importmap">([^]*?)<\/script>/.exec(own)[1])
+        .digest('base64');
+      const policy = POLICY.replace("script-src 'self'", `script-src 'self' 'sha256-${map}' ${host.url}`);
+      const more = `connect-src 'self' ${host.url}; worker-src blob: ${host.url}`;
+      const site = await serve(app, { isolated, policy: `${policy}; ${more}` });
       await assertWorks(site.url, { isolated });
       const fromHost = host.requests.filter((path) => path.startsWith('/kinglet/dist/'));
       for (const file of ['index.js', 'worker.js', 'template-worker.js', 'kinglet_relaxed.wasm'])

@@ -34,7 +34,11 @@ export class Core {
     client: Client<EngineRequests>,
     templates: TemplateRenderer,
     loaded: LoadOutput,
-    { info, speculates, onFound = () => {} }: { info: Info; speculates: boolean; onFound?: (found: Guess) => void },
+    {
+      info,
+      speculates,
+      onFound = () => {},
+    }: { info: Info; speculates: boolean; onFound?: (found: Guess) => void },
   ) {
     this.#onFound = onFound;
     this.#client = client;

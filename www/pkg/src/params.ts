@@ -441,7 +441,8 @@ function oneOf<T extends string>(bag: Bag, name: string, values: readonly T[]): 
   if (value == null) return undefined;
   if (typeof value !== 'string') throw new TypeError(`${name} must be one of ${values.join(', ')}`);
   const found = values.find((one) => one === value);
-  if (found === undefined) throw new RangeError(`${name} is ${JSON.stringify(value)}, not one of ${values.join(', ')}`);
+  if (found === undefined)
+    throw new RangeError(`${name} is ${JSON.stringify(value)}, not one of ${values.join(', ')}`);
   return found;
 }
 

@@ -17,9 +17,8 @@ let policy: Policy | undefined;
 
 /** Starts the script at an absolute URL; `name` is what it finds in its global `name`. */
 export function spawn(href: string, name = ''): Worker {
-  const url = new URL(href);
   try {
-    if (url.origin === globalThis.location.origin || url.protocol === 'blob:') return start(href, name);
+    if (isHere(href)) return start(href, name);
     // A worker must be of the page's origin; a module that it imports need not be (the server has to allow it by CORS).
     const shell = URL.createObjectURL(new Blob([`import ${JSON.stringify(href)};`], { type: 'text/javascript' }));
     setTimeout(() => URL.revokeObjectURL(shell), 60_000);
@@ -32,6 +31,9 @@ export function spawn(href: string, name = ''): Worker {
     });
   }
 }
+
+/** Whether a worker may be made of it. A blob's origin is that of the page that made it. */
+const isHere = (url: string): boolean => !globalThis.location || new URL(url).origin === globalThis.location.origin;
 
 // Whether a page enforces Trusted Types cannot be asked without a report of a violation: a policy is made wherever there are any, and
 // where that is refused, the plain text may still do.
@@ -70,11 +72,7 @@ export function watchStart(file: string, url: string): { error(): KingletError; 
       directive === undefined
         ? new KingletError(
             'E_NETWORK',
-            `${file} did not start: ${url} is missing, is not JavaScript, or did not arrive in time (${
-              url.includes('/.vite/')
-                ? "Vite 7 and older need optimizeDeps: { exclude: ['kinglet'] }"
-                : 'where a bundler has not copied it, workerUrl says where it is'
-            })`,
+            `${file} did not start: ${url} is missing, is not JavaScript, or did not arrive in time (${remedy(url)})`,
             { details: { url } },
           )
         : new KingletError(
@@ -83,4 +81,12 @@ export function watchStart(file: string, url: string): { error(): KingletError; 
             { details: { directive, url } },
           ),
   };
+}
+
+/** What is likely wrong with an address. */
+function remedy(url: string): string {
+  if (url.includes('/.vite/')) return "Vite 7 and older need optimizeDeps: { exclude: ['kinglet'] }";
+  return isHere(url)
+    ? 'where a bundler has not copied it, workerUrl says where it is'
+    : "its server has to allow it by CORS, and a Content-Security-Policy's worker-src blob: and its origin";
 }

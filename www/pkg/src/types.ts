@@ -90,9 +90,12 @@ export interface LoadOptions {
   /** Ends the loading; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   onProgress?: (event: ProgressEvent) => void;
-  /** Where the wasm files are: their folder's URL, ending in `/`, or the URL of one of them, which is then taken for its device. Default: next to the package. */
+  /**
+   * Where the wasm files are: their folder's URL, ending in `/`, or the URL of one of them, which is then taken for its device. Default: beside
+   * `workerUrl` if that is given, or else where the package's own files are.
+   */
   wasmUrl?: string | URL;
-  /** URL of `worker.js`, where a bundler or a policy needs it elsewhere; `template-worker.js` is expected beside it. */
+  /** URL of `worker.js`, where a bundler has not copied it or it is elsewhere; `template-worker.js` is expected beside it. */
   workerUrl?: string | URL;
 }
 
