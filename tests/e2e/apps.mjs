@@ -1,6 +1,6 @@
 // Installs the packed tarball into copies of the apps in apps/, as their users would, and builds those that have a bundler.
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -38,9 +38,6 @@ export function installApps() {
   const plain = installApp(packed, 'plain');
   return { plain, vite: buildApp(installApp(packed, 'vite')), package: join(plain, 'node_modules/kinglet') };
 }
-
-/** What the app says of itself. */
-export const descriptionOf = (name) => JSON.parse(readFileSync(join(source(name), 'package.json'), 'utf8')).description;
 
 function npm(cwd, ...args) {
   const quiet = { npm_config_audit: 'false', npm_config_fund: 'false', npm_config_loglevel: 'error' };

@@ -623,12 +623,28 @@ describe('pages that forbid or lack things', () => {
       (await visiting(site, (page) => page.evaluate(load))).name,
       'nothing was thrown',
     );
-    const none = await siteOf({ policy: strict("'none'") });
-    const error = await visiting(none, (page) => page.evaluate(load), {
-      expected: [/TrustedScriptURL|Content Security Policy|[Pp]olicy/],
-    });
-    assert.equal(error.code, 'E_CSP');
-    assert.match(error.message, /trusted-types/i);
+    // Two copies of the package in a page, of which each makes a policy of the same name.
+    const twice = () =>
+      caught(async () => {
+        for (const copy of ['', '?copy']) {
+          const { Kinglet } = await import(`/node_modules/kinglet/dist/index.js${copy}`);
+          await (await Kinglet.load('/tiny.gguf')).close();
+        }
+      });
+    const refused = { expected: [/TrustedScriptURL|Content Security Policy|[Pp]olicy/] };
+    for (const [policies, work] of [
+      ["'none'", load],
+      ['kinglet', twice],
+    ]) {
+      const error = await visiting(await siteOf({ policy: strict(policies) }), (page) => page.evaluate(work), refused);
+      assert.equal(error.code, 'E_CSP', policies);
+      assert.match(error.message, /trusted-types.*'allow-duplicates'/);
+    }
+    const duplicates = await siteOf({ policy: strict("kinglet 'allow-duplicates'") });
+    assert.equal((await visiting(duplicates, (page) => page.evaluate(twice))).name, 'nothing was thrown');
+    // Not enforced, though our policy is refused: the worker starts all the same.
+    const lenient = await siteOf({ policy: 'trusted-types another' });
+    assert.equal((await visiting(lenient, (page) => page.evaluate(load), refused)).name, 'nothing was thrown');
   });
 
   test('the package from another origin', async () => {

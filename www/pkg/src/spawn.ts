@@ -51,7 +51,7 @@ function start(url: string, name: string): Worker {
     if (!refused) throw thrown;
     throw new KingletError(
       'E_CSP',
-      `Trusted Types: this page's Content-Security-Policy does not allow the policy "${POLICY}" (add it to trusted-types)`,
+      `Trusted Types: this page's Content-Security-Policy does not allow the policy "${POLICY}" (add it to trusted-types; for a second copy of the package 'allow-duplicates', too)`,
       { cause: refused, details: { directive: 'trusted-types' } },
     );
   }
