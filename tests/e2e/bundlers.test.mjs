@@ -84,6 +84,15 @@ describe('Node.js', () => {
   });
 });
 
+test('every module can be imported where there is neither a page nor Node.js, as when a server renders', () => {
+  const dist = pathToFileURL(join(packed.folder, 'node/node_modules/kinglet/dist/'));
+  const program = `for (const name of ['index', 'tasks/index', 'eval/index']) await import(new URL(name + '.js', '${dist}'));
+    const { Kinglet } = await import(new URL('index.js', '${dist}'));
+    console.log(typeof Kinglet.load);`;
+  const said = execFileSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
+  assert.equal(said, 'function\n');
+});
+
 for (const name of ['script', 'esbuild', 'rollup', 'webpack', 'next']) {
   describe(name, () => {
     let folder;

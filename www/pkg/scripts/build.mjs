@@ -1,6 +1,5 @@
-// Builds dist/: type-checks and compiles src/ with tsc, and puts beside it the files that are not TypeScript: wasm-bindgen's glue
-// (src/generated, made by build.sh together with dist/*.wasm). What a page loads is then minified by esbuild, a quarter of the scripts'
-// bytes.
+// Builds dist/: type-checks and compiles src/ with tsc, bundles what is loaded as one (wasm-bindgen's glue, src/generated, which build.sh
+// makes together with dist/*.wasm, is a part of the worker), and minifies it, which saves a quarter of the scripts' bytes.
 //   node scripts/build.mjs           the package
 //   node scripts/build.mjs test      the tests, with the sources that they read, into test/build
 import { execFileSync } from 'node:child_process';
