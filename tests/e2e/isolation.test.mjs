@@ -159,3 +159,23 @@ test('a host that sends the headers: nothing is registered', async () => {
   const count = () => navigator.serviceWorker.getRegistrations().then((all) => all.length);
   assert.equal(await visiting(site, (page) => page.evaluate(count), { loads: 1 }), 0);
 });
+
+test('what README.md says takes it away does', async () => {
+  const site = await open();
+  await visiting(
+    site,
+    async (page) => {
+      site.answers.set('/app/isolation.js', (response) =>
+        response.writeHead(200, { 'content-type': 'text/javascript' }).end('self.registration?.unregister()'),
+      );
+      const registered = () =>
+        page.evaluate(() => navigator.serviceWorker.getRegistrations().then((all) => all.length));
+      assert.equal(await registered(), 1);
+      await page.reload(); // the browser looks whether the file is another one
+      for (let i = 0; i < 100 && (await registered()) > 0; i++) await page.waitForTimeout(50);
+      await page.reload();
+      assert.equal(await page.evaluate('crossOriginIsolated'), false);
+    },
+    { loads: 2 },
+  );
+});
