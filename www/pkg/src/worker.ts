@@ -49,7 +49,8 @@ async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
 }
 
 function startThread(url: string, start: PoolStart): Promise<void> {
-  const worker = spawn(url, POOL_THREAD);
+  // Its name says what it is; what lists workers by their addresses, such as Playwright, tells it apart by this one.
+  const worker = spawn(`${url}#${POOL_THREAD}`, POOL_THREAD);
   return new Promise((resolve, reject) => {
     const fail = (): void =>
       reject(new KingletError('E_NETWORK', `a thread did not start: ${url} is missing, or did not arrive in time`));
