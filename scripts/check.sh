@@ -69,6 +69,7 @@ test_gpu_native() {
 
 test_types() {
     npm --prefix www/pkg test
+    node --test tests/types/types.test.mjs
     node --test www/demo/test/
 }
 
@@ -165,6 +166,7 @@ clippy_of() {
 
 lint_types() {
     www/pkg/node_modules/.bin/tsc -p www/pkg/tsconfig.json --noEmit
+    www/pkg/node_modules/.bin/tsc -p www/pkg/tsconfig.node.json
     www/demo/node_modules/.bin/tsc -p www/demo/tsconfig.json --noEmit
 }
 

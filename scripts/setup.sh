@@ -23,7 +23,7 @@ setup_test() {
     part "set-up: wasm-pack" ensure_wasm_pack
     part "set-up: Chromium" ensure_chromium
     find_chromium
-    part "set-up: end-to-end packages" ensure_npm_packages tests/e2e
+    part "set-up: packages of tests" ensure_npm_packages tests/e2e tests/types
     part "default model" ensure_model
     part "llama.cpp's vocabularies" ensure_llama_cpp_models
 }

@@ -43,8 +43,8 @@ ON_ONE_ENGINE['info says what runs: the adapter, that it is software, its kernel
   const features = await workerOf(page).evaluate(() => gpuWatch.devices.map((one) => one.features));
   assert.equal(features.length, 1);
   assert.ok(features[0].includes('subgroups'), 'the device was asked for with subgroups');
-  const names = page.workers().map((worker) => new URL(worker.url()).pathname);
-  assert.ok(!names.some((name) => name.includes('pool')), `no thread was started: ${names}`);
+  const addresses = page.workers().map((worker) => worker.url());
+  assert.equal(addresses.length, 2, `the engine's and the templates', and no thread: ${addresses}`);
 };
 
 ON_ONE_ENGINE['the same greedy texts as on the CPU, with nearly the same log-probabilities'] = async (page) => {

@@ -13,21 +13,21 @@ const TYPES = {
   '.json': 'application/json',
 };
 
-const ISOLATION = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+export const ISOLATION = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
 const FOR_ALL = { 'access-control-allow-origin': '*', 'cross-origin-resource-policy': 'cross-origin' };
 
 /**
  * Serves `mounts` (URL prefix → folder, longest first) and resolves to `{ url, requests, answers, close() }`. `answers` maps a
- * path to a function `(response, file) → void` that answers instead.
+ * path to a function `(response, file) → void` that answers instead. `bare`: no header but the type and the length.
  */
-export async function openSite({ mounts, isolated = false, policy, headers = {} }) {
+export async function openSite({ mounts, isolated = false, policy, headers = {}, bare = false }) {
   const answers = new Map();
   const requests = [];
   const prefixes = Object.keys(mounts).sort((a, b) => b.length - a.length);
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     requests.push(pathname);
-    for (const [name, value] of Object.entries({ ...FOR_ALL, ...(isolated ? ISOLATION : {}), ...headers }))
+    for (const [name, value] of Object.entries({ ...(bare ? {} : FOR_ALL), ...(isolated ? ISOLATION : {}), ...headers }))
       response.setHeader(name, value);
     if (policy) response.setHeader('content-security-policy', policy);
     const prefix = prefixes.find((candidate) => pathname.startsWith(candidate));

@@ -46,7 +46,8 @@ export function visiting(browser, site, visit, { expected = [], url = `${site.ur
   return visitQuietly(browser, url, watched, { expected, prepare, global: 'kinglet' });
 }
 
-const isWatched = (worker) => new URL(worker.url()).pathname === '/kinglet/watched.js';
+/** An engine's. The threads, where the CPU computes, run the same script, and hear nothing while they wait for work. */
+const isWatched = (worker) => /\/kinglet\/watched\.js[^#]*$/.test(worker.url());
 
 /** The watched worker of the engine that runs in this page. */
 export function workerOf(page) {

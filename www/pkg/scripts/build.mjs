@@ -1,13 +1,12 @@
-// Builds dist/: type-checks and compiles src/ with tsc, and puts beside it the files that are not TypeScript: wasm-bindgen's glue
-// (src/generated, made by build.sh together with dist/*.wasm). What a page loads is then minified by esbuild, a quarter of the scripts'
-// bytes.
+// Builds dist/: type-checks and compiles src/ with tsc, bundles what is loaded as one (wasm-bindgen's glue, src/generated, which build.sh
+// makes together with dist/*.wasm, is a part of the worker), and minifies it, which saves a quarter of the scripts' bytes.
 //   node scripts/build.mjs           the package
 //   node scripts/build.mjs test      the tests, with the sources that they read, into test/build
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildSync, transformSync } from 'esbuild';
+import { build, transformSync } from 'esbuild';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
@@ -33,25 +32,60 @@ function writeMemorySizes() {
 }
 
 // What is imported beside the engine, such as `kinglet/eval`: a file each, and nothing of it in index.js.
-const MODULES = Object.values(JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8')).exports)
+const EXPORTS = JSON.parse(fs.readFileSync(inRoot('package.json'), 'utf8')).exports;
+const MODULES = Object.values(EXPORTS)
   .map((entry) => /^\.\/dist\/(.+\/index\.js)$/.exec(entry.default)?.[1])
   .filter(Boolean);
 
-// The modules of the page and of each worker become one file, which is smaller and comes at once. The glue stays beside them, because
-// the worker and the threads of its pool share it.
-function bundleModules() {
-  const entries = ['index.js', 'worker.js', 'pool-worker.js', 'template-worker.js', ...MODULES];
-  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', external: ['./generated/*'] };
-  const bundles = entries.map((name) => buildSync({ entryPoints: [inRoot('dist', name)], ...options }));
+// The modules of the page and of each worker become one file, which is smaller and comes at once. A worker's file names no other
+// (src/files.ts says why), so the glue is in it.
+async function bundleModules() {
+  const entries = ['index.js', 'worker.js', 'template-worker.js', ...MODULES];
+  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8' };
+  const bundles = [];
+  for (const name of entries) bundles.push([name, await build({ entryPoints: [inRoot('dist', name)], ...options })]);
+  // A classic script, as a page has it in its head; minify() makes it one.
+  bundles.push(['isolation.js', await build({ entryPoints: [inRoot('dist/isolation.js')], ...options })]);
+  // From TypeScript: tsc has checked them, with the types of Node.js.
+  const node = { ...options, platform: 'node', target: 'node20', plugins: [nodeHost] };
+  bundles.push(['node.js', await build({ entryPoints: [inRoot('src/index.ts')], ...node })]);
+  bundles.push(['node-thread.js', await build({ entryPoints: [inRoot('src/node/thread.ts')], ...node })]);
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
-    if (name.endsWith('.js') && !name.startsWith('generated')) fs.rmSync(inRoot('dist', name));
-  for (const [i, name] of entries.entries()) fs.writeFileSync(inRoot('dist', name), bundles[i].outputFiles[0].contents);
+    if (name.endsWith('.js')) fs.rmSync(inRoot('dist', name));
+  for (const [name, { outputFiles }] of bundles) fs.writeFileSync(inRoot('dist', name), outputFiles[0].contents);
+}
+
+// In Node.js src/node/host.ts is in the place of src/host.ts.
+const nodeHost = {
+  name: 'node-host',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/host\.js$/ }, () => ({ path: inRoot('src/node/host.ts') }));
+  },
+};
+
+// Declarations that no entry of the package leads to say nothing to anybody.
+function pruneDeclarations() {
+  const reached = new Set();
+  const reach = (file) => {
+    if (reached.has(file)) return;
+    reached.add(file);
+    for (const [, from] of fs.readFileSync(file, 'utf8').matchAll(/['"](\.{1,2}\/[^'"]+)\.js['"]/g))
+      reach(path.join(path.dirname(file), `${from}.d.ts`));
+  };
+  for (const entry of Object.values(EXPORTS).map((entry) => entry.default ?? entry))
+    if (entry.endsWith('.js')) reach(inRoot(entry.replace(/js$/, 'd.ts')));
+  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
+    if (name.endsWith('.d.ts') && !reached.has(inRoot('dist', name))) fs.rmSync(inRoot('dist', name));
+  for (const entry of fs.readdirSync(inRoot('dist'), { withFileTypes: true }))
+    if (entry.isDirectory() && fs.readdirSync(inRoot('dist', entry.name)).length === 0)
+      fs.rmdirSync(inRoot('dist', entry.name));
 }
 
 function minify() {
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
     if (!name.endsWith('.js')) continue;
-    const options = { minify: true, format: 'esm', target: 'es2022', charset: 'utf8', legalComments: 'inline' };
+    const format = name === 'isolation.js' ? 'iife' : 'esm';
+    const options = { minify: true, format, target: 'es2022', charset: 'utf8', legalComments: 'inline' };
     const { code } = transformSync(fs.readFileSync(inRoot('dist', name), 'utf8'), options);
     fs.writeFileSync(inRoot('dist', name), code);
   }
@@ -76,7 +110,9 @@ if (process.argv[2] === 'test') {
     if (!name.endsWith('.wasm')) fs.rmSync(inRoot('dist', name), { recursive: true });
   }
   tsc('-p', 'tsconfig.json');
+  tsc('-p', 'tsconfig.node.json');
   for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
-  bundleModules();
+  await bundleModules();
+  pruneDeclarations();
   minify();
 }

@@ -52,9 +52,9 @@ async function whole(generation: Generation, model: string): Promise<ChatComplet
   const withLogprobs = generation.request.logprobs !== undefined;
   const choices = generation.generated.map((token_ids, index) => ({
     index,
-    message: { role: 'assistant' as const, content: '' },
+    message: { role: 'assistant' as const, content: '', refusal: null },
     finish_reason: 'stop' as FinishReason,
-    logprobs: withLogprobs ? ({ content: [] } as ChatLogprobs) : null,
+    logprobs: withLogprobs ? ({ content: [], refusal: null } as ChatLogprobs) : null,
     token_ids,
   }));
   const events = eventsOf(generation);
@@ -130,5 +130,5 @@ function logprobs(event: Extract<GenerateEvent, { type: 'token' }>): ChatLogprob
   if (event.logprob === undefined) return null;
   const entry = (token: string, logprob: number, bytes: Iterable<number>) => ({ token, logprob, bytes: [...bytes] });
   const top_logprobs = (event.top ?? []).map((other) => entry(other.text, other.logprob, other.bytes));
-  return { content: [{ ...entry(pieceOf(event), event.logprob, event.bytes ?? []), top_logprobs }] };
+  return { content: [{ ...entry(pieceOf(event), event.logprob, event.bytes ?? []), top_logprobs }], refusal: null };
 }

@@ -19,11 +19,23 @@ import type {
 /** Tokens that are proposed for a mask where the caller does not say. */
 const DEFAULT_CANDIDATES = 5;
 
+export interface Embeddings {
+  create(
+    params: EmbeddingParams & { encoding_format: 'base64' },
+    options?: CallOptions,
+  ): Promise<EmbeddingResponse<string>>;
+  create(
+    params: EmbeddingParams & { encoding_format?: 'float' | null },
+    options?: CallOptions,
+  ): Promise<EmbeddingResponse>;
+  create(params: EmbeddingParams, options?: CallOptions): Promise<EmbeddingResponse<number[] | string>>;
+}
+
 export async function createEmbeddings(
   core: Core,
   params: EmbeddingParams,
   { signal }: CallOptions = {},
-): Promise<EmbeddingResponse> {
+): Promise<EmbeddingResponse<number[] | string>> {
   core.checkOpen();
   core.checkTask('embed', 'embeddings.create');
   const { inputs, dimensions, base64 } = checkEmbeddings(params, core.info);

@@ -2,6 +2,7 @@
 // from it with a reason in words. Probing, never the user agent. Used by index.ts; node tests call `choose` with made-up records.
 
 import { KingletError } from './errors.js';
+import { coreCount, isIsolated } from './host.js';
 import type { Build } from './types.js';
 
 /** What was found by probing. */
@@ -58,8 +59,8 @@ export function detect(): Features {
     relaxedSimd: valid(RELAXED),
     atomics: valid(ATOMICS),
     ...tryMemory(),
-    crossOriginIsolated: globalThis.crossOriginIsolated === true,
-    cores: Math.max(1, globalThis.navigator?.hardwareConcurrency ?? 1),
+    crossOriginIsolated: isIsolated(),
+    cores: Math.max(1, coreCount()),
   };
   return known;
 }

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // The public API: `import { Kinglet } from 'kinglet'`. Loads a model into a worker and gives OpenAI's calls on it. Nothing heavy
 // happens here: the page holds the client, the worker does the work.
 
@@ -5,14 +6,16 @@ import { type ChatCompletions, createChat } from './chat.js';
 import { Client } from './client.js';
 import { type Completions, createCompletion } from './completions.js';
 import { Core } from './core.js';
-import { classify, createEmbeddings, fillMask, label } from './encoders.js';
+import { classify, createEmbeddings, type Embeddings, fillMask, label } from './encoders.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, describeSimd, detect } from './features.js';
+import { locate } from './files.js';
+import { baseUrl, spawn } from './host.js';
 import { describeModel, type DescribedModel } from './model-files.js';
 import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
 import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
 import { score } from './score.js';
-import { spawn, watchStart } from './spawn.js';
+import { watchStart } from './spawn.js';
 import { describeTemplate } from './template-facts.js';
 import { TemplateRenderer, templateOf } from './templates.js';
 import { firstTuning, type Guess, remember } from './tuning.js';
@@ -21,8 +24,6 @@ import type {
   ChatMessage,
   Classification,
   Continuation,
-  EmbeddingParams,
-  EmbeddingResponse,
   EncoderInput,
   FilledMask,
   Info,
@@ -42,10 +43,8 @@ export { KingletError } from './errors.js';
 export type { ErrorCode, ErrorDetails } from './errors.js';
 export type { ChatCompletions } from './chat.js';
 export type { Completions } from './completions.js';
+export type { Embeddings } from './encoders.js';
 export type * from './types.js';
-
-/** What relative URLs are relative to: the page, or the worker that the caller runs in. */
-const BASE = globalThis.document?.baseURI ?? globalThis.location.href;
 
 /** A loaded model. Make one with {@link Kinglet.load}; end it with {@link Kinglet.close}, which gives its memory back. */
 export class Kinglet {
@@ -55,7 +54,7 @@ export class Kinglet {
   /** OpenAI's legacy completions. */
   readonly completions: Completions;
   /** OpenAI's embeddings, of a model that `info.tasks` says can embed; brought to length 1. */
-  readonly embeddings: { create(params: EmbeddingParams, options?: CallOptions): Promise<EmbeddingResponse> };
+  readonly embeddings: Embeddings;
 
   /**
    * For people who look for what is slow. `profile(true)` begins to measure where the time of requests goes and gives what was measured
@@ -72,7 +71,9 @@ export class Kinglet {
     this.completions = {
       create: ((params, options) => createCompletion(core, params, options)) as Completions['create'],
     };
-    this.embeddings = { create: (params, options) => createEmbeddings(core, params, options) };
+    this.embeddings = {
+      create: ((params, options) => createEmbeddings(core, params, options)) as Embeddings['create'],
+    };
     this.debug = {
       profile: async (on) => {
         core.checkOpen();
@@ -91,29 +92,23 @@ export class Kinglet {
     checkLoad(options);
     options.signal?.throwIfAborted();
     const choice = choose(detect(), options.threads);
-    const described = describeModel(source, plainHeaders(options.headers), options.sha256, BASE);
+    const described = describeModel(source, plainHeaders(options.headers), options.sha256, baseUrl());
     if (options.quantize !== undefined && described.descriptor.kind !== 'checkpoint') {
       described.dispose();
       throw new TypeError('quantize is for checkpoints: the weights of a GGUF file stay as they are');
     }
-    const watch = watchStart('worker.js', options.workerUrl);
+    const files = locate(options);
+    const watch = watchStart('worker.js', files.worker);
     const faults = new BroadcastChannel(`kinglet-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`);
     let client: Client<EngineRequests> | undefined;
     let templates: TemplateRenderer | undefined;
     try {
-      const engine = new Client<EngineRequests>(
-        spawn(
-          () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }),
-          './worker.js',
-          options.workerUrl,
-        ),
-        () => watch.error(),
-      );
+      const engine = new Client<EngineRequests>(spawn(files.worker), () => watch.error());
       client = engine;
       faults.onmessage = ({ data }: MessageEvent<PlainError>) => engine.fail(fromPlain(data));
       engine.whenFailed(() => faults.close());
-      templates = startTemplates(options.workerUrl);
-      const loading = engine.call('load', loadInput(described, choice, options, faults.name), {
+      templates = startTemplates(files.templates);
+      const loading = engine.call('load', loadInput(described, choice, options, { files, faultChannel: faults.name }), {
         transfer: described.transfer,
         signal: options.signal,
         onEvent: (event) => {
@@ -244,22 +239,21 @@ export class Kinglet {
   async close(): Promise<void> {
     await this.#core.close();
   }
+
+  /** {@link Kinglet.close}, at the end of the block of `await using engine = await Kinglet.load(…)`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
 }
 
 function notBuilt(what: string): never {
   throw unsupported(`${what} is not built yet`);
 }
 
-function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
-  const beside = workerUrl === undefined ? undefined : new URL('./template-worker.js', new URL(workerUrl, BASE));
+function startTemplates(url: string): TemplateRenderer {
   return new TemplateRenderer(() => {
-    const watch = watchStart('template-worker.js', beside);
-    const worker = spawn(
-      () => new Worker(new URL('./template-worker.js', import.meta.url), { type: 'module' }),
-      './template-worker.js',
-      beside,
-    );
-    return { worker, startError: () => watch.error() };
+    const watch = watchStart('template-worker.js', url);
+    return { worker: spawn(url), startError: () => watch.error() };
   });
 }
 
@@ -267,7 +261,12 @@ function startTemplates(workerUrl: string | URL | undefined): TemplateRenderer {
 const hasChats = (tasks: readonly Task[], template: Info['template']['source']): boolean =>
   tasks.includes('generate') && (template === 'file' || !tasks.includes('remember'));
 
-function loadInput(described: DescribedModel, choice: Choice, options: LoadOptions, faultChannel: string): LoadInput {
+function loadInput(
+  described: DescribedModel,
+  choice: Choice,
+  options: LoadOptions,
+  { files, faultChannel }: Pick<LoadInput, 'files' | 'faultChannel'>,
+): LoadInput {
   const input: LoadInput = {
     source: described.descriptor,
     device: options.device ?? 'auto',
@@ -275,6 +274,7 @@ function loadInput(described: DescribedModel, choice: Choice, options: LoadOptio
     threads: choice.threads,
     sharedMemory: choice.sharedMemory,
     kvType: options.kvType ?? 'f16',
+    files: { worker: files.worker, wasm: files.wasm },
     faultChannel,
   };
   if (options.threads === undefined && choice.threads > 1)
@@ -282,7 +282,6 @@ function loadInput(described: DescribedModel, choice: Choice, options: LoadOptio
   if (options.quantize !== undefined) input.quantize = options.quantize;
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
   if (described.sha256 !== undefined) input.sha256 = described.sha256;
-  if (options.wasmUrl !== undefined) input.wasmUrl = new URL(options.wasmUrl, BASE).href;
   return input;
 }
 

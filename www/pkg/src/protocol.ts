@@ -12,6 +12,7 @@ import type {
   TemplateInfo,
 } from './abi.js';
 import type { PlainError } from './errors.js';
+import type { PackageFiles } from './files.js';
 import type { ContinuationInput } from './score-tokens.js';
 import type { Guess, Tuning } from './tuning.js';
 import type { Build, Device, Info, Profile, ProgressEvent } from './types.js';
@@ -54,8 +55,7 @@ export interface LoadInput {
   device: 'auto' | Device;
   /** The binary for the CPU. */
   build: Exclude<Build, 'gpu'>;
-  /** Absolute URL of the folder of the wasm files, or of the file; without it they are next to the worker. */
-  wasmUrl?: string;
+  files: Pick<PackageFiles, 'worker' | 'wasm'>;
   /** Where the CPU computes. */
   threads: number;
   /** Without it there is one thread. */
@@ -176,7 +176,7 @@ export type FromWorker<M extends RequestMap<M>> =
   | { kind: 'error'; id: number; error: PlainError }
   | { kind: 'fatal'; error: PlainError };
 
-/** Engine's worker to a pool worker, once. */
+/** Engine's worker to a thread of its pool, once. */
 export interface PoolStart {
   module: WebAssembly.Module;
   memory: WebAssembly.Memory;
@@ -184,5 +184,5 @@ export interface PoolStart {
   index: number;
   faultChannel: string;
 }
-/** Pool worker to the engine's worker. */
+/** A thread of the pool to the engine's worker. */
 export type PoolReply = { kind: 'started' } | { kind: 'error'; error: PlainError };

@@ -1,5 +1,6 @@
 // With how many threads the engine begins, and how the page remembers what it found out (src/cpu/tuner.rs does that): in localStorage,
 // one record for this machine and build, in it a pair for each size of models. Used by index.ts, core.ts (page) and loading.ts (worker).
+import { storage } from './host.js';
 
 /** Threads for steps of one row (decoding) and of several (reading a prompt); 0 where it is not known, as long prompts alone show it. */
 export type Guess = [one: number, several: number];
@@ -44,8 +45,6 @@ export function guessFor({ guess, known }: Tuning, fileBytes: number): Guess {
 }
 
 const machineOf = (cores: number, build: string): string => `${cores} ${build}`;
-
-const storage = (): Store | undefined => globalThis.localStorage;
 
 /** What is stored may be anything: only whole numbers up to 64 are taken. */
 function read(machine: string, store: () => Store | undefined): Record<string, Guess> {

@@ -90,9 +90,12 @@ export interface LoadOptions {
   /** Ends the loading; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   onProgress?: (event: ProgressEvent) => void;
-  /** Where the wasm files are: their folder's URL, ending in `/`, or the URL of one of them, which is then taken for its device. Default: next to the package. */
+  /**
+   * Where the wasm files are: their folder's URL, ending in `/`, or the URL of one of them, which is then taken for its device. Default: beside
+   * `workerUrl` if that is given, or else where the package's own files are.
+   */
   wasmUrl?: string | URL;
-  /** URL of `worker.js`, where a bundler or a policy needs it elsewhere; `template-worker.js` is expected beside it. */
+  /** URL of `worker.js`, where a bundler has not copied it or it is elsewhere; `template-worker.js` is expected beside it. */
   workerUrl?: string | URL;
 }
 
@@ -225,28 +228,54 @@ export interface TextPart {
 
 /** A call of a tool by the assistant. */
 export interface ToolCall {
+  /** OpenAI wants it; most models' templates know no ids. */
   id?: string;
   type?: 'function';
   /** `arguments` go to the template as they are: most templates want an object, some want OpenAI's JSON text. */
   function: { name: string; arguments: string | Record<string, unknown> };
 }
 
-/** One message of a conversation. Its strings are data: they can never become a special token or another role. */
-export interface ChatMessage {
+export interface SystemMessage {
   /** `developer` is called `system` where the template does not know it. */
-  role: 'system' | 'developer' | 'user' | 'assistant' | 'tool';
-  /** Parts go to the template as they are; to one that cannot take them, as one text. */
+  role: 'system' | 'developer';
+  content: string | TextPart[];
+  name?: string;
+}
+
+export interface UserMessage {
+  role: 'user';
+  content: string | TextPart[];
+  name?: string;
+}
+
+export interface AssistantMessage {
+  role: 'assistant';
+  /** May be absent beside `tool_calls`. */
   content?: string | TextPart[] | null;
   name?: string;
-  /** With role `tool`: the call that this answers. */
-  tool_call_id?: string;
-  /** With role `assistant`. */
   tool_calls?: ToolCall[];
-  /** Extension, with role `assistant`: what it thought before it answered. `thinking` and `reasoning` mean the same. */
+  /** In OpenAI's answers; always null. */
+  refusal?: null;
+  /** Extension: what it thought before it answered. `thinking` and `reasoning` mean the same. */
   reasoning_content?: string | null;
   thinking?: string | null;
   reasoning?: string | null;
 }
+
+export interface ToolMessage {
+  role: 'tool';
+  content: string | TextPart[];
+  /** The call that this answers. OpenAI wants it; most models' templates know no ids. */
+  tool_call_id?: string;
+  /** Extension: the tool, where the template wants to be told. */
+  name?: string;
+}
+
+/**
+ * One message of a conversation. Its strings are data: they can never become a special token or another role. Parts of content go to the
+ * template as they are; to one that cannot take them, as one text.
+ */
+export type ChatMessage = SystemMessage | UserMessage | AssistantMessage | ToolMessage;
 
 /** Parameters of `chat.completions.create`. */
 export interface ChatParams extends GenerationParams {
@@ -255,11 +284,11 @@ export interface ChatParams extends GenerationParams {
   /** 0…20 alternatives per token; needs `logprobs: true`. */
   top_logprobs?: number | null;
   /** Only `{ type: 'text' }` is built. */
-  response_format?: { type: string } | null;
-  /** Not built yet. */
-  tools?: unknown[] | null;
+  response_format?: { type: 'text' } | null;
+  /** Not built yet: only the empty list. */
+  tools?: never[] | null;
   /** Only `'none'` is built. */
-  tool_choice?: unknown;
+  tool_choice?: 'none' | null;
   /**
    * Extension (vLLM's and llama-server's name). Variables for the chat template, such as `{ enable_thinking: false }` or
    * `{ documents: […] }`; what the template does not know does nothing.
@@ -294,10 +323,11 @@ export interface EmbeddingParams {
   encoding_format?: 'float' | 'base64' | null;
 }
 
-export interface EmbeddingResponse {
+/** `E` is `string` where `encoding_format` is `'base64'`: OpenAI's server answers so, too; its client reads the numbers from that. */
+export interface EmbeddingResponse<E extends number[] | string = number[]> {
   object: 'list';
   /** In the order of the input. */
-  data: { object: 'embedding'; index: number; embedding: number[] | string }[];
+  data: { object: 'embedding'; index: number; embedding: E }[];
   model: string;
   usage: { prompt_tokens: number; total_tokens: number };
   /** Extension. */
@@ -402,9 +432,14 @@ export interface TopLogprob {
 
 export interface ChatLogprobs {
   content: (TopLogprob & { top_logprobs: TopLogprob[] })[];
+  /** In OpenAI's answers; always null. */
+  refusal: null;
 }
 
-/** OpenAI's legacy form, with the prompt's tokens first where `echo` was asked for. */
+/**
+ * OpenAI's legacy form, with the prompt's tokens first where `echo` was asked for. Nothing comes before the first of them: its entries are
+ * null, as in what OpenAI's server answers, though its client's types do not say so.
+ */
 export interface CompletionLogprobs {
   tokens: string[];
   token_logprobs: (number | null)[];
@@ -425,7 +460,7 @@ export type ChatCompletion = Answer<
   'chat.completion',
   {
     index: number;
-    message: { role: 'assistant'; content: string };
+    message: { role: 'assistant'; content: string; refusal: null };
     finish_reason: FinishReason;
     logprobs: ChatLogprobs | null;
     /** Extension. */
@@ -462,6 +497,7 @@ export type CompletionChunk = Answer<
   {
     index: number;
     text: string;
+    /** Null until the last one, as OpenAI's server answers, though its client's types do not say so. */
     finish_reason: FinishReason | null;
     logprobs: CompletionLogprobs | null;
     /** Extension: tokens that this chunk brings. */

@@ -2,7 +2,6 @@
 // may have that, and says in plain words what stops it: a missing file, a page that answers HTML, a Content-Security-Policy.
 
 import { describe, KingletError } from './errors.js';
-import type { Build } from './types.js';
 import { unshareMemory } from './unshared.js';
 
 /** Pages of 64 KiB; 65,536 is all that 32-bit addresses reach. Some browsers refuse that much as a maximum. */
@@ -38,17 +37,6 @@ export async function compileWasm(url: string, shared: boolean): Promise<WebAsse
       { cause, details: { url } },
     );
   }
-}
-
-/**
- * The file of a build where the caller has said where the files are: in a folder (`…/`), or one of them by name. A file is taken
- * as it is, unless it is for the CPU and the GPU's is wanted, or the other way round: then that one is beside it.
- */
-export function wasmUrlOf(given: string, build: Build): string {
-  const { pathname } = new URL(given);
-  const named = /\/kinglet_(simd|relaxed|gpu)\.wasm$/.exec(pathname)?.[1];
-  const other = named !== undefined && (named === 'gpu') !== (build === 'gpu');
-  return other || pathname.endsWith('/') ? new URL(`kinglet_${build}.wasm`, given).href : given;
 }
 
 /** Throws E_CSP where the page's policy forbids to compile. */

@@ -1,5 +1,6 @@
 // The engine's worker: brings the wasm module up, with its pool of threads, and lets engine-host.ts drive it. Everything that
-// can be tested without a browser is there, not here.
+// can be tested without a browser is there, not here. The threads run this script, too: one file, of which a bundler has to know
+// nothing (files.ts says why).
 
 import type { Engine as AbiEngine, EngineOptions } from './abi.js';
 import { serve, type ScopeLike } from './dispatch.js';
@@ -12,16 +13,10 @@ import { findGpu, withSubgroups } from './gpu.js';
 import type { Runtime } from './loading.js';
 import type { LoadInput, PoolReply, PoolStart, EngineRequests } from './protocol.js';
 import { START_LIMIT_MS } from './client.js';
+import { POOL_THREAD, runPoolThread } from './pool-thread.js';
 import { spawn } from './spawn.js';
-import type { Build, Device } from './types.js';
-import { compileWasm, createMemory, wasmUrlOf } from './wasm-module.js';
-
-/** The files beside this one; written out, so that bundlers see them. */
-const BESIDE: Record<Build, () => URL> = {
-  simd: () => new URL('./kinglet_simd.wasm', import.meta.url),
-  relaxed: () => new URL('./kinglet_relaxed.wasm', import.meta.url),
-  gpu: () => new URL('./kinglet_gpu.wasm', import.meta.url),
-};
+import type { Device } from './types.js';
+import { compileWasm, createMemory } from './wasm-module.js';
 
 /** Each kind of binary has its own glue, which has its own instance of it. */
 const GLUE = {
@@ -30,9 +25,7 @@ const GLUE = {
 };
 
 async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
-  const build = device === 'webgpu' ? 'gpu' : input.build;
-  const url = input.wasmUrl === undefined ? BESIDE[build]().href : wasmUrlOf(input.wasmUrl, build);
-  const module = await compileWasm(url, input.sharedMemory);
+  const module = await compileWasm(input.files.wasm[device === 'webgpu' ? 'gpu' : input.build], input.sharedMemory);
   const memory = createMemory(INITIAL_MEMORY_PAGES, input.sharedMemory);
   const { initialize, Engine, Sha256 } = GLUE[device];
   await initialize({ module_or_path: module, memory });
@@ -48,26 +41,19 @@ async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
       const address = engine.poolAddress();
       await Promise.all(
         Array.from({ length: threads - 1 }, (_, i) =>
-          startThread({ module, memory, address, index: i + 1, faultChannel: input.faultChannel }),
+          startThread(input.files.worker, { module, memory, address, index: i + 1, faultChannel: input.faultChannel }),
         ),
       );
     },
   };
 }
 
-function startThread(start: PoolStart): Promise<void> {
-  const worker = spawn(
-    () => new Worker(new URL('./pool-worker.js', import.meta.url), { type: 'module' }),
-    './pool-worker.js',
-  );
+function startThread(url: string, start: PoolStart): Promise<void> {
+  // Its name says what it is; what lists workers by their addresses, such as Playwright, tells it apart by this one.
+  const worker = spawn(`${url}#${POOL_THREAD}`, POOL_THREAD);
   return new Promise((resolve, reject) => {
     const fail = (): void =>
-      reject(
-        new KingletError(
-          'E_NETWORK',
-          `pool-worker.js did not start: it is missing beside ${import.meta.url}, or did not arrive in time`,
-        ),
-      );
+      reject(new KingletError('E_NETWORK', `a thread did not start: ${url} is missing, or did not arrive in time`));
     const timer = setTimeout(fail, START_LIMIT_MS);
     worker.addEventListener('error', fail);
     worker.addEventListener('message', ({ data }: MessageEvent<PoolReply>) => {
@@ -79,6 +65,6 @@ function startThread(start: PoolStart): Promise<void> {
   });
 }
 
-serve<EngineRequests>(globalThis as unknown as ScopeLike, new EngineHost({ instantiate, findGpu }), {
-  trapsAreFatal: true,
-});
+const scope = globalThis as unknown as ScopeLike & { name: string };
+if (scope.name === POOL_THREAD) runPoolThread(scope);
+else serve<EngineRequests>(scope, new EngineHost({ instantiate, findGpu }), { trapsAreFatal: true });

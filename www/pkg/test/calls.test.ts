@@ -104,9 +104,9 @@ test('a chat answer with logprobs and two choices', async () => {
   for (const [index, choice] of answer.choices.entries()) {
     assert.deepEqual(choice, {
       index,
-      message: { role: 'assistant', content: 'é.' },
+      message: { role: 'assistant', content: 'é.', refusal: null },
       finish_reason: 'length',
-      logprobs: { content: [{ ...token, top_logprobs: [token] }] },
+      logprobs: { content: [{ ...token, top_logprobs: [token] }], refusal: null },
       token_ids: [233],
     });
   }

@@ -22,6 +22,8 @@ import { TemplateRenderer } from '../src/templates.js';
 import type { Info, Profile, Task } from '../src/types.js';
 
 export const CONTEXT = 20_000;
+/** No worker of these tests fetches them. */
+export const FILES = { worker: 'worker.js', wasm: { simd: 'simd', relaxed: 'relaxed', gpu: 'gpu' } };
 export const LABELS = ['x', 'y', 'z'];
 /** A part's header: 0, its number from 0, how many parts there are, and filling. */
 export const PART_HEADER_BYTES = 100;
@@ -405,6 +407,7 @@ export async function loadFake(
     threads: 1,
     sharedMemory: true,
     kvType: 'f16',
+    files: FILES,
     faultChannel: '',
   }).result;
   const info: Info = {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
 import { choose, describeSimd, detect, type Features } from '../src/features.js';
 import type { Build } from '../src/types.js';
-import { wasmUrlOf } from '../src/wasm-module.js';
+import { wasmUrlOf } from '../src/files.js';
 
 const all: Features = {
   simd: true,

@@ -10,7 +10,7 @@ import { decide, findGpu, type GpuState, withSubgroups } from '../src/gpu.js';
 import type { EngineRequests, LoadInput, LoadOutput } from '../src/protocol.js';
 import { describeSource } from '../src/source.js';
 import type { ProgressEvent } from '../src/types.js';
-import { type Faults, FakeEngine, GPU, hostOf, pair } from './fake.js';
+import { FakeEngine, type Faults, FILES, GPU, hostOf, pair } from './fake.js';
 
 const code =
   (expected: string, pattern = /./) =>
@@ -205,6 +205,7 @@ async function begin({
         threads: 4,
         sharedMemory: true,
         kvType,
+        files: FILES,
         faultChannel: '',
       },
       { transfer: described.transfer, onEvent: (event) => events.push(event) },

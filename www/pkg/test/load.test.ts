@@ -7,7 +7,7 @@ import { KingletError } from '../src/errors.js';
 import type { EngineRequests, LoadInput } from '../src/protocol.js';
 import type { ProgressEvent } from '../src/types.js';
 import { VERSION } from '../src/version.js';
-import { FakeEngine, hostOf, pair } from './fake.js';
+import { FakeEngine, FILES, hostOf, pair } from './fake.js';
 
 function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
   const engine = new FakeEngine();
@@ -24,6 +24,7 @@ function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
       threads: 1,
       sharedMemory: true,
       kvType: 'f16',
+      files: FILES,
       faultChannel: '',
       ...more,
     },

@@ -6,7 +6,7 @@ import { serve } from '../src/dispatch.js';
 import { describeModel } from '../src/model-files.js';
 import type { EngineRequests, LoadInput, LoadOutput } from '../src/protocol.js';
 import type { LoadOptions, ProgressEvent } from '../src/types.js';
-import { FakeEngine, type Faults, GPU, hostOf, pair } from './fake.js';
+import { FakeEngine, type Faults, FILES, GPU, hostOf, pair } from './fake.js';
 
 export interface LoadTest {
   /** Of the engine on the GPU, which is tried where there are any. */
@@ -46,6 +46,7 @@ export async function load(source: unknown, base: string, { faults = {}, sha256,
       threads: 1,
       sharedMemory: true,
       kvType: 'f16',
+      files: FILES,
       faultChannel: '',
       ...(quantize && { quantize }),
     };

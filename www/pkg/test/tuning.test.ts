@@ -5,7 +5,7 @@ import { serve } from '../src/dispatch.js';
 import { KingletError } from '../src/errors.js';
 import type { EngineRequests, LoadInput } from '../src/protocol.js';
 import { firstTuning, remember, sizeClass, STORAGE_KEY } from '../src/tuning.js';
-import { FakeEngine, hostOf, loadFake, pair } from './fake.js';
+import { FakeEngine, FILES, hostOf, loadFake, pair } from './fake.js';
 
 const MIB = 2 ** 20;
 
@@ -80,6 +80,7 @@ function load(onPool: () => void | Promise<void>, more: Partial<LoadInput> = {})
     threads: 4,
     sharedMemory: true,
     kvType: 'f16',
+    files: FILES,
     faultChannel: '',
     ...more,
   } as LoadInput);

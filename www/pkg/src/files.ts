@@ -1,0 +1,47 @@
+// Where the package's other files are. Each is named here, in the page, as `new URL('./name', import.meta.url)`: every bundler knows that
+// text as an asset, copies the file and puts its new address in. Nothing that is copied names another file, so none has to be read by a
+// bundler: workers are told where the rest is. Used by index.ts.
+
+import { baseUrl } from './host.js';
+import type { Build, LoadOptions } from './types.js';
+
+/** Absolute URLs. */
+export interface PackageFiles {
+  /** The engine's worker; the threads of its pool run it, too. */
+  worker: string;
+  templates: string;
+  wasm: Record<Build, string>;
+}
+
+/** The files; those that `workerUrl` and `wasmUrl` say are elsewhere, there. */
+export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | 'wasmUrl'>): PackageFiles {
+  // Turbopack makes of `new URL` something that is like a URL, but relative to the page.
+  const absolute = (url: string | URL): URL => new URL(url, baseUrl());
+  const worker = workerUrl === undefined ? undefined : absolute(workerUrl);
+  const folder = wasmUrl !== undefined ? absolute(wasmUrl) : worker && new URL('./', worker);
+  const wasm = (build: Build, beside: () => URL): string =>
+    folder ? wasmUrlOf(folder.href, build) : absolute(beside()).href;
+  return {
+    worker: (worker ?? absolute(new URL('./worker.js', import.meta.url))).href,
+    templates: (worker
+      ? new URL('./template-worker.js', worker)
+      : absolute(new URL('./template-worker.js', import.meta.url))
+    ).href,
+    wasm: {
+      simd: wasm('simd', () => new URL('./kinglet_simd.wasm', import.meta.url)),
+      relaxed: wasm('relaxed', () => new URL('./kinglet_relaxed.wasm', import.meta.url)),
+      gpu: wasm('gpu', () => new URL('./kinglet_gpu.wasm', import.meta.url)),
+    },
+  };
+}
+
+/**
+ * The file of a build where the caller has said where the files are: in a folder (`…/`), or one of them by name. A file is taken
+ * as it is, unless it is for the CPU and the GPU's is wanted, or the other way round: then that one is beside it.
+ */
+export function wasmUrlOf(given: string, build: Build): string {
+  const { pathname } = new URL(given);
+  const named = /\/kinglet_(simd|relaxed|gpu)\.wasm$/.exec(pathname)?.[1];
+  const other = named !== undefined && (named === 'gpu') !== (build === 'gpu');
+  return other || pathname.endsWith('/') ? new URL(`kinglet_${build}.wasm`, given).href : given;
+}

@@ -1,0 +1,28 @@
+// One thread of the engine's pool: enters the shared module and stays inside until it is terminated with its parent. Run by
+// worker.ts, which is the script of both.
+
+import type { ScopeLike } from './dispatch.js';
+import { toPlain } from './errors.js';
+import { initSync, poolWorker } from './generated/kinglet_cpu.js';
+import type { PoolReply, PoolStart } from './protocol.js';
+
+/** By its name a worker knows that it is one. */
+export const POOL_THREAD = 'kinglet-thread';
+
+/** Waits for the one message that says what to enter. */
+export function runPoolThread(scope: ScopeLike): void {
+  const reply = (message: PoolReply): void => scope.postMessage(message);
+  scope.addEventListener('message', ({ data }: MessageEvent<PoolStart>) => {
+    try {
+      initSync({ module: data.module, memory: data.memory });
+      reply({ kind: 'started' });
+    } catch (thrown) {
+      return reply({ kind: 'error', error: toPlain(thrown) });
+    }
+    try {
+      poolWorker(data.address, data.index);
+    } catch (trap) {
+      new BroadcastChannel(data.faultChannel).postMessage(toPlain(trap));
+    }
+  });
+}

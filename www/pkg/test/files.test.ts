@@ -1,0 +1,55 @@
+// Where the package's other files are looked for, and what is said where one is not there.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { locate } from '../src/files.js';
+import { watchStart } from '../src/spawn.js';
+
+const PAGE = 'https://site.example/app/page.html';
+Object.assign(globalThis, { location: new URL(PAGE) });
+
+const names = (folder: string) => ({
+  simd: `${folder}kinglet_simd.wasm`,
+  relaxed: `${folder}kinglet_relaxed.wasm`,
+  gpu: `${folder}kinglet_gpu.wasm`,
+});
+
+test('beside the module, unless the caller says otherwise', () => {
+  const beside = new URL('../src/', import.meta.url).href;
+  assert.deepEqual(locate({}), {
+    worker: `${beside}worker.js`,
+    templates: `${beside}template-worker.js`,
+    wasm: names(beside),
+  });
+});
+
+test('workerUrl: all of them are there; relative to the page', () => {
+  assert.deepEqual(locate({ workerUrl: '../kinglet/worker.js' }), {
+    worker: 'https://site.example/kinglet/worker.js',
+    templates: 'https://site.example/kinglet/template-worker.js',
+    wasm: names('https://site.example/kinglet/'),
+  });
+});
+
+test('wasmUrl: a folder, or a file that stands for its device', () => {
+  const { worker, wasm } = locate({ workerUrl: '/w/worker.js', wasmUrl: new URL('https://cdn.example/k/') });
+  assert.equal(worker, 'https://site.example/w/worker.js');
+  assert.deepEqual(wasm, names('https://cdn.example/k/'));
+  assert.deepEqual(locate({ wasmUrl: '/k/kinglet_simd.wasm?v=1' }).wasm, {
+    simd: 'https://site.example/k/kinglet_simd.wasm?v=1',
+    relaxed: 'https://site.example/k/kinglet_simd.wasm?v=1',
+    gpu: 'https://site.example/k/kinglet_gpu.wasm',
+  });
+});
+
+test('a worker that does not start: the likely remedy', () => {
+  const said = (url: string) => watchStart('worker.js', url).error();
+  for (const [url, remedy] of [
+    ['https://site.example/node_modules/.vite/deps/worker.js', /optimizeDeps: \{ exclude: \['kinglet'\] \}/],
+    ['https://site.example/assets/worker.js', /workerUrl/],
+    ['https://cdn.example/worker.js', /CORS.*worker-src blob: and its origin/],
+  ] as const) {
+    assert.equal(said(url).code, 'E_NETWORK');
+    assert.match(said(url).message, remedy);
+    assert.deepEqual(said(url).details, { url });
+  }
+});
