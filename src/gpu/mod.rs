@@ -24,6 +24,7 @@ mod prepared;
 mod profile;
 mod readback;
 mod results;
+mod sets;
 pub mod shader;
 pub mod step;
 mod tables;

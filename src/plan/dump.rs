@@ -274,9 +274,12 @@ pub fn layer_counts(plan: &Plan) -> Vec<usize> {
     counts
 }
 
-/// The layer that an operation belongs to: the one whose cache it uses, or that its output is named for (`blk.N.…`).
+/// The layer that an operation belongs to: the one whose cache it uses, or that its output is named for (`blk.N.…`), as that of a
+/// convolution, which may have several layers of the cache.
 fn layer_of(plan: &Plan, op: &Op) -> Option<usize> {
-    if let Some(layer) = op.cache_layer() {
+    if !matches!(op, Op::ShortConv { .. })
+        && let Some(layer) = op.cache_layer()
+    {
         return Some(layer);
     }
     let out = *op.writes().first()?;

@@ -14,6 +14,7 @@ mod judge;
 mod noise;
 mod rename;
 mod sample;
+mod split;
 mod steps;
 
 use std::rc::Rc;

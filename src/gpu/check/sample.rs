@@ -11,6 +11,7 @@ use super::{
     judge::written_layer,
     noise::{Noise, append},
     rename::rename,
+    split::is_split,
     steps::{PART_POSITIONS, is_whole, n_positions, row_counts, sequences, starts},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         forms::Thresholds,
         prepared::Prepared,
         shader::{Shader, TEAM_4},
-        weights::{MAX_PARTS, Weights},
+        weights::Weights,
     },
     kv::{KvGeometry, PAGE_POSITIONS, PageId},
     plan::{Attention, Buffer, BufferId, Executor, Memory, Op, Plan, PlanSlot, Row, RowIndex, RowInput, Rows, Runs},
@@ -474,30 +475,6 @@ impl<'a> Maker<'a> {
         self.plan.buffers.push(Buffer { name, rows, width });
         BufferId((self.plan.buffers.len() - 1) as u32)
     }
-}
-
-/// Whether what an operation reads could not be laid out as it would be at any size: a matrix is cut into shards, or matrices
-/// are apart that would be one set.
-fn is_split(op: &Op, weights: &Weights) -> Result<bool> {
-    let m = match op {
-        Op::Embed { table, .. } => return Ok(weights.table(*table)?.shards.len() > 1),
-        Op::MatMul(m) => m,
-        _ => return Ok(false),
-    };
-    let mut n_expected = 0;
-    let mut by_format: SortedMap<&str, usize> = SortedMap::default();
-    for part in &m.parts {
-        let table = weights.table(part.weight)?;
-        if table.shards.len() > 1 {
-            return Ok(true);
-        }
-        match part.lora {
-            None => *by_format.get_or_insert_with(table.format.name(), || 0) += 1,
-            Some(_) => n_expected += 1,
-        }
-    }
-    n_expected += by_format.values().map(|n| n.div_ceil(MAX_PARTS)).sum::<usize>();
-    Ok(weights.groups(m)?.len() > n_expected)
 }
 
 /// A row length.
