@@ -176,6 +176,7 @@ lint_shell() {
     else
         bash -n build.sh && note "shellcheck is not installed: only the syntax was checked"
     fi
+    node --test tests/scripts.test.mjs
 }
 
 # Needs the browser and the model, and what is built.

@@ -84,7 +84,8 @@ begin() {
     ) &
     BEGUN_PID=$!
     set +m
-    trap 'kill -- "-$BEGUN_PID" 2>/dev/null; rm -rf "$BEGUN"' EXIT
+    # A command that fails in the trap, as kill does once all has ended, would become the script's own status.
+    trap 'kill -- "-$BEGUN_PID" 2>/dev/null || true; rm -rf "$BEGUN"' EXIT
 }
 finished() {
     while kill -0 "$BEGUN_PID" 2>/dev/null; do sleep 0.2; done
