@@ -9,18 +9,17 @@ GENERATED=www/pkg/src/generated
 PACKAGE_DIST=www/pkg/dist
 
 build_all() {
-    part "wasm: simd" build_wasm simd cpu 3 wasm-simd +atomics,+bulk-memory,+simd128
-    part "wasm: gpu" build_wasm gpu gpu '"s"' wasm-simd +atomics,+bulk-memory,+simd128
-    part "wasm: relaxed" build_wasm relaxed cpu 3 wasm-relaxed +atomics,+bulk-memory,+simd128,+relaxed-simd
+    part "wasm: simd" build_wasm simd cpu 3 +atomics,+bulk-memory,+simd128
+    part "wasm: gpu" build_wasm gpu gpu '"s"' +atomics,+bulk-memory,+simd128
+    part "wasm: relaxed" build_wasm relaxed cpu 3 +atomics,+bulk-memory,+simd128,+relaxed-simd
     part "glue" install_glue
     part "npm package" build_package
     part "demo page" build_demo
 }
 
-# build_wasm FLAVOUR FEATURE OPT_LEVEL TARGET_DIRECTORY TARGET_FEATURES. What is compiled with other features of the target has another
-# target directory, so that no build undoes another.
+# build_wasm FLAVOUR FEATURE OPT_LEVEL TARGET_FEATURES. Each flavour has a target directory of its own, so that no build undoes another.
 build_wasm() {
-    local flavour=$1 feature=$2 opt_level=$3 target=target/$4 features=$5 out=target/bindgen/$1
+    local flavour=$1 feature=$2 opt_level=$3 features=$4 target=target/wasm-$1 out=target/bindgen/$1
     local raw=$target/wasm32-unknown-unknown/release/kinglet.wasm stamp=target/bindgen/$1.stamp
     # Since rust-lang/rust#147225 the atomics feature alone does not make the memory shared; wasm-bindgen needs the
     # exported symbols to give every thread its stack and thread-locals.
@@ -56,8 +55,9 @@ build_wasm() {
 # names, functions stand beside those like them: 2 % less (gzip).
 optimize() {
     local relaxed=() level=(-O3)
+    [ "$1" = cpu ] || level=(-Os)
     # Functions that are called once are inlined too, if they are small: the others stand beside their like.
-    [ "$1" = cpu ] || level=(-Os --one-caller-inline-max-function-size=200)
+    level+=(--one-caller-inline-max-function-size=200)
     case $2 in *relaxed-simd*) relaxed=(--enable-relaxed-simd) ;; esac
     scripts/node_modules/.bin/wasm-opt --no-inline='*cpu::matmul::*_row*' --no-inline='*cpu::codes::rows_*' --no-inline='*cpu::tiles::Tile*' "${level[@]}" --reorder-functions-by-name \
         --symbolmap="$5" --enable-threads --enable-bulk-memory --enable-bulk-memory-opt --enable-simd "${relaxed[@]}" \

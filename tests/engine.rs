@@ -4,6 +4,7 @@
 mod common;
 
 use common::{
+    decoders::decoders,
     generate::{devices, load, options, run},
     gguf_builder::{GgufBuilder, string},
     tiny_llama::{CHAT_TEMPLATE, SPECIAL_TOKENS, TinyConfig, tiny_llama},
@@ -50,6 +51,34 @@ fn chunks_of_any_size_give_the_same_engine() {
             assert_eq!(engine.info, whole.info);
             assert_eq!(engine.template, whole.template);
             assert_eq!(run(&mut engine.session, &request(), 1000).unwrap(), expected, "chunks of {chunk_bytes} bytes");
+        }
+    }
+}
+
+#[test]
+fn warming_while_the_file_arrives_changes_no_bit() {
+    // The families have every operation, and tables that a step makes of weights.
+    let families = decoders().into_iter().map(|family| (family.name, family.file.to_vec()));
+    let warmed = |file: &[u8], options: Options| {
+        let mut loader = Loader::new(options);
+        assert_eq!(loader.warm(), Ok(false), "nothing is known yet");
+        let mut n_warmed = vec![];
+        for chunk in file.chunks(file.len().div_ceil(4)) {
+            loader.feed(chunk).unwrap();
+            n_warmed.push((0..).take_while(|_| loader.warm().unwrap()).count());
+        }
+        (loader.finish().unwrap(), n_warmed)
+    };
+    for (name, file) in families.chain([("llama", tiny().build())]) {
+        let request = Request { prompt: (5..25).collect(), ..request() };
+        for options in devices().into_iter().map(options) {
+            let expected = run(&mut load(&file, options.clone(), file.len()).unwrap().session, &request, 1000).unwrap();
+            let (mut engine, n_warmed) = warmed(&file, options.clone());
+            assert_eq!(run(&mut engine.session, &request, 1000).unwrap(), expected, "{name} {:?}", options.device);
+            match options.device {
+                Device::Reference => assert_eq!(n_warmed, [0; 4], "{name}"),
+                _ => assert!(n_warmed[3] > 0 && n_warmed.iter().sum::<usize>() > 15, "{name}: {n_warmed:?}"),
+            }
         }
     }
 }

@@ -35,6 +35,7 @@ mod shared;
 mod simd;
 mod tiles;
 pub mod tuner;
+mod warm;
 mod weight;
 
 use std::{
@@ -53,6 +54,7 @@ use self::{
     run::{Context, Partials, SharedActs},
     scratch::{Scratch, Sizes},
     shared::Shared,
+    warm::Warmed,
     weight::{Vector, Weight},
 };
 use crate::{
@@ -85,6 +87,7 @@ pub struct Cpu {
     /// One per thread.
     scratch: Vec<Mutex<Scratch>>,
     sizes: Sizes,
+    warmed: Warmed,
     /// While somebody wants to know.
     recorder: Option<Recorder>,
 }
@@ -130,6 +133,7 @@ impl Cpu {
             partials: Partials::new(0, geometry.kv_heads, geometry.head_size)?,
             scratch: (0..pool.max_threads()).map(|_| Ok(Mutex::new(Scratch::new(sizes)?))).collect::<Result<_>>()?,
             sizes,
+            warmed: Warmed::default(),
             recorder: None,
             pool,
         })
@@ -391,6 +395,10 @@ impl Executor for Cpu {
                 + self.scratch.iter().map(scratch).sum::<u64>()
                 + tables.sum::<u64>(),
         }
+    }
+
+    fn warm(&mut self) -> Result<bool> {
+        self.warm_next()
     }
 
     fn set_profiling(&mut self, on: bool) {

@@ -200,6 +200,12 @@ impl Loader {
         Ok(decided)
     }
 
+    /// Uses a moment in which nothing arrives ([`Executor::warm`](crate::plan::Executor::warm)); `false` where there is nothing to do
+    /// until more has come.
+    pub fn warm(&mut self) -> Result<bool> {
+        self.loading.as_mut().map_or(Ok(false), |loading| loading.engine.session.executor().warm())
+    }
+
     /// Shows that the device computes what it is told, and that it had room for everything: to be awaited once, after the
     /// header and before [`Self::finish`]. The future holds nothing of the loader. After a failure the loader stays failed.
     pub fn check(&mut self) -> Pin<Box<dyn Future<Output = Result<()>>>> {

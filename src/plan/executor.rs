@@ -292,6 +292,12 @@ pub trait Executor {
     /// What it holds.
     fn memory(&self) -> MemoryReport;
 
+    /// While weights are on their way: runs a kind of operation that has not been run yet for some milliseconds, so that its code has
+    /// run before it is waited for. `false` where there is none that could be run by what has come. No result depends on it.
+    fn warm(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Begins to measure where the time of steps goes, or ends it; what was measured before is forgotten. Where nothing can be
     /// measured, nothing happens.
     fn set_profiling(&mut self, _on: bool) {}

@@ -112,6 +112,13 @@ impl Engine {
         self.loading()?.begin_checkpoint(header).map_err(|error| self.fail(error))
     }
 
+    /// Uses some milliseconds in which nothing arrives, to run code before it is waited for; false where there is nothing to do until more
+    /// has come.
+    pub fn warm(&mut self) -> JsResult<bool> {
+        let warmed = self.loading()?.warm();
+        warmed.map_err(|error| self.fail(error))
+    }
+
     /// Ends one of several files.
     #[wasm_bindgen(js_name = endFile)]
     pub fn end_file(&mut self) -> JsResult<()> {

@@ -205,6 +205,8 @@ export interface Engine {
   beginCheckpoint(header: Uint8Array): void;
   /** The device's self-check, once, after `feed` has given the header or after `join`. Rejects with E_GPU_WRONG, E_MEMORY, E_GPU_LOST. */
   check(): Promise<void>;
+  /** Uses some milliseconds in which nothing arrives; false where there is nothing to do until more has come. */
+  warm(): boolean;
   finish(): void;
   info(): EngineInfo;
   template(): TemplateInfo;

@@ -13,7 +13,7 @@ import { checkSum, SourceFile } from './source-file.js';
 import { readVocabulary } from './tokenizer-source.js';
 import { guessFor } from './tuning.js';
 import type { Device, ProgressEvent } from './types.js';
-import { waitForGpu } from './waiting.js';
+import { waitForGpu, whileWaiting } from './waiting.js';
 
 /** A running wasm module. */
 export interface Runtime {
@@ -193,7 +193,7 @@ class Loading {
       onFile(file.name, i + 1, checkpoint.weights.length);
       const hash = file.sha256 === undefined ? undefined : runtime.createSha256();
       let at = 0;
-      for await (const chunk of file.read()) {
+      for await (const chunk of whileWaiting(file.read(), () => engine.warm())) {
         hash?.update(chunk);
         const data = chunk.subarray(Math.min(chunk.length, Math.max(0, headerBytes - at)));
         at += chunk.length;
@@ -234,7 +234,7 @@ class Loading {
     const progress = this.#progress;
     const hash = file.sha256 === undefined ? undefined : runtime.createSha256();
     let isDecided = this.#model instanceof Parts;
-    for await (const chunk of file.read()) {
+    for await (const chunk of whileWaiting(file.read(), () => engine.warm())) {
       const header = engine.feed(chunk);
       hash?.update(chunk);
       progress.loadedBytes += chunk.byteLength;

@@ -1,9 +1,11 @@
-// How the engine's worker waits: for messages that have arrived, and for the GPU without missing any. Called by engine-host.ts
-// and loading.ts.
+// How the engine's worker waits: for messages that have arrived, for the GPU without missing any, and for bytes of a file. Called by
+// engine-host.ts and loading.ts.
 
 /** A wait that lasts longer is helped along, again and again. */
 const NUDGE_AFTER_MS = 2;
 const NUDGE_EVERY_MS = 1;
+/** A chunk that takes longer comes from afar. */
+const IDLE_AFTER_MS = 5;
 
 const channel = new MessageChannel();
 const resumed: (() => void)[] = [];
@@ -34,6 +36,29 @@ export async function waitForGpu(
   while (!isOver && !call.cancelled) {
     nudge();
     await Promise.race([over, pause(NUDGE_EVERY_MS)]);
+  }
+}
+
+/**
+ * Every chunk. Where the next one is not there soon, `work` is called again and again until it is, or until it has said that there is
+ * nothing to do for now.
+ */
+export async function* whileWaiting<T>(chunks: AsyncGenerator<T>, work: () => boolean): AsyncGenerator<T> {
+  try {
+    for (;;) {
+      let isThere = false;
+      const next = chunks.next().finally(() => {
+        isThere = true;
+      });
+      next.catch(() => {}); // it is awaited below
+      await Promise.race([next.catch(() => {}), pause(IDLE_AFTER_MS)]);
+      while (!isThere && work()) await macrotask();
+      const { done, value } = await next;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    void chunks.return(undefined).catch(() => {});
   }
 }
 

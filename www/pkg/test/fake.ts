@@ -298,6 +298,10 @@ export class FakeEngine implements Engine {
     if (readyRejects && this.#n >= readyRejects.atToken) return Promise.reject(readyRejects.error);
     return readyMs === undefined ? undefined : new Promise((resolve) => setTimeout(resolve, readyMs));
   }
+  warm(): boolean {
+    return false;
+  }
+
   nudge(): void {
     this.nudges++;
   }
