@@ -1,14 +1,20 @@
 // A hundred conversations with one engine, and twenty engines one after the other: the memory of WebAssembly and the page's JavaScript heap
-// are afterwards what they were. On a tiny model; what Chromium's processes take in all, package.test.mjs looks at.
+// are afterwards what they were. On the demo page a conversation leaves its line in the list. On tiny models; what Chromium's processes take
+// in all, package.test.mjs looks at.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { launch, visitQuietly } from './browser.mjs';
+import { loadSmall, openDemo } from './demo_page.mjs';
 import { openKingletSite } from './kinglet_page.mjs';
 
 /** What is garbage is not collected to the last byte, and code is compiled on the way. A conversation that stayed is some kB. */
 const HEAP_MARGIN_BYTES = 200_000;
+
+/** Of the list of conversations: an item, a link, its text, a button. */
+const NODES_OF_A_LINE = 6;
+const BYTES_OF_A_LINE = 3000;
 
 /** Before a worker's own code: keeps an eye on the memories that it makes. */
 const WATCH = `{
@@ -46,11 +52,11 @@ async function heapBytes(inspector) {
   return (await inspector.send('Runtime.getHeapUsage')).usedSize;
 }
 
-/** Listeners of the page's scripts, on anything. */
-async function countListeners(inspector) {
+/** What Chromium counts of a page, such as its `Nodes`, or `JSEventListeners` on anything. */
+async function count(inspector, what) {
   await inspector.send('Performance.enable');
   const { metrics } = await inspector.send('Performance.getMetrics');
-  return metrics.find(({ name }) => name === 'JSEventListeners').value;
+  return metrics.find(({ name }) => name === what).value;
 }
 
 /** Bytes of WebAssembly's memories in all workers. Threads, which have a `#` in their address, share that of the engine's, and sleep. */
@@ -122,7 +128,7 @@ test('twenty engines leave nothing', () =>
       for (let i = 0; i < 100 && page.workers().length > 0; i++) await page.waitForTimeout(100);
       const heap = await heapBytes(inspector);
       const n_engines = await page.evaluate(() => engines.filter((engine) => engine.deref()).length);
-      const n_listeners = await countListeners(inspector);
+      const n_listeners = await count(inspector, 'JSEventListeners');
       return { heap, wasm: await wasmBytes(page), n_workers: page.workers().length, n_engines, n_listeners };
     };
     await cycles(10); // code is compiled meanwhile
@@ -133,3 +139,49 @@ test('twenty engines leave nothing', () =>
     assert.equal(after.n_listeners, before.n_listeners);
     assert.ok(after.heap < before.heap + HEAP_MARGIN_BYTES, `${before.heap} → ${after.heap} bytes`);
   }));
+
+/** In the demo page: new conversations of one question each, by its controls. */
+async function chat(n, first) {
+  const byId = (id) => document.getElementById(id);
+  const until = async (holds) => {
+    while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  for (let i = first; i < first + n; i++) {
+    document.activeElement.blur();
+    byId('new-chat').click();
+    await until(() => document.activeElement === byId('message'));
+    byId('message').value = `Once upon a time ${i}`;
+    byId('composer').requestSubmit();
+    await until(() => document.querySelector('.answer:not([aria-busy]) .figures')?.textContent);
+    await until(() => !document.body.hasAttribute('data-busy'));
+  }
+}
+
+test('on the demo page a hundred conversations leave a line each', async () => {
+  const demo = await openDemo();
+  try {
+    await demo.visit(
+      async (page) => {
+        await loadSmall(page, { tokens: 4 });
+        const inspector = await page.context().newCDPSession(page);
+        const look = async () => {
+          const heap = await heapBytes(inspector);
+          const [nodes, listeners] = [await count(inspector, 'Nodes'), await count(inspector, 'JSEventListeners')];
+          return { heap, nodes, listeners, lines: await page.locator('#conversations li').count() };
+        };
+        await page.evaluate(`(${chat})(20, 0)`);
+        const before = await look();
+        await page.evaluate(`(${chat})(100, 20)`);
+        const after = await look();
+        assert.deepEqual([before.lines, after.lines], [20, 120]);
+        const said = `${JSON.stringify(before)} → ${JSON.stringify(after)}`;
+        assert.ok(after.nodes <= before.nodes + 100 * NODES_OF_A_LINE, said);
+        assert.ok(after.listeners <= before.listeners + 110, said);
+        assert.ok(after.heap < before.heap + HEAP_MARGIN_BYTES + 100 * BYTES_OF_A_LINE, said);
+      },
+      { expected: [/No available adapters/] },
+    );
+  } finally {
+    await demo.close();
+  }
+});
