@@ -182,8 +182,8 @@ test('React: an answer that grows, and a second question', async () => {
   });
 });
 
-// What is tested by hand alone: that the browser opens its side panel, which no test can see; the panel's page is opened in a tab here, and
-// the choice in the context menu is what the browser would tell the extension.
+// Not seen here: that the browser opens its side panel, which needs a visitor's own click. The panel's page is opened in a tab, and the choice in
+// the context menu is told to the extension as the browser would.
 test('an extension: a marked text is summarized in its panel, on several threads', async () => {
   const folder = join(packed.folder, 'guides/extension');
   writeGuide('extension', folder);
