@@ -71,6 +71,7 @@ test_types() {
     npm --prefix www/pkg test
     node --test tests/types/types.test.mjs
     node --test www/demo/test/
+    node --test tests/docs.test.mjs
 }
 
 # Without the tests of the GPU, which are the gpu part's. Each file has a browser of its own, and they follow each other: two halves at
@@ -125,7 +126,7 @@ test_browsers() {
 }
 
 # Files that hold times of milliseconds have the machine to themselves; the others run two at a time.
-TIMED=" demo demo_benchmarks demo_tasks encoders gpu package sources threads "
+TIMED=" demo demo_benchmarks demo_hostile demo_speed demo_tasks encoders gpu package sources threads "
 test_e2e() {
     local file name timed=() others=()
     for file in tests/e2e/*.test.mjs; do

@@ -3,7 +3,8 @@
 
 build_package() {
     npm --prefix www/pkg run --silent build
-    cp README.md LICENSE-MIT LICENSE-APACHE www/pkg/
+    node scripts/package_readme.mjs >www/pkg/README.md
+    cp LICENSE-MIT LICENSE-APACHE www/pkg/
 }
 
 # www/demo/build.mjs puts the package beside the page as npm would unpack it, so that the page can use nothing more.

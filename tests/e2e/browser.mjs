@@ -16,11 +16,20 @@ export const SOFTWARE_GPU = [
 export const NOT_LONG = process.env.KINGLET_LONG === '1' ? false : 'run by ./build.sh soak';
 
 /** A headless Chromium. As root it has no sandbox; `args` are further command-line options. */
-export function launch({ args = [] } = {}) {
+export const launch = ({ args = [] } = {}) => chromium.launch(startOf(args));
+
+/** A headless Chromium, as a context, with the extension in `folder`; `profile` is an empty folder. */
+export const launchWithExtension = (folder, profile) =>
+  chromium.launchPersistentContext(profile, {
+    ...startOf([`--disable-extensions-except=${folder}`, `--load-extension=${folder}`]),
+    ignoreDefaultArgs: ['--disable-extensions'],
+  });
+
+function startOf(args) {
   const executablePath = process.env.KINGLET_CHROMIUM ?? CANDIDATES.find((path) => existsSync(path));
   if (!executablePath) throw new Error('no Chromium: set KINGLET_CHROMIUM, or run ./build.sh test, which installs it');
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
-  return chromium.launch({ executablePath, args: [...sandbox, '--disable-dev-shm-usage', ...args] });
+  return { executablePath, args: [...sandbox, '--disable-dev-shm-usage', ...args] };
 }
 
 /**
@@ -68,22 +77,25 @@ export function visitWatched(browser, url, visit, options = {}) {
       const asked = new URL(request.url());
       if (asked.protocol !== 'blob:' && asked.origin !== origin) problems.push(`request to ${asked.origin}`);
     });
-  const traced = async (page) => {
-    let trace;
-    await browser.startTracing(page, { categories: ['-*', 'toplevel', '__metadata'] });
-    try {
-      await visit(page);
-    } finally {
-      trace = await browser.stopTracing();
-    }
-    assert.deepEqual(longTasks(trace), [], 'processor time of tasks of the page over 50 ms');
-  };
+  const traced = (page) => withoutLongTasks(browser, page, () => visit(page));
   const permissions = ['clipboard-read', 'clipboard-write'];
   return visitQuietly(browser, url, traced, { watch, viewport: { width: 1280, height: 800 }, permissions, ...options });
 }
 
+/** Runs `work`, during which no task of the page's main thread may take more than `longestMs` of processor time. */
+export async function withoutLongTasks(browser, page, work, longestMs = LONGEST_TASK_MS) {
+  let trace;
+  await browser.startTracing(page, { categories: ['-*', 'toplevel', '__metadata'] });
+  try {
+    await work();
+  } finally {
+    trace = await browser.stopTracing();
+  }
+  assert.deepEqual(longTasks(trace, longestMs), [], `processor time of tasks of the page over ${longestMs} ms`);
+}
+
 /** The tasks of pages' main threads that took too much processor time. */
-function longTasks(trace) {
+function longTasks(trace, longestMs) {
   const { traceEvents } = JSON.parse(trace.toString());
   const thread = (event) => `${event.pid}/${event.tid}`;
   const isMain = (event) => event.name === 'thread_name' && event.args.name === 'CrRendererMain';
@@ -95,7 +107,7 @@ function longTasks(trace) {
     tasks.some((task) => task.tdur > 0),
     'the trace has tasks with their processor time',
   );
-  const long = tasks.filter((task) => task.tdur / 1000 > LONGEST_TASK_MS);
+  const long = tasks.filter((task) => task.tdur / 1000 > longestMs);
   return long.map(
     ({ tdur, dur, args }) => `${tdur / 1000} ms (${dur / 1000} by the clock) in ${args.src_func}, ${args.src_file}`,
   );

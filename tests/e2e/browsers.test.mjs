@@ -1,8 +1,9 @@
 // The CPU path in three engines of browsers: Chromium, Firefox, WebKitGTK. Both binaries, with and without cross-origin isolation, with
 // memory that is refused: the tokens are those that the engine gives natively, on as many threads as the page may have. Then the demo
-// page, with the default model. Each browser is driven over WebDriver (webdriver.mjs).
+// page, with the default model. Each browser is driven over WebDriver (webdriver.mjs). What was found is left in target/browsers.json, of which
+// scripts/browsers_page.mjs makes docs/browsers.md.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +17,8 @@ const NATIVE = STORED.cases.map((one) => one.tokens);
 const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
 const DEFAULT_MODEL = 'SmolLM2-135M-Instruct.Q4_1.gguf';
 
+const STOP_LIMIT_MS = 1000;
+
 /** What each browser has: a build for it, and threads where the page is isolated. */
 const BROWSERS = [
   { name: 'chromium', builds: ['relaxed', 'simd'], threads: 2 },
@@ -25,6 +28,19 @@ const BROWSERS = [
   // As Safari: there an isolated page has SharedArrayBuffer.
   { name: 'webkit', environment: { JSC_useSharedArrayBuffer: '1' }, builds: ['simd'], threads: 2 },
 ];
+
+const nameOf = ({ name, environment }) => [name, ...Object.keys(environment ?? {})].join(', ');
+
+/** Name of a browser → what it was found to be and to do. */
+const found = new Map(BROWSERS.map((one) => [nameOf(one), { name: nameOf(one), lives: [] }]));
+after(() => {
+  mkdirSync(folder('target'), { recursive: true });
+  const all = { date: new Date().toISOString().slice(0, 10), browsers: [...found.values()] };
+  writeFileSync(folder('target/browsers.json'), `${JSON.stringify(all, null, 2)}\n`);
+});
+
+/** In the page: what the browser offers. */
+const offers = () => ({ userAgent: navigator.userAgent, webgpu: 'gpu' in navigator });
 
 /** Makes browsers refuse memory, in the page and in the engine's worker: each says on a channel what it was asked for. */
 const PAGES_OF_A_GIB = 16_384;
@@ -105,14 +121,17 @@ async function live(options) {
   };
 }
 
-for (const { name, environment, builds, threads } of BROWSERS) {
-  describe([name, ...Object.keys(environment ?? {})].join(', '), () => {
+for (const one of BROWSERS) {
+  const { name, environment, builds, threads } = one;
+  const notes = found.get(nameOf(one));
+  describe(nameOf(one), () => {
     let session;
     const sites = new Map();
     before(async () => {
       for (const isolated of [true, false])
         sites.set(isolated, await openKingletSite(folder('tests/golden'), { isolated }));
       session = await openBrowser(name, { environment });
+      notes.version = session.version;
     });
     after(async () => {
       await session?.close();
@@ -122,6 +141,7 @@ for (const { name, environment, builds, threads } of BROWSERS) {
     test('what consoles and exceptions say is heard', async () => {
       await session.goTo(`${sites.get(true).url}/`, 'Kinglet');
       assert.deepEqual(await session.complaints(), []);
+      Object.assign(notes, await session.run(offers));
       await session.run(async () => {
         console.error('said by the page');
         setTimeout(() => {
@@ -144,6 +164,7 @@ for (const { name, environment, builds, threads } of BROWSERS) {
           // The first is what the browser gets by itself.
           const got = await session.run(live, build === builds[0] ? {} : { wasmUrl: `/kinglet/kinglet_${build}.wasm` });
           assertLived(got, { build, n_threads });
+          notes.lives.push({ build, isolated, threads: got.device.threads, refused: null });
           if (!isolated) assert.match(got.device.reason, /1 thread: the page is not cross-origin isolated/);
           assert.deepEqual(await session.complaints(), []);
         });
@@ -165,6 +186,7 @@ for (const { name, environment, builds, threads } of BROWSERS) {
           await session.goTo(`${site.url}/`, 'Kinglet');
           const got = await session.run(live, { wasmUrl: `/kinglet/kinglet_${build}.wasm` });
           assertLived(got, { build, n_threads });
+          notes.lives.push({ build, isolated: true, threads: got.device.threads, refused: what });
           if (!isShared)
             assert.match(got.device.reason, /1 thread: this browser refuses shared memory for WebAssembly/);
           const granted = got.memories.filter(([, , refused]) => !refused);
@@ -207,8 +229,8 @@ function assertLived(got, { build, n_threads }) {
   assert.equal(got.closed, 'AbortError: the engine was closed');
 }
 
-/** In the page: loads the default model and asks, by the controls that a visitor has. */
-async function askForTheCapital() {
+/** In the page: what its tests do by the controls that a visitor has. Firefox runs each script with globals of its own, hence `window`. */
+const prepareVisitor = () => {
   const one = (selector) => document.querySelector(selector);
   const until = async (holds) => {
     while (!holds()) {
@@ -222,6 +244,11 @@ async function askForTheCapital() {
     field.value = value;
     for (const type of ['input', 'change']) field.dispatchEvent(new Event(type, { bubbles: true }));
   };
+  Object.assign(window, { one, until, set });
+};
+
+/** In the page: loads the default model and asks. */
+async function askForTheCapital() {
   await until(() => one('#machine').textContent); // its scripts have run
   one('#load-default').click();
   await until(() => document.body.dataset.state === 'ready');
@@ -237,27 +264,88 @@ async function askForTheCapital() {
   };
 }
 
+/** In the page: begins a long answer and stops it. Gives what it said of it and how long stopping took. */
+async function stopAnAnswer() {
+  set('sampling-max_tokens', '1000');
+  set('message', 'Tell me a very long story about a bird.');
+  one('#send').click();
+  const answer = () => document.querySelectorAll('.answer')[1];
+  await until(() => answer()?.querySelector('.answer-text').textContent.length > 20);
+  const at = performance.now();
+  one('#stop').click();
+  await until(() => !document.body.hasAttribute('data-busy'));
+  const ms = performance.now() - at;
+  return { ms, figures: answer().querySelector('.figures').textContent };
+}
+
+/** In the page, opened anew: the conversation of before is in the list, and is shown when it is chosen. */
+async function openKept() {
+  await until(() => one('#conversations a'));
+  one('#conversations a').click();
+  await until(() => document.querySelectorAll('.answer').length === 2);
+  return [...document.querySelectorAll('.said')].map(({ textContent }) => textContent);
+}
+
 for (const { name, threads, environment } of BROWSERS) {
   if (environment) continue;
-  test(`${name}: the demo page answers with the default model`, async () => {
+  test(`${name}: the demo page answers with the default model, stops, keeps the conversation`, async () => {
     assert.ok(existsSync(join(MODELS, DEFAULT_MODEL)), `${DEFAULT_MODEL} is not in ${MODELS}`);
     const site = await serve({ mounts: { '/': folder('www/demo/dist'), '/models': MODELS }, port: 0 });
     const session = await openBrowser(name);
     try {
       await session.goTo(site.url, 'document');
+      await session.run(prepareVisitor);
       const { answer, facts, machine } = await session.run(askForTheCapital);
       assert.match(answer, /Paris/);
       // Where there may be more, the engine finds out how many are fastest.
       assert.match(facts, threads === 1 ? /Threads1Instructions/ : /Threads\d+Instructions/);
       assert.match(machine, threads === 1 ? /isolated, but threads get no shared memory/ : /may use several threads/);
+      const { ms, figures } = await session.run(stopAnAnswer);
+      assert.match(figures, /stopped/);
+      assert.ok(ms < STOP_LIMIT_MS, `stopping took ${ms} ms`);
       const complaints = await session.complaints();
+      await session.goTo(site.url, 'document');
+      await session.run(prepareVisitor);
+      assert.deepEqual(await session.run(openKept), [
+        'What is the capital of France, and what is it known for?',
+        'Tell me a very long story about a bird.',
+      ]);
+      complaints.push(...(await session.complaints()));
       assert.deepEqual(
         complaints.filter((text) => !/No available adapters\.$/.test(text)), // Chromium, where there is no GPU
         [],
       );
+      found.get(name).page = true;
     } finally {
       await session.close();
       await site.close();
     }
   });
 }
+
+test('firefox: the demo page is dark where the system is', async () => {
+  const site = await serve({ mounts: { '/': folder('www/demo/dist') }, port: 0 });
+  const lightness = {};
+  for (const [scheme, override] of [['dark', 0], ['light', 1]]) {
+    const session = await openBrowser('firefox', {
+      preferences: { 'layout.css.prefers-color-scheme.content-override': override },
+    });
+    try {
+      await session.goTo(site.url, 'document');
+      await session.waitFor(() => document.getElementById('machine').textContent !== '');
+      lightness[scheme] = await session.run(() =>
+        Object.fromEntries(
+          ['backgroundColor', 'color'].map((name) => {
+            const [r, g, b] = getComputedStyle(document.body)[name].match(/[\d.]+/g).map(Number);
+            return [name, (r + g + b) / 3];
+          }),
+        ),
+      );
+    } finally {
+      await session.close();
+    }
+  }
+  await site.close();
+  assert.ok(lightness.dark.backgroundColor < 60 && lightness.dark.color > 180, JSON.stringify(lightness));
+  assert.ok(lightness.light.backgroundColor > 200 && lightness.light.color < 80, JSON.stringify(lightness));
+});

@@ -1,6 +1,6 @@
 // The packed package in an app of every kind, each a first page of a few lines: with the bundlers' defaults, by an import map from
-// another origin, in Vite's dev server, in React and Next.js, and in Node.js. Each generates the tokens that the engine gives natively, with
-// and without cross-origin isolation. What the package does beyond that is in package.test.mjs.
+// another origin, in Vite's dev server, in Next.js, and in Node.js (React is in guides.test.mjs). Each generates the tokens that the engine
+// gives natively, with and without cross-origin isolation. What the package does beyond that is in package.test.mjs.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -153,38 +153,4 @@ describe("Vite's dev server", () => {
       await assertWorks(server.resolvedUrls.local[0], { isolated });
     });
   }
-});
-
-test('React: a chat that streams, and goes on', async () => {
-  const app = installApp(packed, 'react');
-  const site = await serve(buildApp(app), { isolated: true, policy: POLICY });
-  await visitQuietly(browser, site.url, async (page) => {
-    const lengths = new Set();
-    await page.exposeFunction('grown', (length) => lengths.add(length));
-    const ask = async (text, n_answers) => {
-      await page.fill('input:enabled', text);
-      await page.click('text=Send');
-      await page.waitForFunction(
-        (n) =>
-          document.querySelectorAll('.assistant').length === n &&
-          document.querySelector('button').textContent === 'Send',
-        n_answers,
-      );
-    };
-    await page.waitForSelector('input:enabled', { timeout: 20_000 });
-    await page.evaluate(() =>
-      new MutationObserver(() =>
-        globalThis.grown(document.querySelector('.assistant')?.textContent.length ?? 0),
-      ).observe(document.querySelector('#root'), { subtree: true, childList: true, characterData: true }),
-    );
-    await ask('hello', 1);
-    assert.ok(lengths.size > 2, `the answer grew: ${[...lengths]}`);
-    await ask('and then?', 2);
-    assert.deepEqual(await page.$$eval('p', (all) => all.map(({ className }) => className)), [
-      'user',
-      'assistant',
-      'user',
-      'assistant',
-    ]);
-  });
 });

@@ -160,7 +160,7 @@ test('a host that sends the headers: nothing is registered', async () => {
   assert.equal(await visiting(site, (page) => page.evaluate(count), { loads: 1 }), 0);
 });
 
-test('what README.md says takes it away does', async () => {
+test('what docs/packaging.md says takes it away does', async () => {
   const site = await open();
   await visiting(
     site,

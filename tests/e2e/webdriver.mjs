@@ -113,6 +113,8 @@ class Session {
   #path;
   /** Length of the driver's log when the page was opened. */
   #logStart = 0;
+  /** The browser's, as it tells it. */
+  version;
 
   static async open(driver, browser, display) {
     const session = new Session();
@@ -120,8 +122,9 @@ class Session {
     session.#browser = browser;
     session.#display = display;
     const alwaysMatch = browser.capabilities;
-    const { sessionId } = await driver.call('POST', '/session', { capabilities: { alwaysMatch } }, START_LIMIT_MS);
-    session.#path = `/session/${sessionId}`;
+    const opened = await driver.call('POST', '/session', { capabilities: { alwaysMatch } }, START_LIMIT_MS);
+    session.#path = `/session/${opened.sessionId}`;
+    session.version = opened.capabilities.browserVersion;
     await session.call('POST', '/timeouts', { script: COMMAND_LIMIT_MS, pageLoad: START_LIMIT_MS });
     return session;
   }

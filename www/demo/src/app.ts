@@ -93,6 +93,9 @@ const views = new Views(
     get modelName() {
       return loader.name;
     },
+    get loading() {
+      return loader.loading;
+    },
     ready,
     changeModel,
   },

@@ -8,6 +8,7 @@ import { type AnswerTokens, type Conversation, type Message, newId, now, titleOf
 import { byId } from './dom.js';
 import { type Asked, generate } from './generation.js';
 import type { Engine } from './loader.js';
+import { MOST_CHARS } from './render.js';
 import { Run } from './run.js';
 import { score, startWith } from './scoring.js';
 import type { Sampling } from './settings.js';
@@ -330,7 +331,7 @@ export class Chat {
     this.#options.transcript.answer(message.id)?.finish();
     this.#options.figures(run);
     this.#showContext();
-    announce.textContent = answer.error?.text ?? message.text;
+    announce.textContent = answer.error?.text ?? message.text.slice(0, MOST_CHARS);
     this.#save([message]);
   }
 

@@ -1,5 +1,5 @@
 // What the page's views share: the model that is loaded, and how they are opened. A view's own code comes when it is first opened.
-import type { Engine } from './loader.js';
+import type { Engine, Loading } from './loader.js';
 
 /** What a view gets of the page. */
 export interface Frame {
@@ -7,6 +7,8 @@ export interface Frame {
   readonly engine: Engine | undefined;
   /** What the page calls it. */
   readonly modelName: string;
+  /** How the last one was loaded. */
+  readonly loading: Loading | undefined;
   /** The model; where none is loaded, the default one is. Undefined where that failed or was cancelled. */
   ready(): Promise<Engine | undefined>;
   /** Gives the model back and offers others. */

@@ -26,6 +26,8 @@ export interface Offer {
 /** How a model was loaded: for a report. */
 export interface Loading {
   device: Device;
+  /** An address, which the browser may have fetched before, or files of the visitor's. */
+  from: 'address' | 'files';
   phases: { phase: ProgressEvent['phase']; afterMs: number }[];
   error?: PlainError;
 }
@@ -67,7 +69,11 @@ export class Loader {
     const abort = (this.#abort = new AbortController());
     await this.unload();
     this.#showProgress(model.name);
-    const loading: Loading = (this.loading = { device: model.device, phases: [] });
+    const loading: Loading = (this.loading = {
+      device: model.device,
+      from: typeof model.source === 'string' ? 'address' : 'files',
+      phases: [],
+    });
     const startedMs = performance.now();
     const note = (event: ProgressEvent): void => {
       if (loading.phases.at(-1)?.phase !== event.phase)

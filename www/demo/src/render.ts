@@ -3,6 +3,10 @@
 import { copyButton } from './copy.js';
 import { el } from './dom.js';
 import { blocks, inlines, type Block, type Inline, type Table } from './markdown.js';
+import { count } from './words.js';
+
+/** More than this of an answer is not laid out: a line of megabytes would hold the page up. */
+export const MOST_CHARS = 50_000;
 
 export class MarkdownView {
   readonly #target: HTMLElement;
@@ -13,7 +17,8 @@ export class MarkdownView {
   }
 
   show(source: string): void {
-    const next = blocks(source);
+    const next: (Block | Rest)[] = blocks(source.slice(0, MOST_CHARS));
+    if (source.length > MOST_CHARS) next.push({ kind: 'rest', n_chars: source.length - MOST_CHARS });
     const keys = next.map((block) => JSON.stringify(block));
     const kept = keys.findIndex((key, i) => key !== this.#shown[i]);
     const from = kept < 0 ? keys.length : kept;
@@ -23,8 +28,20 @@ export class MarkdownView {
   }
 }
 
-function blockElement(block: Block): HTMLElement {
+/** What of a text is not shown. */
+interface Rest {
+  kind: 'rest';
+  n_chars: number;
+}
+
+function blockElement(block: Block | Rest): HTMLElement {
   switch (block.kind) {
+    case 'rest':
+      return el(
+        'p',
+        { class: 'fine' },
+        `The rest, ${count(block.n_chars)} characters, is not shown. Copy has all of it.`,
+      );
     case 'paragraph':
       return el('p', {}, ...spans(block.text));
     case 'heading':

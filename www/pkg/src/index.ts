@@ -253,7 +253,12 @@ function notBuilt(what: string): never {
 function startTemplates(url: string): TemplateRenderer {
   return new TemplateRenderer(() => {
     const watch = watchStart('template-worker.js', url);
-    return { worker: spawn(url), startError: () => watch.error() };
+    try {
+      return { worker: spawn(url), startError: () => watch.error(), started: () => watch.stop() };
+    } catch (thrown) {
+      watch.stop();
+      throw thrown;
+    }
   });
 }
 

@@ -4,7 +4,7 @@
 //     <script src="isolation.js"></script>
 //
 // In the page this registers itself as a service worker and loads the page again, once, when that works; as a service worker it
-// adds the headers to the site's documents and workers, and touches no other request. Limits: README.md, "Threads".
+// adds the headers to the site's documents and workers, and touches no other request. Limits: docs/packaging.md, "Threads".
 //
 // First with `credentialless`, under which images of other origins still come (without cookies); a browser that does not know that
 // value gets `require-corp`, under which they need a header of their own.

@@ -58,7 +58,8 @@ export function resolveUrl(source: string | URL, base: string): string {
   } catch (cause) {
     throw new TypeError(`source ${JSON.stringify(String(source))} is not a URL`, { cause });
   }
-  if (!/^(https?|blob|data|file):$/.test(url.protocol))
+  // The pages of browser extensions have schemes of their own.
+  if (!/^(https?|blob|data|file|(chrome|moz|safari-web)-extension):$/.test(url.protocol))
     throw new TypeError(`source ${url.href}: ${url.protocol} URLs cannot be fetched`);
   return url.href;
 }

@@ -32,11 +32,18 @@ export function templateOf({ chatTemplate, specialStrings }: TemplateInfo): { ki
 }
 export type TemplateKind = 'file' | 'chatml' | 'plain';
 
+/** A worker that has been started; `started` is called when it runs, or when it never will. */
+export interface TemplateStart {
+  worker: WorkerLike;
+  startError: () => Error;
+  started?: () => void;
+}
+
 export class TemplateRenderer {
-  readonly #spawn: () => { worker: WorkerLike; startError: () => Error };
+  readonly #spawn: () => TemplateStart;
   #client: Client<TemplateRequests>;
 
-  constructor(start: () => { worker: WorkerLike; startError: () => Error }) {
+  constructor(start: () => TemplateStart) {
     this.#spawn = start;
     this.#client = this.#start();
   }
@@ -84,7 +91,9 @@ export class TemplateRenderer {
   }
 
   #start(): Client<TemplateRequests> {
-    const { worker, startError } = this.#spawn();
-    return new Client<TemplateRequests>(worker, startError);
+    const { worker, startError, started } = this.#spawn();
+    const client = new Client<TemplateRequests>(worker, startError);
+    client.started.then(started, started);
+    return client;
   }
 }

@@ -3,7 +3,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { isCoded, KingletError } from '../src/errors.js';
-import { describeSource, openSource } from '../src/source.js';
+import { describeSource, openSource, resolveUrl } from '../src/source.js';
 
 const BODY = Uint8Array.from({ length: 300_000 }, (_, i) => i % 251);
 
@@ -112,6 +112,12 @@ test('what is no source is said so', async () => {
   const locked = new ReadableStream();
   locked.getReader();
   await assert.rejects(read(locked), TypeError);
+});
+
+test('the pages of extensions have schemes of their own', () => {
+  for (const scheme of ['chrome', 'moz', 'safari-web'])
+    assert.equal(resolveUrl('model.gguf', `${scheme}-extension://id/a.html`), `${scheme}-extension://id/model.gguf`);
+  assert.throws(() => resolveUrl('model.gguf', 'my-extension://id/a.html'), /my-extension: URLs cannot be fetched/);
 });
 
 test('a stream that fails, and one of the wrong kind', async () => {
