@@ -142,8 +142,10 @@ impl Gpu {
     }
 
     fn forms(&self) -> Forms {
-        let Thresholds { wide_from_invocations, part_positions, .. } = self.thresholds;
-        Forms { wide_from_invocations, part_positions, ..self.context.forms() }
+        let Thresholds { wide_from_invocations, part_positions, most_blocks, runs, embeds, .. } = self.thresholds;
+        let forms = self.context.forms();
+        let (runs, embeds) = (runs && forms.runs, embeds && forms.embeds);
+        Forms { wide_from_invocations, part_positions, most_blocks, runs, embeds, ..forms }
     }
 
     fn shared(&self) -> Shared<'_> {
@@ -215,7 +217,7 @@ impl Gpu {
             return Err(fault("it goes past the pages"));
         }
         Step { rows: &last, ..*step }.check_tables(&prepared.plan, |id| self.weights.spec(id))?;
-        Ok(Run { position: row.position, n_steps, n_best, n_pages: pages.len() })
+        Ok(Run { position: row.position, n_steps, n_best, n_pages: pages.len(), is_behind: false })
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {
@@ -254,7 +256,7 @@ impl Gpu {
 impl Flight {
     fn sources(&self, prepared: &Prepared, want: Want) -> Sources {
         match &self.run {
-            Some(run) => Sources::of_run(run),
+            Some(run) => Sources::of_run(prepared, run),
             None => Sources::of(prepared, self.counts.rows, self.counts.outputs, want),
         }
     }

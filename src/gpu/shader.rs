@@ -141,6 +141,10 @@ pub const APPEND: Name = "APPEND";
 pub const PARTS: Name = "PARTS";
 /// The flag of soft caps.
 pub const CAP: Name = "CAP";
+/// The flag of a product that finds the best of blocks of what it makes.
+pub const BEST: Name = "BEST";
+/// The flag of what chooses a token and looks it up.
+pub const EMBED: Name = "EMBED";
 
 impl Shader {
     /// One without formats or flags.
@@ -217,6 +221,7 @@ impl Shader {
         const PARTS_TEXT: &str = text!("parts.wgsl");
         const PRODUCTS: &str = text!("products.wgsl");
         const ORDERED: &str = text!("ordered.wgsl");
+        const CANDIDATES: &str = text!("candidates.wgsl");
         let always: &[&str] = match self.kernel {
             Kernel::Add | Kernel::Embed | Kernel::MeanRows | Kernel::Norm | Kernel::Scale | Kernel::SelectRows => {
                 &[LANES]
@@ -227,11 +232,17 @@ impl Shader {
             Kernel::AttentionJoin => &[PARTS_TEXT],
             Kernel::Rope => &[ROTATION],
             Kernel::RopeKv => &[ROTATION, ROTATED_QK],
-            Kernel::Best | Kernel::BlockBest => &[ORDERED],
-            Kernel::Attention | Kernel::AttentionPrefill | Kernel::Choose | Kernel::KvWrite | Kernel::ShortConv => &[],
+            Kernel::BlockBest => &[ORDERED],
+            Kernel::Best | Kernel::Choose => &[ORDERED, CANDIDATES],
+            Kernel::Attention | Kernel::AttentionPrefill | Kernel::KvWrite | Kernel::ShortConv => &[],
         };
-        let by_flag: [(Name, &[&str]); 3] =
-            [(CAP, &[CAP_TEXT]), (APPEND, &[ROTATION, ROTATED_QK]), (PARTS, &[PARTS_TEXT])];
+        let by_flag: [(Name, &[&str]); 5] = [
+            (CAP, &[CAP_TEXT]),
+            (APPEND, &[ROTATION, ROTATED_QK]),
+            (PARTS, &[PARTS_TEXT]),
+            (BEST, &[ORDERED]),
+            (EMBED, &[LANES]),
+        ];
         let flagged = by_flag.into_iter().filter(|(flag, _)| self.has(flag)).flat_map(|(_, parts)| parts);
         always.iter().chain(flagged).copied()
     }

@@ -11,7 +11,7 @@ use super::{
     case::{Case, EXACT, Maker, N_TOKENS, QUANTIZED, ROUNDED, SUMMED, Sequence, Tolerance, maker},
     family_cases,
     formats::{PLAIN, coded, whole},
-    odd_products,
+    logit_cases, odd_products,
 };
 
 /// Numbers of rows of a step: every tail of the tiles, one and two full ones, a prefill slice.
@@ -453,6 +453,7 @@ pub fn all() -> Vec<Case> {
     far(&mut cases);
     odd_products::add(&mut cases);
     family_cases::add(&mut cases);
+    logit_cases::add(&mut cases);
     cases
 }
 

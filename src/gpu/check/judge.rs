@@ -114,6 +114,11 @@ pub(super) fn compare_cache(geometry: &KvGeometry, layer: usize, actual: &[u8], 
     compare(tolerance, values(actual).into_iter(), values(expected).into_iter())
 }
 
+/// What was looked up.
+pub(super) fn compare_moved(actual: &[f32], expected: &[f32]) -> Result<(), Wrong> {
+    Judge(MOVED).compare(actual, expected)
+}
+
 /// The token that the device went on with is the one that it should be.
 pub(super) fn compare_chosen(found: u32, expected: u32) -> Result<(), Wrong> {
     compare(MOVED, [f64::from(found)].into_iter(), [f64::from(expected)].into_iter())
