@@ -51,7 +51,7 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
-    kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
+    kv::{KvGeometry, PAGE_POSITIONS, PageId},
     plan::{
         Ahead, BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Profile, Progress, Row, Sees, Signal, Step, Want,
         fuse::{Rule, fuse},
@@ -279,10 +279,6 @@ impl Executor for Gpu {
         self.context.usable()?;
         plan.check()?;
         plan.check_geometry(self.cache.geometry())?;
-        if self.cache.geometry().format == KvFormat::Q8_0 {
-            let what = "kvType 'q8_0' on the GPU is not built yet: 'f16' or 'f32'".into();
-            return Err(Error::UnsupportedFeature { what });
-        }
         // A step of one row is a chain of dispatches that wait for each other: fewer of them are what makes it fast.
         let rules = if plan.rows.max() == 1 { Rule::ON_DEVICES } else { &[Rule::NormIntoAdd] };
         let plan = Arc::new(fuse((*plan).clone(), rules));

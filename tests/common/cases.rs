@@ -292,7 +292,7 @@ fn attentions(cases: &mut Vec<Case>) {
     }
 }
 
-/// The same on the CPU with keys and values in blocks, one and several of a head.
+/// The same with keys and values in blocks, one and several of a head.
 pub fn attentions_q8_0() -> Vec<Case> {
     let mut cases = vec![];
     attentions_in(KvFormat::Q8_0, &[(9, 3, 64), (2, 2, 32), (8, 1, 96), (5, 1, 128)], &mut cases);
@@ -466,7 +466,7 @@ pub fn on_gpu() -> Vec<Case> {
         let is_small = name.starts_with("product ") && name.contains(" 7x") && rows.iter().any(|r| name.ends_with(r));
         is_small || name.starts_with("embedding ") || name.starts_with("row added ") || name.starts_with("mixed ")
     };
-    all().into_iter().filter(|case| case.is_of(&EVERYWHERE) || reads(case)).collect()
+    all().into_iter().filter(|case| case.is_of(&EVERYWHERE) || reads(case)).chain(attentions_q8_0()).collect()
 }
 
 /// The cases whose results must have the same bits everywhere, in groups with the [`hash`] of all their results. The same
