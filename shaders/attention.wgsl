@@ -126,7 +126,7 @@ fn scored(c: u32, key: vec4<f32>) -> vec4<f32> {
 fn score(page: u32, kv_head: u32, position: u32) -> vec4<f32> {
   var s = vec4<f32>();
   for (var c = 0u; c < HEAD_SIZE / 4u; c++) {
-    s += scored(c, unpack_quad(cache[key_place(page, kv_head, position, c)]));
+    s += scored(c, cached_key(page, kv_head, position, c));
   }
   return s;
 }
@@ -184,19 +184,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#if APPEND
   if me < columns {
     let head_at = group.y * OWN_HEADS + kv_head;
-    let page = pages[row.pages + row.position / PAGE_POSITIONS];
     //#if NORMS
     let factor = norm_factor(HEADS * STRIPS, K_RUN);
     //#else
     let factor = 1.0;
     //#endif
-    let key = pack_quad(rotated_k(head_at * HEAD_SIZE, 4u * me, row.position, factor));
-    let value = pack_quad(v[head_at * columns + me]);
-    own_key[me] = unpack_quad(key);
-    own_value[me] = unpack_quad(value);
+    own_key[me] = rotated_k(head_at * HEAD_SIZE, 4u * me, row.position, factor);
+    own_value[me] = v[head_at * columns + me];
+  }
+  //#if BLOCKS
+  workgroupBarrier();
+  //#endif
+  // What is rounded together is one invocation's.
+  let own_first = TOGETHER * me;
+  if own_first < columns {
+    var keys = array<vec4<f32>, TOGETHER>();
+    var values = array<vec4<f32>, TOGETHER>();
+    for (var i = 0u; i < TOGETHER; i++) {
+      keys[i] = own_key[own_first + i];
+      values[i] = own_value[own_first + i];
+    }
+    let key = pack(keys);
+    let value = pack(values);
+    for (var i = 0u; i < TOGETHER; i++) {
+      own_key[own_first + i] = unpack(key, i);
+      own_value[own_first + i] = unpack(value, i);
+    }
     if first_head == 0u && group.z == 0u {
-      cache[key_place(page, kv_head, row.position, me)] = key;
-      cache[value_place(page, kv_head, row.position, me)] = value;
+      let page = pages[row.pages + row.position / PAGE_POSITIONS];
+      store_key(page, kv_head, row.position, own_first, key);
+      store_value(page, kv_head, row.position, own_first, value);
     }
   }
   //#endif
@@ -283,7 +300,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     acc[3] *= shrink.w;
     for (var i = first; i < last; i++) {
       let page = pages[table + (start + i) / PAGE_POSITIONS];
-      let value = unpack_quad(cache[value_place(page, kv_head, start + i, column)]);
+      let value = cached_value(page, kv_head, start + i, column);
       let w = exp(scores[at + i] - top);
       sum += w;
       acc[0] += w.x * value;

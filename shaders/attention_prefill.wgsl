@@ -124,7 +124,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let p = start + i % TILE;
         var key = vec4<f32>();
         if p < end {
-          key = unpack_quad(cache[key_place(page, kv_head, p, i / TILE)]);
+          key = cached_key(page, kv_head, p, i / TILE);
         }
         keys[i] = key;
       }
@@ -132,7 +132,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let p = start + i / columns;
         var value = vec4<f32>();
         if p < end {
-          value = unpack_quad(cache[value_place(page, kv_head, p, i % columns)]);
+          value = cached_value(page, kv_head, p, i % columns);
         }
         values[i] = value;
       }

@@ -1,9 +1,10 @@
-// Chooses the token behind a row from its best logits, and makes it the next row: what follows is the same step at the next
-// position. After best.wgsl, one workgroup. As src/sample/sampler.rs chooses, in f32:
+// Finds the best logits of a row (candidates.wgsl), chooses the token behind it and makes that the next row: what follows is the same step
+// at the next position. One workgroup. As src/sample/sampler.rs chooses, in f32:
 //
 //   top_k ─► top_p of what is left ─► min_p ─► e^(logit / temperature) ─► draw, in the order of ids
 //
-// One invocation per candidate, which goes over all the others: there are few, and nothing has to be sorted.
+// One invocation per candidate, which goes over all the others: there are few, and nothing has to be sorted. With EMBED the token is looked
+// up too, as embed.wgsl does.
 //
 // result: for each step of the run, as best.wgsl leaves it, with the token in the fourth word
 //   | candidates found | bits of the largest logit | bits of Σ e^(logit − largest) | token | id, bits of the logit | …
@@ -27,20 +28,30 @@ struct Run {
 
 @group(0) @binding(0) var<storage, read_write> rows: array<Row>;
 @group(0) @binding(1) var<storage, read> run: Run;
-@group(0) @binding(2) var<storage, read> best: array<u32>;
-@group(0) @binding(3) var<storage, read_write> result: array<u32>;
+@group(0) @binding(2) var<storage, read> logits: array<u32>;
+@group(0) @binding(3) var<storage, read> blocks: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read_write> result: array<u32>;
+//#if EMBED
+@group(0) @binding(5) var<storage, read_write> embedded: array<Lane>;
+@group(0) @binding(6) var<storage, read> quants: array<vec4<u32>>;
+//#if SCALES
+@group(0) @binding(7) var<storage, read> scales: array<u32>;
+//#endif
+
+override WIDTH: u32;
+// blocks per row of the table
+override BLOCKS: u32;
+override SCALE: f32;
+//#endif
 
 // rows of the table that tokens are looked up in
 override N_TOKENS: u32;
-// room for candidates beyond those that are wanted
-override SLACK: u32;
 
-const WORKGROUP = 256u;
 // as many candidates as there is ever room for
 const MOST = 160u;
 
 var<workgroup> ids: array<u32, MOST>;
-var<workgroup> logits: array<f32, MOST>;
+var<workgroup> values: array<f32, MOST>;
 // how many are better
 var<workgroup> ranks: array<u32, MOST>;
 // 0: not to be drawn
@@ -48,30 +59,56 @@ var<workgroup> weights: array<f32, MOST>;
 // the drawn token, inverted, so that 0 is none; the last that may be drawn, and 1
 var<workgroup> drawn: atomic<u32>;
 var<workgroup> last: atomic<u32>;
+//#if EMBED
+var<workgroup> next: u32;
+//#endif
+
+// where the step's result begins
+var<private> out = 0u;
+
+fn take(at: u32, id: u32, bits: u32) {
+  ids[at] = id;
+  values[at] = bitcast<f32>(bits);
+  result[out + 4u + 2u * at] = id;
+  result[out + 5u + 2u * at] = bits;
+}
+
+//#if EMBED
+fn embed(token: u32, me: u32) {
+  let n_lanes = 32u / LANE_LEN;
+  for (var b = me; b < BLOCKS; b += WORKGROUP) {
+    var block = block_weights(token * BLOCKS + b);
+    let n = min(n_lanes, WIDTH / LANE_LEN - b * n_lanes);
+    for (var i = 0u; i < n; i++) {
+      //#if VEC4
+      embedded[b * n_lanes + i] = SCALE * block[i];
+      //#else
+      embedded[b * n_lanes + i] = SCALE * block[i / 4u][i % 4u];
+      //#endif
+    }
+  }
+}
+//#endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) me: u32) {
   let room = run.n_best + SLACK;
-  let n = min(min(best[0], room), MOST);
-  let top = bitcast<f32>(best[1]);
   let step = rows[0].position - run.position;
-  let out = step * (4u + 2u * room);
+  out = step * (4u + 2u * room);
+  find_best(0u, run.n_best, me);
+  let n = min(min(atomicLoad(&n_found), room), MOST);
+  let top = number(atomicLoad(&largest));
   let is_one = me < n;
   var id = 0u;
   var logit = top;
   if is_one {
-    id = best[4u + 2u * me];
-    logit = bitcast<f32>(best[5u + 2u * me]);
-    ids[me] = id;
-    logits[me] = logit;
-    result[out + 4u + 2u * me] = id;
-    result[out + 5u + 2u * me] = bitcast<u32>(logit);
+    id = ids[me];
+    logit = values[me];
   }
-  workgroupBarrier();
 
   var rank = 0u;
   for (var i = 0u; i < n; i++) {
-    if logits[i] > logit || (logits[i] == logit && ids[i] < id) {
+    if values[i] > logit || (values[i] == logit && ids[i] < id) {
       rank++;
     }
   }
@@ -86,7 +123,7 @@ fn main(@builtin(local_invocation_index) me: u32) {
   for (var i = 0u; i < n; i++) {
     let other = ranks[i];
     if other < k {
-      let mass = exp(logits[i] - top);
+      let mass = exp(values[i] - top);
       total += mass;
       before += select(0.0, mass, other < rank);
     }
@@ -124,11 +161,18 @@ fn main(@builtin(local_invocation_index) me: u32) {
   if me == 0u {
     let first = atomicLoad(&drawn);
     let token = select(max(atomicLoad(&last), 1u) - 1u, ~first, first != 0u);
-    for (var i = 0u; i < 3u; i++) {
-      result[out + i] = best[i];
+    let words = vec4<u32>(summary(), token);
+    for (var i = 0u; i < 4u; i++) {
+      result[out + i] = words[i];
     }
-    result[out + 3u] = token;
     rows[0].input = token % N_TOKENS;
     rows[0].position = rows[0].position + 1u;
+    //#if EMBED
+    next = token % N_TOKENS;
+    //#endif
   }
+  //#if EMBED
+  workgroupBarrier();
+  embed(next, me);
+  //#endif
 }

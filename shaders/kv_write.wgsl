@@ -1,4 +1,4 @@
-// Writes k and v [T, G · K] to the cache of a layer. One invocation per quad of k and of v.
+// Writes k and v [T, G · K] to the cache of a layer. One invocation for what is rounded together of k, and of v.
 //
 // With CHANNELS: x [T, WIDTH], whose first G · K elements are k and the others v; what is missing is 0.
 
@@ -30,19 +30,21 @@ fn channels(t: u32, first: u32) -> vec4<f32> {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = rows[id.y];
   let quads = HEAD_SIZE / 4u;
-  if id.x < OWN_HEADS * quads {
+  let first = TOGETHER * id.x;
+  if first < OWN_HEADS * quads {
     let page = pages[row.pages + row.position / PAGE_POSITIONS];
-    let kv_head = id.x / quads;
-    let quad = id.x % quads;
-    //#if CHANNELS
-    let key = channels(id.y, 4u * id.x);
-    let value = channels(id.y, 4u * (KV_HEADS * quads + id.x));
-    //#else
-    let i = id.y * OWN_HEADS * quads + id.x;
-    let key = k[i];
-    let value = v[i];
-    //#endif
-    cache[key_place(page, kv_head, row.position, quad)] = pack_quad(key);
-    cache[value_place(page, kv_head, row.position, quad)] = pack_quad(value);
+    var keys = array<vec4<f32>, TOGETHER>();
+    var values = array<vec4<f32>, TOGETHER>();
+    for (var i = 0u; i < TOGETHER; i++) {
+      //#if CHANNELS
+      keys[i] = channels(id.y, 4u * (first + i));
+      values[i] = channels(id.y, 4u * (KV_HEADS * quads + first + i));
+      //#else
+      keys[i] = k[id.y * OWN_HEADS * quads + first + i];
+      values[i] = v[id.y * OWN_HEADS * quads + first + i];
+      //#endif
+    }
+    store_key(page, first / quads, row.position, first % quads, pack(keys));
+    store_value(page, first / quads, row.position, first % quads, pack(values));
   }
 }

@@ -8,6 +8,8 @@
 //   GLU       y = act(W · x) ⊙ (U · x), where U lies behind W
 //   BIAS ADD  + bias; residual + SCALE · (…)
 //   ACTIVATED act(…)
+//   SCALED CAP  SCALE · (…), capped
+//   BEST      of one row: what is found of blocks of the products too, a block being what one team computes in ROUNDS rounds
 //   PARTS_2 PARTS_3   W is two or three matrices, each with an output of its own
 //   RAGGED    rows of x are no multiple of 32 long
 //   TEAM_4    four rows per team instead of one (never with ROWS_8)
@@ -166,7 +168,13 @@ fn main(
   @builtin(local_invocation_index) me: u32,
   //#endif
 ) {
-  let first_team = (group.y * GRID_WIDTH + group.x) * (WORKGROUP / LANES);
+  //#if BEST
+  for (var round = 0u; round < ROUNDS; round++) {
+  let group_row = round;
+  //#else
+  let group_row = group.y;
+  //#endif
+  let first_team = (group_row * GRID_WIDTH + group.x) * (WORKGROUP / LANES);
   let first_row = ROW_0 + (first_team + me / LANES) * TEAM_ROWS;
   let lane = me % LANES;
   let first_t = group.z * ROWS;
@@ -244,5 +252,21 @@ fn main(
       finish(first_t + t, first_row, sum);
     }
   }
+  //#endif
+  //#if BEST
+  //#if TREE
+  // Nobody reads the partials any more.
+  workgroupBarrier();
+  //#endif
+  }
+  //#if TREE
+  if me < WORKGROUP / LANES {
+    store_block(group.x * (WORKGROUP / LANES) + me);
+  }
+  //#else
+  if me % LANES == 0u {
+    store_block(group.x * (WORKGROUP / LANES) + me / LANES);
+  }
+  //#endif
   //#endif
 }

@@ -10,6 +10,9 @@
 @group(0) @binding(6) var<storage, read> residual: array<f32>;
 override SCALE: f32;
 //#endif
+//#if SCALED
+override SCALE: f32;
+//#endif
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 //#if PARTS_2
 @group(0) @binding(8) var<storage, read_write> out_1: array<f32>;
@@ -53,6 +56,36 @@ fn n_rows() -> u32 {
   //#endif
 }
 
+//#if BEST
+// for candidates.wgsl: a block is the rows of a team, in all of its rounds
+@group(0) @binding(10) var<storage, read_write> blocks: array<vec2<u32>>;
+override ROUNDS: u32;
+
+// Of what an invocation has stored: the key of the largest, Σ e^(y − largest), whether something is not finite.
+var<private> largest = 0u;
+var<private> total = 0.0;
+var<private> faulty = false;
+
+fn see(y: f32) {
+  let bits = bitcast<u32>(y);
+  let key = ordered(bits);
+  faulty = faulty || !is_finite(bits);
+  if key > largest {
+    if largest > 0u {
+      total *= exp(number(largest) - y);
+    }
+    total += 1.0;
+    largest = key;
+  } else {
+    total += exp(y - number(largest));
+  }
+}
+
+fn store_block(block: u32) {
+  blocks[block] = vec2<u32>(largest, select(bitcast<u32>(total), NOT_A_NUMBER, faulty));
+}
+//#endif
+
 //#if GLU
 fn store(t: u32, row: u32, gate_product: f32, up_product: f32) {
   let column = row - ROW_0;
@@ -84,7 +117,16 @@ fn store(t: u32, row: u32, product: f32) {
     //#if ACTIVATED
     y = activated(y);
     //#endif
+    //#if SCALED
+    y *= SCALE;
+    //#if CAP
+    y = capped(y);
+    //#endif
+    //#endif
     out[i] = y;
+    //#if BEST
+    see(y);
+    //#endif
   }
   //#if PARTS_2
   if row >= ROW_1 && row - ROW_1 < N_1 {

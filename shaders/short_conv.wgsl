@@ -25,9 +25,10 @@ fn past(table: u32, position: u32, channel: u32) -> f32 {
   let c = channel % n_keys;
   let kv_head = c / HEAD_SIZE;
   let quad = c % HEAD_SIZE / 4u;
-  let key = key_place(page, kv_head, position, quad);
-  let value = value_place(page, kv_head, position, quad);
-  return unpack_quad(cache[select(value, key, channel < n_keys)])[c % 4u];
+  if channel < n_keys {
+    return cached_key(page, kv_head, position, quad)[c % 4u];
+  }
+  return cached_value(page, kv_head, position, quad)[c % 4u];
 }
 
 @compute @workgroup_size(64)

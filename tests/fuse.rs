@@ -367,6 +367,27 @@ fn norms_of_q_and_k_stay_where_they_differ_or_are_wanted() {
 }
 
 #[test]
+fn a_factor_becomes_the_epilogue() {
+    let scaled = |is_wanted: bool| {
+        let mut r = Recorder::new();
+        let product = r.push(|out| plain(BufferId(0), Some(norm()), vec![part(0, out)]));
+        let out = r.push(|out| Op::Scale { x: product, scale: 0.5, soft_cap: Some(3.0), out });
+        if is_wanted {
+            r.add(product, out);
+        }
+        (r.finish(), product, out)
+    };
+    let (plan, product, out) = scaled(false);
+    let epilogue = Epilogue::Scale { scale: 0.5, soft_cap: Some(3.0), out };
+    let fused = Op::MatMul(MatMul { x: BufferId(0), norm: Some(norm()), parts: vec![part(0, product)], epilogue });
+    let ops = apply(Rule::ScaleIntoMatMul, &plan);
+    assert_eq!(ops[1..], [fused]);
+    Plan { ops, ..plan.clone() }.check().unwrap();
+    assert_untouched(Rule::ScaleIntoMatMul, &scaled(true).0);
+    assert_untouched(Rule::ScaleIntoMatMul, &Plan { taps: vec![product], ..plan });
+}
+
+#[test]
 fn a_norm_joins_the_add() {
     let (x, normed) = (BufferId(0), BufferId(1));
     for (a, b, scale, is_joined) in

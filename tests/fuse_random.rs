@@ -32,7 +32,7 @@ fn random_plan(rng: &mut Rng) -> Plan {
         let n = r.0.buffers.len();
         let mut pick = || BufferId((n - 1 - rng.below(n).min(rng.below(4))) as u32);
         let (a, b) = (pick(), pick());
-        match rng.below(15) {
+        match rng.below(16) {
             0 | 1 => _ = r.norm(a),
             2..=5 => _ = random_mat_mul(&mut r, a, rng),
             6 | 7 => _ = r.rope(a),
@@ -44,6 +44,7 @@ fn random_plan(rng: &mut Rng) -> Plan {
             11 => _ = r.glu(a, b),
             12 => _ = r.activate(a),
             13 => _ = r.push(|out| Op::Add { a, b, scale: 0.5, out }),
+            14 => _ = r.push(|out| Op::Scale { x: a, scale: 0.5, soft_cap: Some(3.0), out }),
             _ => _ = r.add(a, b),
         }
     }
@@ -85,7 +86,10 @@ fn random_block(r: &mut Recorder, layer: usize, rng: &mut Rng) {
     let glu = r.glu(gate, up);
     let product = random_mat_mul(r, glu, rng);
     let activated = r.activate(product);
-    let down = random_mat_mul(r, activated, rng);
+    let mut down = random_mat_mul(r, activated, rng);
+    if rng.below(2) == 0 {
+        down = r.push(|out| Op::Scale { x: down, scale: 2.0, soft_cap: None, out });
+    }
     r.add(x, down);
 }
 

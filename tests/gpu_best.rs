@@ -162,6 +162,83 @@ fn ties() {
     assert!(table.check(4) && table.check(30));
 }
 
+/// A model of one row whose logits are a product [n, 96] with what it looks up.
+fn product(context: &Rc<Context>, n: usize) -> (Gpu, PlanSlot) {
+    let k = 96;
+    let shapes = [("x", [8, k]), ("w", [n, k])];
+    let data = shapes.map(|(_, [n, k])| random(n * k, n as u64, 0.3));
+    let tensor = |(name, [n, k]): (&str, [usize; 2])| {
+        let (name, shape, n_bytes) = (name.to_owned(), vec![n, k], 4 * (n * k) as u64);
+        TensorInfo { name, shape, format: Format::F32, offset: 0, n_bytes }
+    };
+    let header = Header {
+        version: 3,
+        metadata: Metadata::default(),
+        tensors: shapes.map(tensor).into(),
+        alignment: 32,
+        data_offset: 0,
+        end_offset: 0,
+    };
+    let weights = Weights::from_header(&header);
+    let mut b = Builder::new("a product", &weights, RowBound::One, 1);
+    let [x, w] = shapes.map(|(name, shape)| b.weight(name, &shape).expect("it is there"));
+    let x = b.embed(x, 1.0);
+    let row = b.select_rows("row", x);
+    let output = b.mat_mul("logits", row, w, None);
+    let plan = b.finish(output);
+    let mut gpu = Gpu::new(context.clone(), KvGeometry { layers: 1, kv_heads: 1, head_size: 8, format: KvFormat::F16 });
+    for ((id, spec), data) in weights.iter().zip(&data) {
+        gpu.create_weight(id, spec).expect("room");
+        gpu.write_weight(id, bytemuck::cast_slice(data)).expect("its bytes");
+    }
+    let slot = gpu.prepare(Arc::new(plan)).expect("a plan");
+    gpu.kv_reserve(1).expect("room");
+    (gpu, slot)
+}
+
+fn run_one(gpu: &mut Gpu, slot: PlanSlot, input: RowInput, embeddings: &[f32], want: Want) {
+    let rows = [Row { input, position: 0, sequence: 0, segment: 0 }];
+    let step = Step { rows: &rows, outputs: &[0], sequences: &[&[PageId(0)]], memories: &[], embeddings, want };
+    gpu.begin(slot, &step).expect("a step");
+    while gpu.advance(1).expect("it runs") != Progress::Complete {}
+}
+
+/// What a product finds of its own logits, in one round or in several, a team having one row or four.
+#[test]
+fn products_find_their_own_best() {
+    for without_subgroups in [false, true] {
+        let context = watched(&Request { without_subgroups, ..Request::default() });
+        for n in [1, 7, 300, 4097, 20_000, 33_001] {
+            let (mut gpu, slot) = product(&context, n);
+            let lowered = gpu.lowered(slot).expect("it is prepared");
+            assert_eq!((lowered.best.len(), lowered.dispatches.len()), (1, 2), "the product, and what it is of");
+            let rounds = lowered.dispatches[1].constants.iter().find(|(name, _)| *name == "ROUNDS").expect("rounds").1;
+            assert_eq!(rounds > 1.0, n > 4096, "{n} logits in {rounds} rounds");
+            assert_eq!(lowered.dispatches[1].shader.has("TEAM_4"), n == 33_001);
+            for token in 0..3 {
+                run_one(&mut gpu, slot, RowInput::Token(token), &[], Want::All);
+                let logits = gpu.output(0).expect("all logits").to_vec();
+                for wanted in [1, 40, 128] {
+                    run_one(&mut gpu, slot, RowInput::Token(token), &[], Want::Best(wanted));
+                    let best = gpu.best(0).expect("a complete step").expect("few enough candidates");
+                    judge_row(&logits, best, wanted).unwrap_or_else(|what| panic!("the best {wanted} of {n}: {what}"));
+                }
+            }
+            for x in [f32::INFINITY, f32::NAN, 1e38] {
+                run_one(&mut gpu, slot, RowInput::Embedding(0), &[x; 96], Want::Best(40));
+                let is_finite = match gpu.best(0).expect("a complete step") {
+                    Some(best) => best.log_sum_exp.is_finite(),
+                    None => gpu.output(0).expect("all logits").iter().all(|x| x.is_finite()),
+                };
+                run_one(&mut gpu, slot, RowInput::Embedding(0), &[x; 96], Want::All);
+                let expected = gpu.output(0).expect("all logits").iter().all(|x| x.is_finite());
+                assert_eq!(is_finite, expected, "{n} logits of {x}");
+            }
+            assert!(context.check_zones().expect("nothing is written behind a buffer") > 0);
+        }
+    }
+}
+
 /// The judge sees a candidate that is missing, one that is wrong, and a sum without one logit.
 #[test]
 fn the_judge_sees_what_it_should() {

@@ -1,5 +1,5 @@
-//! Keys and values on the GPU: taken out and put back in canonical order, copied, kept when the cache grows; rounded to f16 as
-//! the CPU rounds.
+//! Keys and values on the GPU: taken out and put back in canonical order, copied, kept when the cache grows; rounded to f16 and
+//! to blocks of Q8_0 as the CPU rounds.
 #![cfg(not(target_arch = "wasm32"))]
 
 mod common;
@@ -8,13 +8,14 @@ use common::{
     case::{N_TOKENS, maker},
     cases,
     gpu::context,
+    rng::Rng,
 };
 use kinglet::{
     error::Error,
     gpu::{Gpu, Request},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{Executor, Progress},
-    quant::{Format, f16_to_f32, f32_to_f16},
+    quant::{Format, f16_to_f32, f32_to_f16, q8_0},
     reference::Reference,
 };
 
@@ -31,7 +32,13 @@ fn values(bytes: &[u8], format: KvFormat) -> Vec<f32> {
     match format {
         KvFormat::F16 => bytes.chunks(2).map(|b| f16_to_f32(u16::from_le_bytes([b[0], b[1]]))).collect(),
         KvFormat::F32 => bytes.chunks(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        KvFormat::Q8_0 => unreachable!("no GPU has it"),
+        KvFormat::Q8_0 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(q8_0::parts)
+            .flat_map(|(d, q)| q.map(|q| f32::from(q) * f16_to_f32(d)))
+            .collect(),
     }
 }
 
@@ -48,8 +55,12 @@ fn pages_can_be_read_and_written() {
         let (actual, expected) = (read(&mut gpu, &both), read(&mut reference, &both));
         assert_eq!(actual.len(), expected.len());
         let format = case.geometry.format;
-        // An element may be rounded to f16 the other way; no more.
-        let step = if format == KvFormat::F16 { 1e-3 } else { 1e-6 };
+        // An element may be rounded the other way; no more.
+        let step = match format {
+            KvFormat::F16 => 1e-3,
+            KvFormat::F32 => 1e-6,
+            KvFormat::Q8_0 => 1e-2,
+        };
         for (i, (a, e)) in values(&actual, format).iter().zip(values(&expected, format)).enumerate() {
             assert!((a - e).abs() <= step * (1.0 + e.abs()), "{}: [{i}] is {a}, expected {e}", case.name);
         }
@@ -73,12 +84,52 @@ fn pages_can_be_read_and_written() {
 }
 
 #[test]
-fn a_cache_in_q8_0_is_refused() {
-    let case = cases::attentions_q8_0().remove(0);
-    let mut gpu = Gpu::new(context(&Request::default()), case.geometry);
-    match case.announce(&mut gpu) {
+fn a_cache_in_q8_0_has_whole_blocks() {
+    let geometry = KvGeometry { layers: 1, kv_heads: 1, head_size: 20, format: KvFormat::Q8_0 };
+    let mut case = cases::attentions_q8_0().remove(0);
+    case.geometry = geometry;
+    match case.announce(&mut Gpu::new(context(&Request::default()), geometry)) {
         Err(Error::UnsupportedFeature { what }) => assert!(what.contains("q8_0"), "{what}"),
         other => panic!("{other:?}"),
+    }
+}
+
+/// What a row [T, 8 · 32] becomes in the cache, keys and values: the blocks of the reference, bit for bit.
+#[test]
+fn rounding_to_q8_0() {
+    let mut rng = Rng(17);
+    let mut blocks: Vec<[f32; 32]> = (0..900)
+        .map(|i| {
+            let scale = ((i % 60) as f32 - 40.0).exp2() * (1.0 + rng.signed() / 3.0);
+            std::array::from_fn(|_| scale * rng.signed())
+        })
+        .collect();
+    // Halves, of either sign; nothing; one alone; scales that f16 has no place for.
+    blocks.push(std::array::from_fn(|i| if i == 0 { 127.0 } else { i as f32 - 15.5 }));
+    blocks.push([0.0; 32]);
+    blocks.push(std::array::from_fn(|i| if i == 9 { -3.0 } else { 0.0 }));
+    blocks.push(std::array::from_fn(|i| 1e-7 * i as f32));
+    blocks.resize(blocks.len().next_multiple_of(8), [1.0; 32]);
+    let width = 32 * blocks.len();
+    let geometry = KvGeometry { layers: 1, kv_heads: blocks.len() / 8, head_size: 256, format: KvFormat::Q8_0 };
+    let row: Vec<u8> = blocks.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+    let mut m =
+        maker("rounding", common::case::EXACT).tensor("x", &[N_TOKENS, width], Format::F32, row.repeat(N_TOKENS));
+    m.geometry = geometry;
+    let case = m.record(|b| {
+        let table = b.weight("x", &[N_TOKENS, width])?;
+        let (k, v) = (b.embed(table, 1.0), b.embed(table, 1.0));
+        b.kv_write(0, k, v);
+        Ok(k)
+    });
+    let mut gpu = Gpu::new(context(&Request::default()), geometry);
+    case.run(&mut gpu, usize::MAX).expect("it runs");
+    let bytes = read(&mut gpu, &[(PageId(0), 1)]);
+    let (found, rest) = bytes.as_chunks::<34>();
+    assert_eq!((found.len(), rest.len()), (2 * blocks.len(), 0));
+    for (i, found) in found.iter().enumerate() {
+        let block = &blocks[i % blocks.len()];
+        assert_eq!(q8_0::parts(found), q8_0::encode(block), "block {i}: {block:?}");
     }
 }
 

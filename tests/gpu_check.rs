@@ -50,9 +50,15 @@ fn small(format: Format) -> Vec<u8> {
     tiny_llama(&config, 3).build()
 }
 
+/// The same with heads that a cache in Q8_0 can keep.
+fn of_whole_blocks() -> Vec<u8> {
+    tiny_llama(&TinyConfig { n_layer: 1, head_size: 32, ..TinyConfig::of(Format::Q4_1) }, 3).build()
+}
+
 #[test]
 fn a_good_device_passes() {
     let context = context(&Request::default());
+    assert_passes(&context, prepared(&context, &of_whole_blocks(), KvFormat::Q8_0).expect("it prepares"));
     for format in Format::ALL {
         let few_rows = prepared_plan(&context, &small(format), KvFormat::F32, 1).expect("it prepares");
         assert_passes(&context, few_rows);
@@ -128,13 +134,13 @@ fn faults_of_plan(plan: Plan<'_>, seen: &mut BTreeSet<Shader>) -> Vec<String> {
 
 #[test]
 fn every_fault_of_every_shader_is_found() {
-    let file = small(Format::Q4_1);
     let mut seen = BTreeSet::new();
-    let plan = |i| {
-        let file = &file;
-        move |context: &Rc<Context>| prepared_plan(context, file, KvFormat::F16, i)
-    };
-    let complaints: Vec<String> = (0..3).flat_map(|i| faults_of_plan(&plan(i), &mut seen)).collect();
+    let mut complaints = vec![];
+    for (file, format) in [(small(Format::Q4_1), KvFormat::F16), (of_whole_blocks(), KvFormat::Q8_0)] {
+        for i in 0..3 {
+            complaints.extend(faults_of_plan(&|context| prepared_plan(context, &file, format, i), &mut seen));
+        }
+    }
     assert!(seen.len() > 10, "{seen:?}");
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }

@@ -18,15 +18,18 @@ use kinglet::{
     gpu::{
         Gpu, Request,
         dispatch::{Dispatch, Extent, Lowered, Parts},
+        shader::Kernel,
     },
     kv::KvFormat,
-    plan::{Executor, Plan, RowBound},
+    plan::{Executor, NormKind, Op, Plan, RowBound, Rows},
     quant::Format,
     session::{CHUNK_ROWS, FEW_ROWS, Plans},
 };
 
 /// The most dispatches of a Llama's layer in a step of one row.
 const MOST_PER_LAYER: usize = 8;
+/// The most dispatches outside the layers for a token that is taken ahead.
+const MOST_OUTSIDE: usize = 2;
 
 fn lowered(model: &Model, bound: RowBound, max_outputs: usize) -> (Plan, Lowered) {
     let request = Request { without_subgroups: true, ..Request::default() };
@@ -38,10 +41,12 @@ fn lowered(model: &Model, bound: RowBound, max_outputs: usize) -> (Plan, Lowered
     (gpu.plan(slot).unwrap().clone(), gpu.lowered(slot).unwrap().clone())
 }
 
-/// The layer of a dispatch, by the names of what its operation writes.
+/// The layer of a dispatch, by the names of what its operation writes, or by its cache.
 fn layer(plan: &Plan, dispatch: &Dispatch) -> Option<usize> {
-    let names = plan.ops[dispatch.op].writes().into_iter().map(|id| &plan.buffers[id.0 as usize].name);
-    names.filter_map(|name| name.strip_prefix("blk.")?.split('.').next()?.parse().ok()).next()
+    let op = &plan.ops[dispatch.op];
+    let names = op.writes().into_iter().map(|id| &plan.buffers[id.0 as usize].name);
+    let of_name = |name: &String| name.strip_prefix("blk.")?.split('.').next()?.parse().ok();
+    names.filter_map(of_name).next().or(op.cache_layer())
 }
 
 /// Dispatches of each layer, and how many of them there are only where what a row sees is cut into parts.
@@ -61,8 +66,10 @@ fn shown([always, for_parts]: [usize; 2]) -> String {
     if for_parts == 0 { always.to_string() } else { format!("{always} + {for_parts}") }
 }
 
-fn n_outside(lowered: &Lowered, counts: &[[usize; 2]]) -> usize {
-    lowered.dispatches.len() - counts.iter().flatten().sum::<usize>()
+/// Dispatches outside the layers: of a step, but for those that find the best logits, and of one behind another in a run, all.
+fn outside(plan: &Plan, lowered: &Lowered) -> [usize; 2] {
+    let is_outside = |d: &&Dispatch| d.shader.kernel == Kernel::Choose || layer(plan, d).is_none();
+    [lowered.dispatches.iter().filter(is_outside).count(), lowered.ahead().filter(is_outside).count()]
 }
 
 /// One line per dispatch; only the first layer is written out.
@@ -76,13 +83,14 @@ fn text(plan: &Plan, lowered: &Lowered) -> String {
     let first = lowered.dispatches.iter().filter(|d| layer(plan, d).is_none_or(|layer| layer == 0));
     first.for_each(|d| line(d, ""));
     lowered.best.iter().for_each(|d| line(d, " (best)"));
+    lowered.choose.iter().for_each(|d| line(d, " (choose)"));
     let counts = layer_counts(plan, lowered);
-    let outside = n_outside(lowered, &counts);
+    let [outside, ahead] = outside(plan, lowered);
     assert!(counts.iter().all(|n| *n == counts[0]), "layers differ: {counts:?}");
     let n_layers = counts.len();
     writeln!(
         text,
-        "{} dispatches in each of {n_layers} layers, {outside} outside, {} for the best logits",
+        "{} dispatches in each of {n_layers} layers, {outside} outside, {} for the best logits; in a run {ahead} outside",
         shown(counts[0]),
         lowered.best.len()
     )
@@ -109,9 +117,9 @@ fn dispatches_of_every_family_are_as_they_were() {
         let model = Model::from_header(&parse(decoder.file).unwrap().header).unwrap();
         let (plan, lowered) = lowered(&model, RowBound::One, 1);
         let counts = layer_counts(&plan, &lowered);
-        let outside = n_outside(&lowered, &counts);
+        let [outside, ahead] = outside(&plan, &lowered);
         let counts = counts.into_iter().map(shown).collect::<Vec<_>>().join(", ");
-        writeln!(text, "{}: {counts} in its layers, {outside} outside", decoder.name).unwrap();
+        writeln!(text, "{}: {counts} in its layers, {outside} outside, in a run {ahead}", decoder.name).unwrap();
     }
     insta::assert_snapshot!("families_one", text);
 }
@@ -164,4 +172,21 @@ fn a_layer_stays_within_its_budget() {
         }
     }
     assert_eq!(one_row(&smollm2_135m()), [[5, 1]; 30]);
+}
+
+/// Of every family whose last norm is folded into the product behind it. The others have that norm; GPT-2 a table of positions too.
+#[test]
+fn two_dispatches_are_outside_the_layers_of_a_token_that_is_taken_ahead() {
+    for decoder in decoders() {
+        let model = Model::from_header(&parse(decoder.file).unwrap().header).unwrap();
+        let (plan, lowered) = lowered(&model, RowBound::One, 1);
+        let is_more = |op: &Op| {
+            matches!(op, Op::AddRow { .. })
+                || matches!(op, Op::MatMul(m) if plan.buffers[m.x.0 as usize].rows == Rows::Out
+                    && m.norm.is_some_and(|norm| norm.kind == NormKind::Layer))
+        };
+        let n_more = plan.ops.iter().filter(|op| is_more(op)).count();
+        let [_, ahead] = outside(&plan, &lowered);
+        assert!(ahead <= MOST_OUTSIDE + n_more, "{}: {ahead}", decoder.name);
+    }
 }

@@ -87,7 +87,7 @@ fn dispatches(request: &Request) -> Vec<Dispatch> {
         let mut gpu = Gpu::new(context.clone(), case.geometry);
         let slot = case.announce(&mut gpu).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let lowered = gpu.lowered(slot).expect("it was prepared");
-        for dispatch in lowered.dispatches.iter().chain(&lowered.best).chain(&lowered.choose) {
+        for dispatch in lowered.all() {
             let numbers: Vec<_> = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
             if seen.insert((dispatch.shader.clone(), numbers, dispatch.operands.clone())) {
                 all.push(dispatch.clone());

@@ -134,7 +134,7 @@ async fn compare(request: Request, cases: &[Case]) {
             Err(error) => complaints.push(format!("{}: {error}", case.name)),
         }
         let lowered = gpu.lowered(PlanSlot(0)).expect("its one plan");
-        shaders.extend(lowered.dispatches.iter().chain(&lowered.best).map(|d| d.shader.clone()));
+        shaders.extend(lowered.all().map(|d| d.shader.clone()));
     }
     complaints.extend(context.settled().await.err().map(|e| e.to_string()));
     for shader in &shaders {

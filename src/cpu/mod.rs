@@ -60,7 +60,7 @@ use self::{
 use crate::{
     error::{Error, Result},
     kv::{KvGeometry, PageId},
-    plan::{BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Profile, Progress, Row, Rows, Step},
+    plan::{BufferId, Epilogue, Executor, MemoryReport, Op, Plan, PlanSlot, Profile, Progress, Row, Rows, Step},
     quant::repack::Arrangement,
     quant::repack::Matrix,
     weights::{WeightId, WeightSpec},
@@ -264,6 +264,7 @@ impl Executor for Cpu {
         plan.check_geometry(&self.geometry)?;
         let is_for_devices = |op: &&Op| match op {
             Op::Attention(a) => a.append.is_some(),
+            Op::MatMul(m) => matches!(m.epilogue, Epilogue::Scale { .. }),
             op => matches!(op, Op::NormAdd { .. }),
         };
         if let Some(op) = plan.ops.iter().find(is_for_devices) {

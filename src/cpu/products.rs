@@ -280,6 +280,8 @@ impl Context<'_> {
         for (t, acc) in acc.iter().enumerate() {
             let (out, y) = match m.epilogue {
                 Epilogue::None => (m.parts[part].out, *acc),
+                // `prepare` refuses it.
+                Epilogue::Scale { out, .. } => (out, *acc),
                 Epilogue::Add { residual, scale, out } => {
                     let (r, scale) = (load_8(&self.row(residual, t)[columns.clone()]), F32x4::splat(scale));
                     (out, [r[0].add(acc[0].mul(scale)), r[1].add(acc[1].mul(scale))])

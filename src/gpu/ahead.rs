@@ -1,7 +1,8 @@
 //! Runs of steps that follow each other on the GPU: what is uploaded for one, and how it is under way.
 //!
 //! ```text
-//! commands, best, choose │ commands, best, choose │ …     one pass; choose writes the next step's row and a slot of results
+//! look up, commands, choose │ commands, choose │ …     one pass; choose finds the best logits, writes a slot of results and the next
+//!                                                      step's row, and looks its token up
 //! ```
 
 use bytemuck::{Pod, Zeroable, bytes_of};
@@ -49,12 +50,14 @@ pub(super) struct Run {
     pub(super) n_best: usize,
     /// Pages of its sequence.
     pub(super) n_pages: usize,
+    /// It goes on from another.
+    pub(super) is_behind: bool,
 }
 
 impl Run {
     /// The run behind this one.
     pub(super) fn next(&self, n_steps: usize) -> Self {
-        Self { position: self.position + self.n_steps as u32, n_steps, ..*self }
+        Self { position: self.position + self.n_steps as u32, n_steps, is_behind: true, ..*self }
     }
 
     /// What is uploaded for it.

@@ -18,7 +18,7 @@ pub(super) struct Buffers {
 
 impl Buffers {
     pub(super) fn new(context: &Rc<Context>, plan: &Plan, lowered: &Lowered) -> Self {
-        let slots = slots(context, plan);
+        let slots = slots(context, plan, lowered);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let buffer = |len: &usize| context.buffer("activations", 4 * *len as u64, usage);
         let needed_bytes = 4 * slots.lens.iter().chain(&lowered.scratch).map(|len| *len as u64).sum::<u64>();
@@ -44,12 +44,20 @@ impl Buffers {
 }
 
 #[cfg(target_arch = "wasm32")]
-fn slots(_context: &Context, plan: &Plan) -> Slots {
-    Slots::of(plan)
+fn slots(_context: &Context, plan: &Plan, lowered: &Lowered) -> Slots {
+    Slots::with(plan, &lowered.same, kept(plan, lowered))
 }
 
 /// None is shared where zones are watched, so that each begins where its buffer ends.
 #[cfg(not(target_arch = "wasm32"))]
-fn slots(context: &Context, plan: &Plan) -> Slots {
-    if context.zones().are_watched() { Slots::apart(plan) } else { Slots::of(plan) }
+fn slots(context: &Context, plan: &Plan, lowered: &Lowered) -> Slots {
+    match context.zones().are_watched() {
+        true => Slots::apart(plan, &lowered.same),
+        false => Slots::with(plan, &lowered.same, kept(plan, lowered)),
+    }
+}
+
+/// What a step leaves for the one behind it in a run: the looked-up token.
+fn kept(plan: &Plan, lowered: &Lowered) -> Option<BufferId> {
+    plan.ops.first().filter(|_| lowered.n_embeds > 0)?.writes().first().copied()
 }

@@ -5,8 +5,11 @@
 //! page   [keys, then values][kv head] of
 //!   keys     [quad of the head][position]     64 invocations with a position each read on end
 //!   values   [position][quad of the head]     invocations with a quad each read on end
-//! quad   four elements of a head: f16 or f32
+//! quad   four elements of a head: f16, f32, or of Q8_0 bytes
 //! ```
+//! Of Q8_0 the scales of a head's blocks of 32 lie behind its quads, in the same order, each an f32 that is an f16's value: a word by
+//! itself, since another invocation may write the next one.
+//!
 //! shaders/kv/ has the same in WGSL. A copied or written page is copied or written whole: what lies past the positions that
 //! count is never read.
 
@@ -18,8 +21,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result, try_vec},
-    kv::{KvGeometry, PAGE_POSITIONS, PageId},
+    kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
     plan::{Progress, Signal},
+    quant::{f16_to_f32, f32_to_f16, q8_0::BLOCK},
 };
 
 /// Elements of a quad.
@@ -251,11 +255,22 @@ impl Cache {
         for (layer, canonical) in self.layers.iter().zip(bytes.chunks_exact((expected / self.layers.len()).max(1))) {
             own.clear();
             own.resize(n_bytes, 0);
-            let elements = canonical.chunks_exact(self.geometry.format.row_bytes(1));
-            for (place, element) in self.places(n_positions).zip(elements) {
-                if let Some(own) = own.get_mut(place..place + element.len()) {
-                    own.copy_from_slice(element);
+            let mut rest = canonical;
+            let mut next = |n: usize| {
+                let (bytes, later) = rest.split_at(n.min(rest.len()));
+                rest = later;
+                bytes
+            };
+            let mut put = |at: usize, bytes: &[u8]| {
+                if let Some(own) = own.get_mut(at..at + bytes.len()) {
+                    own.copy_from_slice(bytes);
                 }
+            };
+            for (place, scale) in self.places(n_positions) {
+                if let Some((scale, half)) = scale.zip(next(scale.map_or(0, |_| 2)).first_chunk()) {
+                    put(scale, &f16_to_f32(u16::from_le_bytes(*half)).to_le_bytes());
+                }
+                put(place, next(self.element_bytes()));
             }
             self.context.queue().write_buffer(layer, self.offset(page), &own);
         }
@@ -264,32 +279,52 @@ impl Cache {
 
     /// Appends a page's positions, all layers, in canonical order.
     fn to_canonical(&self, page: &[u8], n_positions: usize, bytes: &mut Vec<u8>) {
-        let element_bytes = self.geometry.format.row_bytes(1);
         for layer in page.chunks_exact(self.page_bytes() as usize) {
-            for place in self.places(n_positions) {
-                bytes.extend_from_slice(layer.get(place..place + element_bytes).unwrap_or_default());
+            let at = |place: usize, n: usize| layer.get(place..place + n).unwrap_or_default();
+            for (place, scale) in self.places(n_positions) {
+                if let Some(scale) = scale.and_then(|scale| at(scale, 4).first_chunk()) {
+                    bytes.extend_from_slice(&f32_to_f16(f32::from_le_bytes(*scale)).to_le_bytes());
+                }
+                bytes.extend_from_slice(at(place, self.element_bytes()));
             }
         }
     }
 
-    /// Where the elements of a layer's page lie, bytes, in canonical order: keys then values, each [position, G, K].
-    fn places(&self, n_positions: usize) -> impl Iterator<Item = usize> + use<> {
+    /// Where the elements of a layer's page lie, bytes, in canonical order: keys then values, each [position, G, K]; with the first of a
+    /// block the place of its scale.
+    fn places(&self, n_positions: usize) -> impl Iterator<Item = (usize, Option<usize>)> + use<> {
         let KvGeometry { kv_heads, head_size, format, .. } = self.geometry;
-        let element = move |side: usize, position: usize, head: usize, k: usize| {
-            let first = (side * kv_heads + head) * PAGE_POSITIONS * head_size;
-            first
-                + match side {
-                    0 => (k / QUAD * PAGE_POSITIONS + position) * QUAD + k % QUAD,
-                    _ => position * head_size + k,
-                }
+        let (head_bytes, element_bytes) = (self.head_bytes(), self.element_bytes());
+        let place = move |side: usize, position: usize, head: usize, k: usize| {
+            let first = (side * kv_heads + head) * head_bytes;
+            let (at, block) = match side {
+                0 => ((k / QUAD * PAGE_POSITIONS + position) * QUAD + k % QUAD, k / BLOCK * PAGE_POSITIONS + position),
+                _ => (position * head_size + k, position * (head_size / BLOCK) + k / BLOCK),
+            };
+            let scales = first + PAGE_POSITIONS * head_size;
+            let scale = (format == KvFormat::Q8_0 && k.is_multiple_of(BLOCK)).then_some(scales + 4 * block);
+            (first + at * element_bytes, scale)
         };
         (0..2).flat_map(move |side| {
             (0..n_positions).flat_map(move |position| {
-                (0..kv_heads).flat_map(move |head| {
-                    (0..head_size).map(move |k| element(side, position, head, k) * format.row_bytes(1))
-                })
+                (0..kv_heads).flat_map(move |head| (0..head_size).map(move |k| place(side, position, head, k)))
             })
         })
+    }
+
+    /// Bytes of an element, its block's scale left out.
+    fn element_bytes(&self) -> usize {
+        match self.geometry.format {
+            KvFormat::F16 => 2,
+            KvFormat::F32 => 4,
+            KvFormat::Q8_0 => 1,
+        }
+    }
+
+    /// A page's keys, or values, of one head.
+    fn head_bytes(&self) -> usize {
+        let n_scales = if self.geometry.format == KvFormat::Q8_0 { self.geometry.head_size / BLOCK } else { 0 };
+        PAGE_POSITIONS * (self.geometry.head_size * self.element_bytes() + 4 * n_scales)
     }
 
     fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
@@ -308,7 +343,7 @@ impl Cache {
 
     /// One page of one layer.
     fn page_bytes(&self) -> u64 {
-        KvGeometry { layers: 1, ..self.geometry }.page_bytes() as u64
+        2 * self.geometry.kv_heads as u64 * self.head_bytes() as u64
     }
 
     fn all_layers_bytes(&self) -> u64 {

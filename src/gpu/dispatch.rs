@@ -154,16 +154,33 @@ impl Extent {
 pub struct Lowered {
     /// In order.
     pub dispatches: Vec<Dispatch>,
-    /// Those that find the best logits of the outputs, where a step wants them.
+    /// Those that find the best logits of the outputs, where a step wants them: of blocks, where no product does, then of all.
     pub best: Vec<Dispatch>,
-    /// What makes the next step of a run of one, behind `best`, where runs can be.
+    /// What finds the best logits of one row and makes the next step of them, in place of the last of `best`, where runs can be.
     pub choose: Option<Dispatch>,
+    /// So many of the first dispatches `choose` does by itself, for the step behind it.
+    pub n_embeds: usize,
+    /// Buffers that are no more than another name: of the first, which lies where the second does.
+    pub same: Vec<(BufferId, BufferId)>,
     /// Lengths of the buffers that only lowering knows of, f32 elements.
     pub scratch: Vec<usize>,
     /// The rotations, each once.
     pub ropes: Vec<Rope>,
     /// The biases by distance, each once.
     pub biases: Vec<Biases>,
+}
+
+impl Lowered {
+    /// The dispatches of a step of a run behind another.
+    pub fn ahead(&self) -> impl Iterator<Item = &Dispatch> {
+        let of_blocks = self.best.split_last().map_or(&[][..], |(_, first)| first);
+        self.dispatches.iter().skip(self.n_embeds).chain(of_blocks).chain(&self.choose)
+    }
+
+    /// Every dispatch that there may be.
+    pub fn all(&self) -> impl Iterator<Item = &Dispatch> {
+        self.dispatches.iter().chain(&self.best).chain(&self.choose)
+    }
 }
 
 impl Dispatch {

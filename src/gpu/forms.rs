@@ -3,7 +3,7 @@
 
 use super::{
     context::{Facts, Subgroups},
-    shader::{APPEND, Kernel, PARTS, SUBGROUPS, Shader},
+    shader::{APPEND, BEST, EMBED, Kernel, PARTS, SUBGROUPS, Shader},
 };
 
 /// The forms in use.
@@ -21,10 +21,16 @@ pub struct Forms {
     pub parts: bool,
     /// Steps of one row follow each other on the device; without, each is waited for.
     pub runs: bool,
+    /// What chooses the next token of a run looks it up too; without, that is a dispatch of its own.
+    pub embeds: bool,
+    /// The product that makes the logits of one row finds the best of blocks of them; without, that is a dispatch of its own.
+    pub best_in_products: bool,
     /// From so many invocations on, matrix × vector takes several rows of the matrix at once.
     pub wide_from_invocations: usize,
     /// A part has so many positions at least.
     pub part_positions: usize,
+    /// The logits of a row that a product makes are so many blocks at most.
+    pub most_blocks: usize,
 }
 
 /// Sizes at which another form or another layout is taken. The self-check lowers them, so that small shapes take what large
@@ -35,6 +41,12 @@ pub(super) struct Thresholds {
     pub(super) wide_from_invocations: usize,
     /// See [`Forms`].
     pub(super) part_positions: usize,
+    /// See [`Forms`].
+    pub(super) most_blocks: usize,
+    /// Whether there are runs, and those that look up: the self-check leaves out what a sample is not for.
+    pub(super) runs: bool,
+    /// See [`Forms`].
+    pub(super) embeds: bool,
     /// Matrices are cut into shards of at most this many bytes, where the device does not want shorter ones.
     pub(super) shard_bytes: u64,
 }
@@ -43,23 +55,30 @@ impl Default for Thresholds {
     fn default() -> Self {
         // So many rows only if there remain 32,768 invocations: fewer do not fill a GPU.
         // A part is as long as a workgroup of attention, so that each invocation has one position.
-        Self { wide_from_invocations: 4 << 15, part_positions: 256, shard_bytes: u64::MAX }
+        // Blocks are many more than logits are ever wanted, so that there is seldom a second of the best in one, and few enough for the
+        // workgroup that goes through all of them.
+        let (wide_from_invocations, part_positions, most_blocks) = (4 << 15, 256, 4096);
+        let (shard_bytes, runs, embeds) = (u64::MAX, true, true);
+        Self { wide_from_invocations, part_positions, most_blocks, runs, embeds, shard_bytes }
     }
 }
 
 impl Forms {
     /// The fastest that the device can do.
     pub fn of(facts: &Facts) -> Self {
-        let Thresholds { wide_from_invocations, part_positions, .. } = Thresholds::default();
+        let Thresholds { wide_from_invocations, part_positions, most_blocks, runs, embeds, .. } = Thresholds::default();
         Self {
             subgroups: facts.subgroups,
             tiles: true,
             attention_tiles: true,
             appends: true,
             parts: true,
-            runs: true,
+            runs,
+            embeds,
+            best_in_products: true,
             wide_from_invocations,
             part_positions,
+            most_blocks,
         }
     }
 
@@ -82,6 +101,12 @@ impl Forms {
         if self.appends && takes(|s| s.has(APPEND)) {
             return Some(Self { appends: false, ..self });
         }
+        if self.best_in_products && takes(|s| s.has(BEST)) {
+            return Some(Self { best_in_products: false, ..self });
+        }
+        if self.embeds && takes(|s| s.has(EMBED)) {
+            return Some(Self { embeds: false, ..self });
+        }
         if self.runs && takes(|s| s.kernel == Kernel::Choose) {
             return Some(Self { runs: false, ..self });
         }
@@ -95,7 +120,9 @@ impl Forms {
         let attention = self.attention_tiles.then(|| "attention tiles".to_owned());
         let appends = self.appends.then(|| "appending attention".to_owned());
         let parts = self.parts.then(|| "attention in parts".to_owned());
+        let best = self.best_in_products.then(|| "best logits in the product".to_owned());
         let runs = self.runs.then(|| "runs of steps".to_owned());
-        [subgroups, tiles, attention, appends, parts, runs].into_iter().flatten().collect()
+        let embeds = self.embeds.then(|| "lookup in runs".to_owned());
+        [subgroups, tiles, attention, appends, parts, best, runs, embeds].into_iter().flatten().collect()
     }
 }

@@ -51,7 +51,7 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
-    kv::{KvFormat, KvGeometry, PAGE_POSITIONS, PageId},
+    kv::{KvGeometry, PAGE_POSITIONS, PageId},
     plan::{
         Ahead, BufferId, Executor, MemoryReport, Op, Plan, PlanSlot, Profile, Progress, Row, Sees, Signal, Step, Want,
         fuse::{Rule, fuse},
@@ -142,8 +142,10 @@ impl Gpu {
     }
 
     fn forms(&self) -> Forms {
-        let Thresholds { wide_from_invocations, part_positions, .. } = self.thresholds;
-        Forms { wide_from_invocations, part_positions, ..self.context.forms() }
+        let Thresholds { wide_from_invocations, part_positions, most_blocks, runs, embeds, .. } = self.thresholds;
+        let forms = self.context.forms();
+        let (runs, embeds) = (runs && forms.runs, embeds && forms.embeds);
+        Forms { wide_from_invocations, part_positions, most_blocks, runs, embeds, ..forms }
     }
 
     fn shared(&self) -> Shared<'_> {
@@ -215,7 +217,7 @@ impl Gpu {
             return Err(fault("it goes past the pages"));
         }
         Step { rows: &last, ..*step }.check_tables(&prepared.plan, |id| self.weights.spec(id))?;
-        Ok(Run { position: row.position, n_steps, n_best, n_pages: pages.len() })
+        Ok(Run { position: row.position, n_steps, n_best, n_pages: pages.len(), is_behind: false })
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {
@@ -254,7 +256,7 @@ impl Gpu {
 impl Flight {
     fn sources(&self, prepared: &Prepared, want: Want) -> Sources {
         match &self.run {
-            Some(run) => Sources::of_run(run),
+            Some(run) => Sources::of_run(prepared, run),
             None => Sources::of(prepared, self.counts.rows, self.counts.outputs, want),
         }
     }
@@ -277,10 +279,6 @@ impl Executor for Gpu {
         self.context.usable()?;
         plan.check()?;
         plan.check_geometry(self.cache.geometry())?;
-        if self.cache.geometry().format == KvFormat::Q8_0 {
-            let what = "kvType 'q8_0' on the GPU is not built yet: 'f16' or 'f32'".into();
-            return Err(Error::UnsupportedFeature { what });
-        }
         // A step of one row is a chain of dispatches that wait for each other: fewer of them are what makes it fast.
         let rules = if plan.rows.max() == 1 { Rule::ON_DEVICES } else { &[Rule::NormIntoAdd] };
         let plan = Arc::new(fuse((*plan).clone(), rules));

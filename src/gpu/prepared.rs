@@ -47,14 +47,25 @@ pub(super) struct Prepared {
     tables_are_there: bool,
     regions: Regions,
     step: Buffer,
-    commands: Vec<Command>,
-    best_commands: Vec<Command>,
-    /// One, where runs can be.
-    choose_commands: Vec<Command>,
+    commands: Commands,
     /// What the commands were made for.
     made_for: (Forms, u64),
     #[cfg(not(target_arch = "wasm32"))]
     n_runs: std::cell::Cell<usize>,
+}
+
+/// The commands of a step, in the order in which they are run.
+#[derive(Default)]
+struct Commands {
+    /// What a step behind another in a run finds done.
+    embeds: Vec<Command>,
+    rest: Vec<Command>,
+    /// The best of blocks of logits.
+    blocks: Vec<Command>,
+    /// Of all, where a step is by itself.
+    best: Vec<Command>,
+    /// In a run in its place.
+    choose: Vec<Command>,
 }
 
 /// A dispatch with everything that WebGPU wants to have for it.
@@ -111,7 +122,6 @@ impl Prepared {
                 )
             });
         let made_for = (forms, cache.generation());
-        let (commands, best_commands, choose_commands) = (vec![], vec![], vec![]);
         let mut prepared = Self {
             plan,
             lowered,
@@ -124,9 +134,7 @@ impl Prepared {
             tables_are_there: false,
             regions,
             step,
-            commands,
-            best_commands,
-            choose_commands,
+            commands: Commands::default(),
             made_for,
             #[cfg(not(target_arch = "wasm32"))]
             n_runs: std::cell::Cell::default(),
@@ -202,8 +210,13 @@ impl Prepared {
     /// Records the whole step into one compute pass.
     pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, counts: Counts, want: Want) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        let best: &[Command] = if matches!(want, Want::Best(_)) { &self.best_commands } else { &[] };
-        self.record_into(&mut pass, self.commands.iter().chain(best), counts);
+        self.record_into(&mut pass, self.of_step(want), counts);
+    }
+
+    fn of_step(&self, want: Want) -> impl Iterator<Item = &Command> {
+        let Commands { embeds, rest, blocks, best, .. } = &self.commands;
+        let best = [blocks, best].into_iter().filter(move |_| matches!(want, Want::Best(_)));
+        embeds.iter().chain(rest).chain(best.flatten())
     }
 
     /// Records the step with a compute pass for each dispatch, and the times when it begins and ends into `queries`. Gives the kind of
@@ -217,11 +230,10 @@ impl Prepared {
         weights: &Weights,
     ) -> Vec<String> {
         let mut kinds = vec![];
-        let best: &[Command] = if matches!(want, Want::Best(_)) { &self.best_commands } else { &[] };
         let of_op = |dispatch: &Dispatch| self.plan.ops.get(dispatch.op).map(|op| op.kind(|id| weights.spec(id)));
         let dispatches = self.lowered.dispatches.iter().map(|d| (d, of_op(d)));
         let named = dispatches.chain(self.lowered.best.iter().map(|d| (d, Some("Best".to_owned()))));
-        for (command, (dispatch, op)) in self.commands.iter().chain(best).zip(named) {
+        for (command, (dispatch, op)) in self.of_step(want).zip(named) {
             if counts.of(command.grid).contains(&0) {
                 continue;
             }
@@ -244,8 +256,10 @@ impl Prepared {
     /// Records a run of steps into one compute pass.
     pub(super) fn record_run(&self, encoder: &mut wgpu::CommandEncoder, run: &Run) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let Commands { embeds, rest, blocks, choose, .. } = &self.commands;
         for step in 0..run.n_steps {
-            let commands = self.commands.iter().chain(&self.best_commands).chain(&self.choose_commands);
+            let embeds: &[Command] = if step == 0 && !run.is_behind { embeds } else { &[] };
+            let commands = embeds.iter().chain(rest).chain(blocks).chain(choose);
             let counts = Counts { rows: 1, outputs: 1, positions: run.position as usize + step + 1 };
             self.record_into(&mut pass, commands, counts);
         }
@@ -305,11 +319,19 @@ impl Prepared {
             Ok(commands)
         };
         let subject = Subject::Bindings(self.plan.name.clone());
-        let Lowered { dispatches, best, choose, .. } = &self.lowered;
-        let made = shared.context.guarded_as(subject, || {
-            Ok::<_, Error>((commands(dispatches)?, commands(best)?, commands(choose.as_slice())?))
+        let Lowered { dispatches, best, choose, n_embeds, .. } = &self.lowered;
+        let (embeds, rest) = dispatches.split_at((*n_embeds).min(dispatches.len()));
+        let (blocks, best) = best.split_at(best.len().saturating_sub(1));
+        self.commands = shared.context.guarded_as(subject, || {
+            let (embeds, rest, blocks) = (commands(embeds)?, commands(rest)?, commands(blocks)?);
+            Ok::<_, Error>(Commands {
+                embeds,
+                rest,
+                blocks,
+                best: commands(best)?,
+                choose: commands(choose.as_slice())?,
+            })
         })?;
-        (self.commands, self.best_commands, self.choose_commands) = made;
         self.made_for = (shared.forms, shared.cache.generation());
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    plan::{BufferId, Rows, Want},
+    plan::{BufferId, Plan, Rows, Want},
     sample::Best,
     sorted::SortedMap,
 };
@@ -45,11 +45,7 @@ impl Part {
 impl Sources {
     pub(super) fn of(prepared: &Prepared, n_rows: usize, n_outputs: usize, want: Want) -> Self {
         let plan = &prepared.plan;
-        let width = |id: BufferId| plan.buffers.get(id.0 as usize).map_or(0, |b| b.width);
-        let len = |id: BufferId| match plan.buffers.get(id.0 as usize).map(|b| b.rows) {
-            Some(Rows::Out) => n_outputs * width(id),
-            _ => n_rows * width(id),
-        };
+        let len = |id: BufferId| len(plan, id, n_rows, n_outputs);
         let mut parts: Vec<Part> = match want {
             _ if n_outputs == 0 => vec![Part::End],
             Want::All => vec![Part::Output { len: len(plan.output) }],
@@ -59,9 +55,12 @@ impl Sources {
         Self { parts }
     }
 
-    /// What comes of a run of steps, which is not asked for taps.
-    pub(super) fn of_run(run: &Run) -> Self {
-        Self { parts: vec![Part::Run { n_steps: run.n_steps, n_bytes: best::n_bytes(run.n_best) }] }
+    /// What comes of a run of steps: taps as they are at its end.
+    pub(super) fn of_run(prepared: &Prepared, run: &Run) -> Self {
+        let plan = &prepared.plan;
+        let taps = plan.taps.iter().map(|id| Part::Tap { id: *id, len: len(plan, *id, 1, 1) });
+        let steps = Part::Run { n_steps: run.n_steps, n_bytes: best::n_bytes(run.n_best) };
+        Self { parts: [steps].into_iter().chain(taps).collect() }
     }
 
     pub(super) fn n_bytes(&self) -> u64 {
@@ -91,6 +90,11 @@ impl Sources {
         }
         Ok(())
     }
+}
+
+/// Elements of a buffer in a step of so many rows and outputs.
+fn len(plan: &Plan, id: BufferId, n_rows: usize, n_outputs: usize) -> usize {
+    plan.buffers.get(id.0 as usize).map_or(0, |b| b.width * if b.rows == Rows::Out { n_outputs } else { n_rows })
 }
 
 /// The results of the last complete step.

@@ -2,7 +2,7 @@
 //! numbers are `override` constants of the pipeline, not part of the text.
 //!
 //! ```text
-//! (enable …)  common.wgsl  blocks.wgsl formats/…  kv/FORMAT.wgsl kv/pages.wgsl  what the kernel shares with others  KERNEL.wgsl
+//! (enable …)  common.wgsl  blocks.wgsl formats/…  kv/…  what the kernel shares with others  KERNEL.wgsl
 //! ```
 //! Lines `//#if FLAG`, `//#else`, `//#endif` choose between texts where bindings, the length of a private array or a language
 //! feature differ.
@@ -141,6 +141,10 @@ pub const APPEND: Name = "APPEND";
 pub const PARTS: Name = "PARTS";
 /// The flag of soft caps.
 pub const CAP: Name = "CAP";
+/// The flag of a product that finds the best of blocks of what it makes.
+pub const BEST: Name = "BEST";
+/// The flag of what chooses a token and looks it up.
+pub const EMBED: Name = "EMBED";
 
 impl Shader {
     /// One without formats or flags.
@@ -158,10 +162,9 @@ impl Shader {
         let name = match format {
             KvFormat::F16 => "f16",
             KvFormat::F32 => "f32",
-            // `Gpu::prepare` refuses it.
-            KvFormat::Q8_0 => unreachable!("a cache in q8_0 on the GPU"),
+            KvFormat::Q8_0 => "q8_0",
         };
-        Self { kv: Some(name), ..self }
+        Self { kv: Some(name), ..self }.flag("BLOCKS", format == KvFormat::Q8_0)
     }
 
     /// Sets a flag where `set`.
@@ -198,6 +201,7 @@ impl Shader {
             Some(text!("common.wgsl")),
             self.format.map(|_| text!("blocks.wgsl")),
             self.format.map(|_| formats),
+            self.kv.filter(|kv| *kv != "f32").map(|_| text!("kv/half.wgsl")),
             self.kv.and_then(kv_text),
             self.kv.map(|_| text!("kv/pages.wgsl")),
             Some(self.kernel.text()),
@@ -217,6 +221,8 @@ impl Shader {
         const PARTS_TEXT: &str = text!("parts.wgsl");
         const PRODUCTS: &str = text!("products.wgsl");
         const ORDERED: &str = text!("ordered.wgsl");
+        const STORE: &str = text!("kv/store.wgsl");
+        const CANDIDATES: &str = text!("candidates.wgsl");
         let always: &[&str] = match self.kernel {
             Kernel::Add | Kernel::Embed | Kernel::MeanRows | Kernel::Norm | Kernel::Scale | Kernel::SelectRows => {
                 &[LANES]
@@ -226,12 +232,19 @@ impl Shader {
             Kernel::Attention | Kernel::AttentionPrefill if self.has(CAP) => &[LANES],
             Kernel::AttentionJoin => &[PARTS_TEXT],
             Kernel::Rope => &[ROTATION],
-            Kernel::RopeKv => &[ROTATION, ROTATED_QK],
-            Kernel::Best | Kernel::BlockBest => &[ORDERED],
-            Kernel::Attention | Kernel::AttentionPrefill | Kernel::Choose | Kernel::KvWrite | Kernel::ShortConv => &[],
+            Kernel::RopeKv => &[ROTATION, ROTATED_QK, STORE],
+            Kernel::KvWrite => &[STORE],
+            Kernel::BlockBest => &[ORDERED],
+            Kernel::Best | Kernel::Choose => &[ORDERED, CANDIDATES],
+            Kernel::Attention | Kernel::AttentionPrefill | Kernel::ShortConv => &[],
         };
-        let by_flag: [(Name, &[&str]); 3] =
-            [(CAP, &[CAP_TEXT]), (APPEND, &[ROTATION, ROTATED_QK]), (PARTS, &[PARTS_TEXT])];
+        let by_flag: [(Name, &[&str]); 5] = [
+            (CAP, &[CAP_TEXT]),
+            (APPEND, &[ROTATION, ROTATED_QK, STORE]),
+            (PARTS, &[PARTS_TEXT]),
+            (BEST, &[ORDERED]),
+            (EMBED, &[LANES]),
+        ];
         let flagged = by_flag.into_iter().filter(|(flag, _)| self.has(flag)).flat_map(|(_, parts)| parts);
         always.iter().chain(flagged).copied()
     }
@@ -288,6 +301,7 @@ fn kv_text(name: Name) -> Option<&'static str> {
     Some(match name {
         "f16" => text!("kv/f16.wgsl"),
         "f32" => text!("kv/f32.wgsl"),
+        "q8_0" => text!("kv/q8_0.wgsl"),
         _ => return None,
     })
 }

@@ -181,6 +181,11 @@ impl Plan {
             (Epilogue::None, []) => Err("no parts".into()),
             (Epilogue::None, parts) => parts.iter().try_for_each(|p| self.check_buffer(p.out, rows, self.width(p.out))),
             (Epilogue::Activate { out, .. }, [part]) => self.check_buffer(out, rows, self.width(part.out)),
+            (Epilogue::Scale { scale, soft_cap, out }, [part]) => {
+                check_factor(scale)?;
+                soft_cap.map_or(Ok(()), check_cap)?;
+                self.check_buffer(out, rows, self.width(part.out))
+            }
             (Epilogue::Add { residual, scale, out }, [part]) => {
                 check_factor(scale)?;
                 self.check_buffer(residual, rows, self.width(part.out))?;

@@ -142,6 +142,12 @@ impl Printer<'_> {
             (Epilogue::Add { residual, scale, .. }, parts) => {
                 format!("{} + {}{x} × {}", self.name(residual), factor(scale), parts.join(" | "))
             }
+            (Epilogue::Scale { scale, soft_cap: None, .. }, parts) => {
+                format!("{}{x} × {}", factor(scale), parts.join(" | "))
+            }
+            (Epilogue::Scale { scale, soft_cap: Some(c), .. }, parts) => {
+                format!("{c} · tanh({}{x} × {} / {c})", factor(scale), parts.join(" | "))
+            }
             (Epilogue::Activate { activation, .. }, parts) => format!("{activation:?}({x} × {})", parts.join(" | ")),
             (Epilogue::Glu { activation, .. }, parts) => format!("{activation:?}-glu({x} × ({}))", parts.join(" | ")),
         }

@@ -235,7 +235,7 @@ pub trait Executor {
 
     /// Starts a run of steps, as [`begin`](Self::begin) does one. `step` is the first: one row, which asks, and [`Want::Best`]; its
     /// sequence has pages for all. The results are those of so many outputs, one for each step ([`best`](Self::best),
-    /// [`chosen`](Self::chosen)), as far as [`n_ahead`](Self::n_ahead) says; taps are not read.
+    /// [`chosen`](Self::chosen)), as far as [`n_ahead`](Self::n_ahead) says; taps are those of its end.
     fn begin_ahead(&mut self, _slot: PlanSlot, _step: &Step, _ahead: &Ahead) -> Result<()> {
         Err(Error::internal("this executor takes no steps ahead"))
     }

@@ -28,11 +28,13 @@ pub enum Rule {
     RopeKvIntoAttention,
     /// Norms of q and k move into the attention that rotates and appends them.
     QkNormsIntoAttention,
+    /// `Scale` of a product that nobody else reads becomes the product's epilogue.
+    ScaleIntoMatMul,
 }
 
 impl Rule {
     /// Every rule, in the order in which they are applied.
-    pub const EVERY: [Self; 9] = [
+    pub const EVERY: [Self; 10] = [
         Self::GroupMatMuls,
         Self::NormIntoMatMul,
         Self::GluIntoMatMul,
@@ -42,6 +44,7 @@ impl Rule {
         Self::NormIntoAdd,
         Self::RopeKvIntoAttention,
         Self::QkNormsIntoAttention,
+        Self::ScaleIntoMatMul,
     ];
 
     /// Those that pay everywhere.
@@ -62,6 +65,7 @@ impl Rule {
             Self::NormIntoAdd => norm_into_add(ops, &Uses::of(plan)),
             Self::RopeKvIntoAttention => rope_kv_into_attention(ops, &Uses::of(plan)),
             Self::QkNormsIntoAttention => qk_norms_into_attention(ops, &Uses::of(plan)),
+            Self::ScaleIntoMatMul => scale_into_mat_mul(ops, &Uses::of(plan)),
         }
     }
 }
@@ -272,6 +276,19 @@ fn qk_norms_into_attention(ops: &mut Ops, uses: &Uses) {
             let norms = Some(QkNorms { runs, q: q_norm.weight, k: k_norm.weight, eps: q_norm.eps });
             ops[i] = Some(Op::Attention(Attention { append: Some(Append { norms, k, ..append }), q, ..a }));
             (ops[q_op], ops[k_op]) = (None, None);
+        }
+    }
+}
+
+/// `p = x·A; y = cap(s · p)` → `y = cap(s · x·A)`
+fn scale_into_mat_mul(ops: &mut Ops, uses: &Uses) {
+    for i in 0..ops.len() {
+        let Some(Op::Scale { x, scale, soft_cap, out }) = ops[i] else { continue };
+        if let Some((j, m)) = uses.plain_product(ops, x, i)
+            && m.parts.len() == 1
+        {
+            ops[i] = Some(Op::MatMul(MatMul { epilogue: Epilogue::Scale { scale, soft_cap, out }, ..m }));
+            ops[j] = None;
         }
     }
 }

@@ -128,7 +128,20 @@ impl Slots {
     /// Buffers share a slot only where their lifetimes are disjoint. Greedy: the largest buffer first, each in the first slot
     /// that is free while it lives; so no slot is longer than its first buffer.
     pub fn of(plan: &Plan) -> Self {
-        let lifetimes = Lifetime::of(plan);
+        Self::with(plan, &[], None)
+    }
+
+    /// The same where some buffers are no more than another name (of the first of a pair, which lies where the second does), and the next
+    /// step begins with what is in `kept`.
+    pub fn with(plan: &Plan, same: &[(BufferId, BufferId)], kept: Option<BufferId>) -> Self {
+        let mut lifetimes = Lifetime::of(plan);
+        for (name, of) in same {
+            let last = lifetimes[name.0 as usize].take().map_or(0, |lifetime| lifetime.last);
+            lifetimes[of.0 as usize].iter_mut().for_each(|lifetime| lifetime.last = lifetime.last.max(last));
+        }
+        if let Some(kept) = kept {
+            lifetimes[kept.0 as usize].iter_mut().for_each(|lifetime| lifetime.last = plan.ops.len());
+        }
         let mut order: Vec<usize> = (0..plan.buffers.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(buffer_len(plan, *i)));
         let mut slots = Self { slot_of: vec![None; plan.buffers.len()], lens: vec![] };
@@ -144,17 +157,24 @@ impl Slots {
             tenants[slot].push(lifetime);
             slots.slot_of[i] = Some(slot);
         }
+        slots.name(same);
         slots
     }
 
-    /// Every buffer in a slot of its own that is just as long.
-    pub fn apart(plan: &Plan) -> Self {
+    /// Every buffer in a slot of its own that is just as long, but for those that are another name.
+    pub fn apart(plan: &Plan, same: &[(BufferId, BufferId)]) -> Self {
         let len = |(i, buffer): (usize, &Buffer)| plan.max_rows(BufferId(i as u32)).saturating_mul(buffer.width);
         let lifetimes = Lifetime::of(plan).into_iter().enumerate();
-        Self {
+        let mut slots = Self {
             slot_of: lifetimes.map(|(i, lifetime)| lifetime.map(|_| i)).collect(),
             lens: plan.buffers.iter().enumerate().map(len).collect(),
-        }
+        };
+        slots.name(same);
+        slots
+    }
+
+    fn name(&mut self, same: &[(BufferId, BufferId)]) {
+        same.iter().for_each(|(name, of)| self.slot_of[name.0 as usize] = self.slot_of[of.0 as usize]);
     }
 }
 

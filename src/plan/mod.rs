@@ -138,7 +138,7 @@ impl Op {
             | Self::Scale { x, .. } => vec![*x],
             Self::MatMul(m) => match m.epilogue {
                 Epilogue::Add { residual, .. } => vec![m.x, residual],
-                Epilogue::None | Epilogue::Activate { .. } | Epilogue::Glu { .. } => vec![m.x],
+                Epilogue::None | Epilogue::Activate { .. } | Epilogue::Scale { .. } | Epilogue::Glu { .. } => vec![m.x],
             },
             Self::NormAdd { x, residual, .. } => vec![*x, *residual],
             Self::KvWrite { k, v, .. } => vec![*k, *v],
@@ -179,7 +179,10 @@ impl Op {
             | Self::Scale { out, .. } => vec![*out],
             Self::MatMul(m) => match m.epilogue {
                 Epilogue::None => m.parts.iter().map(|p| p.out).collect(),
-                Epilogue::Add { out, .. } | Epilogue::Activate { out, .. } | Epilogue::Glu { out, .. } => vec![out],
+                Epilogue::Add { out, .. }
+                | Epilogue::Activate { out, .. }
+                | Epilogue::Scale { out, .. }
+                | Epilogue::Glu { out, .. } => vec![out],
             },
             Self::KvWrite { .. } => vec![],
             Self::Attention(a) => vec![a.out],

@@ -221,8 +221,8 @@ pub struct MatMul {
     pub x: BufferId,
     /// Applied to x first.
     pub norm: Option<Norm>,
-    /// One or more products. With [`Epilogue::Glu`] exactly two (gate, up); with [`Epilogue::Add`] and
-    /// [`Epilogue::Activate`] exactly one.
+    /// One or more products. With [`Epilogue::Glu`] exactly two (gate, up); with [`Epilogue::Add`],
+    /// [`Epilogue::Activate`] and [`Epilogue::Scale`] exactly one.
     pub parts: Vec<Part>,
     /// What happens to the products.
     pub epilogue: Epilogue,
@@ -270,6 +270,15 @@ pub enum Epilogue {
     Activate {
         /// The function.
         activation: Activation,
+        /// [T, N] f32
+        out: BufferId,
+    },
+    /// `out = cap(scale · y_0)`, see [`Op::Scale`].
+    Scale {
+        /// Factor, finite.
+        scale: f32,
+        /// c, finite and > 0.
+        soft_cap: Option<f32>,
         /// [T, N] f32
         out: BufferId,
     },

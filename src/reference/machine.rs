@@ -119,6 +119,10 @@ impl Machine<'_> {
                 let y = product.iter().map(|x| ops::activate(activation, *x)).collect();
                 self.keep(out, y)
             }
+            (Epilogue::Scale { scale, soft_cap, out }, [product]) => {
+                let y = product.iter().map(|x| ops::soft_cap(soft_cap, scale * x)).collect();
+                self.keep(out, y)
+            }
             (Epilogue::Glu { activation, out }, [gate, up]) => {
                 let mut y = zeros(gate.len())?;
                 ops::glu(activation, gate, up, &mut y);

@@ -11,7 +11,7 @@ use super::{
     case::{Case, EXACT, Maker, N_TOKENS, QUANTIZED, ROUNDED, SUMMED, Sequence, Tolerance, maker},
     family_cases,
     formats::{PLAIN, coded, whole},
-    odd_products,
+    logit_cases, odd_products,
 };
 
 /// Numbers of rows of a step: every tail of the tiles, one and two full ones, a prefill slice.
@@ -292,7 +292,7 @@ fn attentions(cases: &mut Vec<Case>) {
     }
 }
 
-/// The same on the CPU with keys and values in blocks, one and several of a head.
+/// The same with keys and values in blocks, one and several of a head.
 pub fn attentions_q8_0() -> Vec<Case> {
     let mut cases = vec![];
     attentions_in(KvFormat::Q8_0, &[(9, 3, 64), (2, 2, 32), (8, 1, 96), (5, 1, 128)], &mut cases);
@@ -453,6 +453,7 @@ pub fn all() -> Vec<Case> {
     far(&mut cases);
     odd_products::add(&mut cases);
     family_cases::add(&mut cases);
+    logit_cases::add(&mut cases);
     cases
 }
 
@@ -465,7 +466,7 @@ pub fn on_gpu() -> Vec<Case> {
         let is_small = name.starts_with("product ") && name.contains(" 7x") && rows.iter().any(|r| name.ends_with(r));
         is_small || name.starts_with("embedding ") || name.starts_with("row added ") || name.starts_with("mixed ")
     };
-    all().into_iter().filter(|case| case.is_of(&EVERYWHERE) || reads(case)).collect()
+    all().into_iter().filter(|case| case.is_of(&EVERYWHERE) || reads(case)).chain(attentions_q8_0()).collect()
 }
 
 /// The cases whose results must have the same bits everywhere, in groups with the [`hash`] of all their results. The same

@@ -51,7 +51,7 @@ fn with_plans(context: &Rc<Context>, file: &[u8], format: KvFormat, plans: Range
 /// The shaders that its plans take.
 pub fn shaders(gpu: &Gpu) -> BTreeSet<Shader> {
     let lowered = (0..).map_while(|i| gpu.lowered(PlanSlot(i)).ok());
-    lowered.flat_map(|l| l.dispatches.iter().chain(&l.best).chain(&l.choose)).map(|d| d.shader.clone()).collect()
+    lowered.flat_map(kinglet::gpu::dispatch::Lowered::all).map(|d| d.shader.clone()).collect()
 }
 
 /// Runs the self-check.

@@ -22,6 +22,7 @@ pub mod gpu;
 pub mod gpu_route;
 pub mod llama_cpp;
 pub mod llama_model;
+pub mod logit_cases;
 pub mod odd_products;
 pub mod parse;
 pub mod planes;

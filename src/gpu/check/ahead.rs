@@ -3,7 +3,7 @@
 use super::{Failure, Sample, Trial, judge};
 use crate::{
     error::{Error, Result},
-    plan::{Ahead, Executor, Progress, Row, RowInput, Step, Want},
+    plan::{Ahead, BufferId, Executor, Progress, Row, RowInput, Step, Want},
     sample::{Sampler, SamplingParams, Scores, Scratch},
 };
 
@@ -43,6 +43,7 @@ impl Trial<'_> {
         if !self.gpu.extend_ahead(pages, &Ahead { chooser, draws: second })? {
             return Err(Error::internal("a run with nothing behind it").into());
         }
+        let looked_up = self.looked_up()?;
         let mut scratch = Scratch::default();
         for (run, n) in N_STEPS.into_iter().enumerate() {
             if run > 0 && !self.gpu.follow_ahead()? {
@@ -66,8 +67,22 @@ impl Trial<'_> {
                     *row = Row { input: RowInput::Token(Sample::token(token)), position: row.position + 1, ..*row };
                 }
             }
+            // What the step behind the run begins with.
+            if let Some(id) = looked_up {
+                self.reference.begin(self.slots.1, &Step { rows: &rows, ..step })?;
+                while self.reference.advance(usize::MAX)? != Progress::Complete {}
+                let found = judge::compare_moved(self.gpu.tap(id)?, self.reference.tap(id)?);
+                found.map_err(|wrong| self.wrong_run(n, "the looked-up token", &wrong))?;
+            }
         }
         Ok(())
+    }
+
+    /// Where runs put the next token's row of the table, if they look it up.
+    fn looked_up(&self) -> Result<Option<BufferId>> {
+        let lowered = self.gpu.prepared(self.slots.0)?.lowered();
+        let first = self.sample.plan.ops.first().filter(|_| lowered.n_embeds > 0);
+        Ok(first.and_then(|op| op.writes().first().copied()))
     }
 
     /// The kernel that makes the next step is to blame: all others were seen to be right.

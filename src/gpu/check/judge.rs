@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    kv::{KvFormat, KvGeometry, PAGE_POSITIONS},
+    kv::{KvFormat, KvGeometry},
     plan::{Attention, Op},
     quant::f16_to_f32,
     sample::Best,
@@ -25,6 +25,11 @@ const COMPUTED: Tolerance = Tolerance { name: "computed", abs: 5e-5, rel: 5e-5 }
 const HALF: Tolerance = Tolerance { name: "rounded to f16", abs: 1e-6, rel: 1.0 / 1000.0 };
 /// Computed from keys and values that may be rounded the other way.
 const ATTENDED_HALF: Tolerance = Tolerance { name: "attended, f16", abs: 2e-3, rel: 1e-3 };
+
+/// Rounded to 8 bits, perhaps the other way: a step is the 127th part of the largest of 32, which is a few times the rms.
+const BYTE: Tolerance = Tolerance { name: "rounded to 8 bits", abs: 4e-2, rel: 1e-2 };
+/// Computed from such keys and values.
+const ATTENDED_BYTES: Tolerance = Tolerance { name: "attended, 8 bits", abs: 4e-2, rel: 1e-2 };
 
 /// What is wrong first.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +55,7 @@ impl Judge {
         Self(match op {
             Op::Embed { .. } | Op::SelectRows { .. } => MOVED,
             Op::Attention(_) if format == KvFormat::F16 => ATTENDED_HALF,
+            Op::Attention(_) if format == KvFormat::Q8_0 => ATTENDED_BYTES,
             _ => COMPUTED,
         })
     }
@@ -97,21 +103,32 @@ pub(super) fn written_layer(op: &Op) -> Option<usize> {
 pub(super) fn compare_cache(geometry: &KvGeometry, layer: usize, actual: &[u8], expected: &[u8]) -> Result<(), Wrong> {
     let tolerance = match geometry.format {
         KvFormat::F16 => HALF,
-        // No GPU has a cache in q8_0.
-        KvFormat::F32 | KvFormat::Q8_0 => COMPUTED,
+        KvFormat::F32 => COMPUTED,
+        KvFormat::Q8_0 => BYTE,
     };
-    let layer_len = 2 * PAGE_POSITIONS * geometry.kv_heads * geometry.head_size;
+    let layer_bytes = KvGeometry { layers: 1, ..*geometry }.page_bytes();
     let values = |bytes: &[u8]| -> Vec<f64> {
-        let element = |b: &[u8]| match *b {
-            [a, b] => f16_to_f32(u16::from_le_bytes([a, b])),
-            [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-            _ => f32::NAN,
+        let mut values = vec![];
+        // An element, or a block.
+        let mut add = |b: &[u8]| match *b {
+            [a, b] => values.push(f64::from(f16_to_f32(u16::from_le_bytes([a, b])))),
+            [a, b, c, d] => values.push(f64::from(f32::from_le_bytes([a, b, c, d]))),
+            [a, b, ref quants @ ..] => {
+                let d = f64::from(f16_to_f32(u16::from_le_bytes([a, b])));
+                values.extend(quants.iter().map(|q| d * f64::from(q.cast_signed())));
+            }
+            _ => {}
         };
-        let layers = bytes.chunks_exact(layer_len * geometry.format.row_bytes(1)).skip(layer);
-        let elements = layers.step_by(geometry.layers).flat_map(|l| l.chunks_exact(geometry.format.row_bytes(1)));
-        elements.map(|b| f64::from(element(b))).collect()
+        let layers = bytes.chunks_exact(layer_bytes).skip(layer).step_by(geometry.layers);
+        layers.flat_map(|l| l.chunks_exact(geometry.format.row_bytes(1))).for_each(&mut add);
+        values
     };
     compare(tolerance, values(actual).into_iter(), values(expected).into_iter())
+}
+
+/// What was looked up.
+pub(super) fn compare_moved(actual: &[f32], expected: &[f32]) -> Result<(), Wrong> {
+    Judge(MOVED).compare(actual, expected)
 }
 
 /// The token that the device went on with is the one that it should be.

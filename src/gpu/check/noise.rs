@@ -1,9 +1,9 @@
 //! Numbers without a pattern that are the same on every machine (SplitMix64, Steele et al. 2014).
 
 use crate::{
-    error::{Error, Result, try_vec},
+    error::{Result, try_vec},
     kv::KvFormat,
-    quant::{Format, f32_to_bf16, f32_to_f16},
+    quant::{Format, f32_to_bf16, f32_to_f16, q8_0::BLOCK},
 };
 
 /// A source of numbers; any seed is good.
@@ -18,14 +18,17 @@ impl Noise {
         ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// Bytes of `n` keys or values.
+    /// Bytes of `n` keys or values, or of so many blocks of them.
     pub(super) fn cached(&mut self, format: KvFormat, n: usize) -> Result<Vec<u8>> {
         let mut bytes = try_vec(n.saturating_mul(format.row_bytes(1)), "a page of the self-check")?;
         for _ in 0..n {
             match format {
                 KvFormat::F16 => bytes.extend(f32_to_f16(self.signed()).to_le_bytes()),
                 KvFormat::F32 => bytes.extend(self.signed().to_le_bytes()),
-                KvFormat::Q8_0 => return Err(Error::internal("a cache in q8_0 on the GPU")),
+                KvFormat::Q8_0 => {
+                    bytes.extend(f32_to_f16((1.5 + self.signed()) / 256.0).to_le_bytes());
+                    bytes.extend((0..BLOCK).map(|_| (128.0 * self.signed()) as i8 as u8));
+                }
             }
         }
         Ok(bytes)

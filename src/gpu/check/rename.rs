@@ -48,7 +48,9 @@ pub(super) fn rename(
             match &mut m.epilogue {
                 Epilogue::None => {}
                 Epilogue::Add { residual, out, .. } => buffers(&mut [residual, out]),
-                Epilogue::Activate { out, .. } | Epilogue::Glu { out, .. } => buffers(&mut [out]),
+                Epilogue::Activate { out, .. } | Epilogue::Scale { out, .. } | Epilogue::Glu { out, .. } => {
+                    buffers(&mut [out]);
+                }
             }
         }
         Op::Rope { x, rope, out, .. } => {

@@ -12,14 +12,14 @@ use super::{
     noise::{Noise, append},
     rename::rename,
     split::is_split,
-    steps::{PART_POSITIONS, is_whole, n_positions, row_counts, sequences, starts},
+    steps::{PART_POSITIONS, is_whole, memories, n_positions, row_counts, sequences, starts},
 };
 use crate::{
     error::{Error, Result},
     gpu::{
         forms::Thresholds,
         prepared::Prepared,
-        shader::{Shader, TEAM_4},
+        shader::{BEST, EMBED, Kernel, Shader, TEAM_4},
         weights::Weights,
     },
     kv::{KvGeometry, PAGE_POSITIONS, PageId},
@@ -35,6 +35,8 @@ const N_TOKENS: usize = 37;
 const WIDE: usize = 2048;
 /// Logits of a row at most: more than the blocks that the best of them are sought in.
 const MOST_LOGITS: usize = 4133;
+/// Blocks that a product finds the best of at most. Its logits are several times as many, if there are.
+const MOST_BLOCKS: usize = 128;
 /// The same where matrices are in shards: then the inputs may not be longer than these.
 const FEW_LOGITS: usize = 32;
 /// A matrix of so many weights keeps its number of rows.
@@ -62,7 +64,7 @@ pub(in crate::gpu) fn samples(prepared: &[Prepared], weights: &Weights, geometry
     for prepared in prepared {
         let new = |is_split| Maker::new(&prepared.plan, weights, geometry, is_split);
         let all = new(false);
-        let mut makers: SortedMap<(bool, Option<String>), Maker<'_>> = SortedMap::default();
+        let mut makers: SortedMap<(bool, Option<String>, bool), Maker<'_>> = SortedMap::default();
         for (i, op) in prepared.plan.ops.iter().enumerate() {
             let lowered = prepared.lowered().dispatches.iter().filter(|d| d.op == i);
             let shaders: SortedSet<Shader> = lowered.map(|d| (d.shader.clone(), ())).collect();
@@ -70,11 +72,13 @@ pub(in crate::gpu) fn samples(prepared: &[Prepared], weights: &Weights, geometry
             // The length of a shard depends on the operation, so each kind that is in shards is a sample by itself.
             let split = if is_split(op, weights)? { Some(all.kind(op)?) } else { None };
             let is_split = split.is_some();
-            makers.get_or_insert_with((is_wide, split), || new(is_split)).add(op, shaders)?;
+            let makes_logits = shaders.keys().any(|s| s.has(BEST));
+            let new = || Maker { makes_logits, ..new(is_split) };
+            makers.get_or_insert_with((is_wide, split, makes_logits), new).add(op, shaders)?;
         }
         let best = prepared.lowered().best.iter().chain(&prepared.lowered().choose);
         let mut best: SortedSet<Shader> = best.map(|d| (d.shader.clone(), ())).collect();
-        for ((is_wide, _), maker) in makers.into_entries() {
+        for ((is_wide, ..), maker) in makers.into_entries() {
             samples.push(maker.finish(is_wide, std::mem::take(&mut best)));
         }
     }
@@ -133,13 +137,8 @@ impl Sample {
         self.sequences.iter().map(Vec::as_slice)
     }
 
-    /// The memories of the sequences, which may be any pages: those of the other one.
     pub(super) fn memories(&self) -> Vec<Memory<'_>> {
-        let [first, second] = &self.sequences;
-        let whole = second.len() * PAGE_POSITIONS;
-        [(second, whole), (first, whole.min(PAGE_POSITIONS) - 3)]
-            .map(|(pages, n_positions)| Memory { pages, n_positions })
-            .into()
+        memories(&self.sequences)
     }
 
     /// Rows of step `index`: other tokens than before, at other positions.
@@ -191,6 +190,8 @@ struct Maker<'a> {
     shaders: SortedSet<Shader>,
     /// Its matrices are in shards.
     is_split: bool,
+    /// Its one operation makes the logits.
+    makes_logits: bool,
 }
 
 impl<'a> Maker<'a> {
@@ -211,6 +212,7 @@ impl<'a> Maker<'a> {
             n_layers: 0,
             shaders: SortedSet::default(),
             is_split,
+            makes_logits: false,
         }
     }
 
@@ -258,19 +260,31 @@ impl<'a> Maker<'a> {
             let spec = self.spec(op, id)?;
             self.specs.push(spec);
         }
+        if self.makes_logits {
+            self.plan.output = buffers.get(&self.real.output).copied().unwrap_or(self.plan.output);
+        }
         self.plan.ops.push(small);
         Ok(())
     }
 
-    /// Ends the sample with rows of logits, which the best are sought in.
+    /// Ends the sample with rows of logits, which the best are sought in; if it does not make them itself.
     fn finish(mut self, is_wide: bool, best: SortedSet<Shader>) -> Sample {
         let most_logits = if self.is_split { FEW_LOGITS } else { MOST_LOGITS };
         let width = self.real_width(self.real.output);
-        self.plan.output = self.input(self.rows(self.real.output), width.min(most_logits), 0);
+        if !self.makes_logits {
+            self.plan.output = self.input(self.rows(self.real.output), width.min(most_logits), 0);
+        }
         self.plan.taps = self.plan.ops.iter().flat_map(Op::writes).collect();
         self.geometry.layers = self.n_layers.max(1);
         self.takes(best);
-        let mut thresholds = Thresholds { part_positions: PART_POSITIONS, ..Thresholds::default() };
+        let has = |has: fn(&Shader) -> bool| self.shaders.keys().any(has);
+        let mut thresholds = Thresholds {
+            part_positions: PART_POSITIONS,
+            most_blocks: MOST_BLOCKS,
+            runs: has(|s| s.kernel == Kernel::Choose),
+            embeds: has(|s| s.has(EMBED)),
+            ..Thresholds::default()
+        };
         if is_wide {
             thresholds.wide_from_invocations = 0;
         }
@@ -364,6 +378,9 @@ impl<'a> Maker<'a> {
 
     /// A number of rows of a matrix [n, k]: all of a small one that is not in shards, else more than a tile and less than two.
     fn narrow(&self, n: usize, k: usize) -> usize {
+        if self.makes_logits {
+            return n.min((SMALL_MATRIX / k.max(1)).clamp(4 * MOST_BLOCKS, MOST_LOGITS));
+        }
         let is_small = !self.is_split && n.saturating_mul(k) <= SMALL_MATRIX;
         if n < 68 || is_small { n } else { 68 + n % 4 + 4 * (n / 16 % 5) }
     }

@@ -1,8 +1,8 @@
 //! Which rows the steps of a sample have.
 
 use crate::{
-    kv::{KvGeometry, PageId},
-    plan::{Op, Plan, Sees},
+    kv::{KvGeometry, PAGE_POSITIONS, PageId},
+    plan::{Memory, Op, Plan, Sees},
 };
 
 /// Positions of a part of attention, at least: the first two steps of one row see several, the third one.
@@ -54,4 +54,12 @@ pub(super) fn sequences(max_rows: usize) -> [Vec<PageId>; 2] {
         }
     }
     sequences
+}
+
+/// The memories of the sequences, which may be any pages: those of the other one.
+pub(super) fn memories([first, second]: &[Vec<PageId>; 2]) -> Vec<Memory<'_>> {
+    let whole = second.len() * PAGE_POSITIONS;
+    [(second, whole), (first, whole.min(PAGE_POSITIONS) - 3)]
+        .map(|(pages, n_positions)| Memory { pages, n_positions })
+        .into()
 }

@@ -1,11 +1,16 @@
 //! Matrix products: which parts go into one dispatch, with which epilogue, in which form.
 
-use super::{Lowering, rows::activation_number, team::Team};
+use super::{
+    Lowering,
+    best::Blocks,
+    rows::{activation_number, capped},
+    team::Team,
+};
 use crate::{
     error::{Error, Result},
     gpu::{
         dispatch::{Dispatch, Extent, Operand},
-        shader::{Kernel, Shader},
+        shader::{BEST, Kernel, Shader},
         weights::{Shard, Table},
     },
     plan::{Activation, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Part, Rows},
@@ -55,6 +60,8 @@ enum Ending {
     Add { residual: Operand, scale: f32 },
     /// One: `out = act(y)`.
     Activate(Activation),
+    /// One: `out = cap(scale · y)`.
+    Scale { scale: f32, soft_cap: Option<f32> },
     /// Two: `out = act(y_0) ⊙ y_1`, to the place of the first.
     Glu(Activation),
 }
@@ -82,6 +89,9 @@ impl Lowering<'_> {
             }
             Epilogue::Activate { activation, out } => {
                 m.parts.iter().try_for_each(|part| self.activated(source, part, activation, out))
+            }
+            Epilogue::Scale { scale, soft_cap, out } => {
+                m.parts.iter().try_for_each(|part| self.scaled(source, part, (scale, soft_cap), out))
             }
             Epilogue::Glu { activation, out } => self.gated(source, m, activation, out),
         }
@@ -138,6 +148,17 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// `out = cap(scale · y)`, likewise.
+    fn scaled(&mut self, source: Source, part: &Part, (scale, cap): (f32, Option<f32>), out: BufferId) -> Result<()> {
+        if part.lora.is_none() {
+            return self.part(source, part, Ending::Scale { scale, soft_cap: cap }, out.into());
+        }
+        let sum = self.shared_scratch("sum", source.max_rows * self.width(out));
+        self.part(source, part, Ending::None, sum)?;
+        self.scale(sum, scale, cap, out);
+        Ok(())
+    }
+
     /// `out = act(gate) ⊙ up`: one dispatch where the matrices lie together, else three.
     fn gated(&mut self, source: Source, m: &MatMul, activation: Activation, out: BufferId) -> Result<()> {
         let groups = self.weights.groups(m)?;
@@ -173,10 +194,17 @@ impl Lowering<'_> {
             };
             let shader = shader(&source, &first, targets.len(), ending, form).flag("BIAS", biases.is_some());
             let mut dispatch = Dispatch::new(shader, &[], grid(&source, form, ending, n_rows));
-            if let Form::Vectors(team) = form {
-                dispatch = team.constants(dispatch, n_rows);
-            }
             dispatch.operands = operands(&source, targets, ending, shard);
+            dispatch = match form {
+                Form::Vectors(team) if self.makes_logits(&source, targets, ending, first.shards) => {
+                    self.with_blocks(dispatch, team, n_rows)
+                }
+                Form::Vectors(team) => {
+                    let [width, _] = team.grid(n_rows);
+                    team.constants(dispatch, width)
+                }
+                Form::Tiles => dispatch,
+            };
             dispatch.operands.extend(norm.map(|plane| (4, Operand::Plane(plane))));
             dispatch.operands.extend(biases.map(|plane| (5, Operand::Plane(plane))));
             let dispatch = dispatch
@@ -191,6 +219,28 @@ impl Lowering<'_> {
         }
         dispatches.into_iter().for_each(|d| self.push(d));
         Ok(())
+    }
+
+    /// Whether it is the one dispatch that makes the logits of one row.
+    fn makes_logits(&self, source: &Source, targets: &[Target], ending: Ending, shards: &[Shard]) -> bool {
+        let is_last = matches!(targets, [target] if target.out == self.plan.output.into());
+        let is_plain = matches!(ending, Ending::None | Ending::Scale { .. });
+        let is_one_row = source.max_rows == 1 && source.rows == Rows::Out;
+        self.forms.best_in_products && is_last && is_plain && is_one_row && shards.len() == 1
+    }
+
+    /// A product that finds the best of blocks of what it makes.
+    fn with_blocks(&mut self, dispatch: Dispatch, team: Team, n_rows: usize) -> Dispatch {
+        let rounds = team.rounds(n_rows, self.forms.most_blocks);
+        let operand = self.blocks_of(rounds.n_blocks);
+        let (run, len) = (rounds.team_rows, rounds.team_rows * rounds.n_rounds);
+        self.blocks = Some(Blocks { operand, n: rounds.n_blocks, len, run });
+        let shader = dispatch.shader.clone().flag(BEST, true);
+        let width = rounds.n_groups as u32;
+        let grid = [Extent::Fixed(width), Extent::Fixed(1), Extent::PerOutputs(1)];
+        let mut dispatch = team.constants(Dispatch { shader, grid, ..dispatch }, width);
+        dispatch.operands.push((10, operand));
+        dispatch.with("ROUNDS", rounds.n_rounds as u32)
     }
 
     /// A buffer of at least this length that operations use for the same purpose, one after the other.
@@ -216,7 +266,7 @@ fn operands(source: &Source, targets: &[Target], ending: Ending, shard: &Shard) 
     let out = |i: usize| targets.get(i).filter(|_| i == 0 || ending == Ending::None).map(|t| t.out);
     let residual = match ending {
         Ending::Add { residual, .. } => Some(residual),
-        Ending::None | Ending::Activate(_) | Ending::Glu(_) => None,
+        Ending::None | Ending::Activate(_) | Ending::Scale { .. } | Ending::Glu(_) => None,
     };
     let bound = [
         (0, (source.max_rows > 1).then_some(Operand::Step)),
@@ -246,6 +296,7 @@ fn epilogue(mut dispatch: Dispatch, source: &Source, ending: Ending, tables: &[T
         }
         Ending::Add { scale, .. } => dispatch.with("SCALE", scale),
         Ending::Activate(activation) => dispatch.with("ACTIVATION", activation_number(activation)),
+        Ending::Scale { scale, soft_cap } => capped(dispatch.with("SCALE", scale), soft_cap),
         Ending::Glu(activation) => {
             let up_row = rest.first().zip(first).map_or(0, |(up, gate)| up.row - gate.row);
             dispatch.with("UP_ROW", up_row as u32).with("ACTIVATION", activation_number(activation))
@@ -266,6 +317,7 @@ fn shader(source: &Source, table: &Table<'_>, n_parts: usize, ending: Ending, fo
         .flag("NORM", source.norm.is_some())
         .flag("ADD", matches!(ending, Ending::Add { .. }))
         .flag("ACTIVATED", matches!(ending, Ending::Activate(_)))
+        .flag("SCALED", matches!(ending, Ending::Scale { .. }))
         .flag("GLU", is_glu)
         .flag("PARTS_2", !is_glu && n_parts >= 2)
         .flag("PARTS_3", !is_glu && n_parts >= 3)

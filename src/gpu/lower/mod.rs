@@ -7,7 +7,7 @@ mod matmul;
 mod rows;
 mod team;
 
-use self::attention::RopeKv;
+use self::{attention::RopeKv, best::Blocks};
 use super::{
     dispatch::{Dispatch, Extent, Lowered, Operand},
     forms::Forms,
@@ -35,12 +35,14 @@ pub(super) struct Lowering<'a> {
     lowered: Lowered,
     /// Scratch by what it is for.
     shared: SortedMap<&'static str, usize>,
+    /// The blocks of the logits, where a product makes them.
+    blocks: Option<Blocks>,
 }
 
 /// Lowers a plan whose weights have their places.
 pub(super) fn lower(plan: &Plan, weights: &Weights, geometry: &KvGeometry, forms: Forms) -> Result<Lowered> {
     let (lowered, shared) = (Lowered::default(), SortedMap::default());
-    let mut lowering = Lowering { plan, weights, geometry, forms, lowered, shared };
+    let mut lowering = Lowering { plan, weights, geometry, forms, lowered, shared, blocks: None };
     for (i, op) in plan.ops.iter().enumerate() {
         let first = lowering.lowered.dispatches.len();
         lowering.op(op)?;

@@ -85,7 +85,7 @@ impl Lowering<'_> {
         self.push(dispatch.with("ACTIVATION", activation_number(activation)));
     }
 
-    pub(super) fn scale(&mut self, x: BufferId, scale: f32, soft_cap: Option<f32>, out: BufferId) {
+    pub(super) fn scale(&mut self, x: impl Into<Operand>, scale: f32, soft_cap: Option<f32>, out: BufferId) {
         let dispatch = self.lane_by_lane(Kernel::Scale, &[x.into()], out);
         self.push(capped(dispatch, soft_cap).with("SCALE", scale));
     }
@@ -107,6 +107,11 @@ impl Lowering<'_> {
     }
 
     pub(super) fn select_rows(&mut self, x: BufferId, out: BufferId) {
+        // Of one row there is nothing to select.
+        if self.plan.rows.max() == 1 && self.plan.max_outputs == 1 && !self.plan.stays(out) {
+            self.lowered.same.push((out, x));
+            return;
+        }
         let dispatch = self.lane_by_lane(Kernel::SelectRows, &[Operand::Outputs, x.into()], out);
         self.push(dispatch);
     }
@@ -186,7 +191,7 @@ pub(super) fn capped(dispatch: Dispatch, soft_cap: Option<f32>) -> Dispatch {
 }
 
 /// A shader on rows of this width (shaders/lanes.wgsl).
-fn lanes(kernel: Kernel, width: usize) -> Shader {
+pub(super) fn lanes(kernel: Kernel, width: usize) -> Shader {
     Shader::new(kernel).flag("VEC4", width.is_multiple_of(4))
 }
 

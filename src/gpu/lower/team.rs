@@ -13,6 +13,17 @@ const TREE_WORKGROUP: usize = 64;
 /// Most lanes of a team that adds up in workgroup memory, where one invocation has to do it.
 const MAX_TREE_LANES: usize = 16;
 
+/// A team that takes several rounds, so that there are fewer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rounds {
+    pub(super) n_groups: usize,
+    /// Teams.
+    pub(super) n_blocks: usize,
+    pub(super) n_rounds: usize,
+    /// Rows of the matrix that a team computes in a round.
+    pub(super) team_rows: usize,
+}
+
 /// Who computes which rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Team {
@@ -56,9 +67,17 @@ impl Team {
         [n_groups.div_ceil(height), height].map(|n| n as u32)
     }
 
+    /// For a product whose rows are blocks (shaders/candidates.wgsl), at most `most`: workgroups, blocks, rounds.
+    pub(super) fn rounds(&self, n_rows: usize, most: usize) -> Rounds {
+        let n_teams = self.workgroup / self.lanes;
+        let n_groups = n_rows.div_ceil(self.rows * n_teams);
+        let n_rounds = (n_groups * n_teams).div_ceil(most.max(1));
+        let n_groups = n_groups.div_ceil(n_rounds.max(1));
+        Rounds { n_groups, n_blocks: n_groups * n_teams, n_rounds, team_rows: self.rows }
+    }
+
     /// Sets the constants of the form.
-    pub(super) fn constants(&self, dispatch: Dispatch, n_rows: usize) -> Dispatch {
-        let [width, _] = self.grid(n_rows);
+    pub(super) fn constants(&self, dispatch: Dispatch, width: u32) -> Dispatch {
         dispatch.with("WORKGROUP", self.workgroup as u32).with("LANES", self.lanes as u32).with("GRID_WIDTH", width)
     }
 }

@@ -36,9 +36,6 @@ const PROGRESS_EVERY_MS = 50;
 /** So long after its start a pool whose threads have not come is not waited for: most files take longer to arrive. */
 const POOL_GRACE_MS = 1_000;
 
-/** As if there were no GPU. */
-const NO_Q8_0: GpuState = { kind: 'missing', why: "kvType 'q8_0' is not built for the GPU yet" };
-
 /** A loaded engine, and what the page is told of it. */
 interface Loaded {
   engine: Engine;
@@ -63,7 +60,7 @@ export async function loadEngine(
   const model = modelOf(source, input);
   const opening = model.open();
   opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
-  const looking = input.device === 'cpu' ? undefined : input.kvType === 'q8_0' ? NO_Q8_0 : findGpu();
+  const looking = input.device === 'cpu' ? undefined : findGpu();
   let decision = decide(input.device, await looking);
   const runtimes = (device: Device): Promise<Runtime> => instantiate(input, device);
   // The binary and the model come side by side.

@@ -273,10 +273,10 @@ function listOf(value: unknown, name: string): unknown[] {
 /** Checks the options of `Kinglet.load` that need no looking at the source. */
 export function checkLoad(options: LoadOptions): LoadOptions {
   const bag = asBag(options, 'options', LOAD);
-  const device = oneOf(bag, 'device', ['auto', 'webgpu', 'cpu']);
+  oneOf(bag, 'device', ['auto', 'webgpu', 'cpu']);
   integer(bag, 'threads', 1, MAX_THREADS);
   integer(bag, 'contextLength', 1, MAX_INT);
-  const kvType = oneOf(bag, 'kvType', ['f16', 'q8_0', 'f32']);
+  oneOf(bag, 'kvType', ['f16', 'q8_0', 'f32']);
   if (bag['cache'] !== undefined && typeof bag['cache'] !== 'boolean' && bag['cache'] !== 'revalidate')
     throw new TypeError("cache must be true, false or 'revalidate'");
   oneOf(bag, 'speculation', ['auto', 'off']);
@@ -289,8 +289,6 @@ export function checkLoad(options: LoadOptions): LoadOptions {
   if (bag['onProgress'] !== undefined && typeof bag['onProgress'] !== 'function')
     throw new TypeError('onProgress must be a function');
   oneOf(bag, 'quantize', ['f16', 'q8_0', 'q4_0']);
-  if (kvType === 'q8_0' && device === 'webgpu')
-    throw unsupported("kvType 'q8_0' is not built for the GPU yet: 'f16' or 'f32'");
   return options;
 }
 

@@ -66,8 +66,7 @@ export interface LoadOptions {
   contextLength?: number;
   /**
    * Number format of the attention's keys and values. Default `'f16'`. `'q8_0'`, blocks of 32 with a scale, takes about half as much
-   * memory; heads have to be a multiple of 32 elements (else E_UNSUPPORTED_FEATURE). It is built for the CPU only: `'auto'` takes the CPU
-   * then, `'webgpu'` is E_UNSUPPORTED_FEATURE.
+   * memory; heads have to be a multiple of 32 elements (else E_UNSUPPORTED_FEATURE).
    */
   kvType?: 'f16' | 'q8_0' | 'f32';
   /** Accepted for later; does nothing until storage is built. */

@@ -253,14 +253,13 @@ describe('loading', () => {
     assert.ok(events.every((event) => event.phase !== 'check'));
   });
 
-  test("'auto' takes the CPU for what is not built for the GPU, and a stream is read once", async () => {
-    const { loaded, engines, pools } = await begin({ kvType: 'q8_0', source: streamOf(BYTES) });
-    assert.deepEqual(loaded?.device, { kind: 'cpu', reason: "CPU: kvType 'q8_0' is not built for the GPU yet" });
+  test('the GPU keeps keys and values in q8_0 too', async () => {
+    const { loaded, engines } = await begin({ kvType: 'q8_0', source: streamOf(BYTES) });
+    assert.equal(loaded?.device.kind, 'webgpu');
     assert.deepEqual(
       engines.map(({ options }) => options.kvType),
       ['q8_0'],
     );
-    assert.deepEqual(pools, [4]);
   });
 
   const parts = Array.from({ length: 5 }, (_, i) => BYTES.slice(i * 500_000, (i + 1) * 500_000));
