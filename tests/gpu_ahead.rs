@@ -219,6 +219,7 @@ impl Urn {
             alignment: 32,
             data_offset: 0,
             end_offset: 0,
+            fingerprint: 0,
         };
         let weights = Weights::from_header(&header);
         let mut b = Builder::new("an urn", &weights, RowBound::One, 1);
