@@ -274,9 +274,6 @@ fn a_conversation_is_put_aside_and_taken_up_on_either_device() {
     let first = greedy(70, 20);
     let (answer, _) = finish(&mut gpu.session, &context, &first);
     let text = [&first.prompt[..], &answer.choices[0].tokens].concat();
-    // Given up on the way, it harms nothing.
-    assert_eq!(gpu.snapshot(b"note", &text).unwrap(), None);
-    gpu.session.cancel().unwrap();
     let (bytes, n_waits) = snapshot(&mut gpu, &context, &text);
     assert!(n_waits > 0);
     let next = Request { prompt: [&text[..], &[5, 6, 7]].concat(), ..greedy(1, 20) };
@@ -298,4 +295,20 @@ fn a_conversation_is_put_aside_and_taken_up_on_either_device() {
     let (again, _) = finish(&mut back.session, &context, &next);
     assert_eq!(again.usage.cached_tokens, 92);
     assert_near(&again, &on_cpu);
+}
+
+#[test]
+fn a_snapshot_that_was_given_up_says_nothing_of_what_is_written_later() {
+    let (mut gpu, context) = on_gpu();
+    let first = greedy(89, 1);
+    finish(&mut gpu.session, &context, &first);
+    assert_eq!(gpu.snapshot(b"note", &first.prompt).unwrap(), None);
+    gpu.session.cancel().unwrap();
+    // Another text of the same length, which takes the same pages: there is no room for both.
+    let mut cpu = load(&file(), options(Device::Reference), 1 << 16).unwrap();
+    let other = Request { prompt: first.prompt.iter().rev().copied().collect(), ..first };
+    run(&mut cpu.session, &other, 1_000_000).unwrap();
+    let bytes = cpu.snapshot(b"note", &other.prompt).unwrap().unwrap();
+    gpu.restore(&bytes).unwrap();
+    assert!(snapshot(&mut gpu, &context, &other.prompt).0 == bytes);
 }
