@@ -12,6 +12,7 @@ impl Default for Fnv {
 
 impl Fnv {
     /// Goes on with these bytes.
+    #[inline(never)]
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     }

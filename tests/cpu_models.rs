@@ -182,7 +182,10 @@ fn sequences_in_q8_0_can_be_forked_and_put_aside() {
     runner.feed(fork, &tokens[..20], 32);
     assert!(bits(&runner.feed(id, &tokens[91..], 32)) == expected[91..], "beside a fork");
     let contents = kv::Contents::of(&bytes, &binding).expect("whole");
-    let id = contents.restore(&mut fresh.kv, &mut fresh.executor).expect("it fits");
+    let id = fresh.kv.create();
+    fresh.kv.append(id, contents.n_positions()).expect("it fits");
+    fresh.executor.kv_reserve(fresh.kv.n_pages()).expect("room");
+    contents.write(fresh.kv.pages(id).expect("pages"), &mut fresh.executor).expect("it writes");
     assert!(bits(&fresh.feed(id, &tokens[91..], 32)) == expected[91..], "restored");
     let fork = fresh.kv.fork(id).expect("a sequence");
     fresh.kv.truncate(fork, 91).expect("shorter");

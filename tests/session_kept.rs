@@ -107,15 +107,16 @@ fn what_was_used_least_recently_makes_room() {
     let ask = |session: &mut Session, i: u32| run(session, &of(i), ALL_AT_ONCE).unwrap().usage.cached_tokens;
     let is_there = |session: &mut Session, i: u32| {
         let bytes = session.snapshot(b"", &of(i).prompt, &BINDING).unwrap().unwrap();
-        bytes.len() > 56
+        bytes.len() > 40
     };
     assert_eq!([0, 1, 2].map(|i| ask(&mut session, i)), [0; 3]);
     // Used again, the first one is no longer the oldest.
     assert_eq!(ask(&mut session, 0), 100);
     assert_eq!([3, 4].map(|i| ask(&mut session, i)), [0; 2]);
     assert_eq!([0, 1, 2, 3, 4].map(|i| is_there(&mut session, i)), [true, false, true, true, true]);
+    // To be looked at is to be used: the first one is the oldest again.
     assert_eq!(ask(&mut session, 5), 0);
-    assert_eq!([0, 2, 3, 4, 5].map(|i| is_there(&mut session, i)), [true, false, true, true, true]);
+    assert_eq!([0, 2, 3, 4, 5].map(|i| is_there(&mut session, i)), [false, true, true, true, true]);
 
     // One that needs the whole context gets it, and the cache never grows beyond that.
     let full = request(tokens(CONTEXT - 1, 40), 1);
@@ -146,7 +147,7 @@ fn a_fork_of_what_fills_the_context_makes_room_for_its_copy() {
 #[test]
 fn an_encoder_decoder_keeps_several_prompts_by_the_whole() {
     let golden = &t5_goldens()[0];
-    let mut session = load(golden.file, options(Device::Reference), 10_000).unwrap().session;
+    let Engine { mut session, binding, .. } = load(golden.file, options(Device::Reference), 10_000).unwrap();
     let sources: Vec<Vec<u32>> = golden.cases.iter().take(2).map(|case| case.output.source.clone()).collect();
     let longer = [&sources[0][..], &[5]].concat();
     let ask = |source: &Vec<u32>| Request { max_tokens: Some(2), ..request(source.clone(), 2) };
@@ -160,10 +161,14 @@ fn an_encoder_decoder_keeps_several_prompts_by_the_whole() {
     ] {
         assert_eq!(run(&mut session, &ask(source), ALL_AT_ONCE).unwrap().usage.cached_tokens, cached);
     }
-    // There is nothing in it that a beginning of would be of use.
-    let bytes = session.snapshot(b"note", &sources[0], &BINDING).unwrap().unwrap();
-    assert_eq!(bytes.len(), 56 + 4);
-    assert_eq!(session.restore(&bytes, &BINDING).unwrap(), b"note");
+    // A snapshot has all of it or nothing.
+    let part = session.snapshot(b"note", &sources[0][..3], &binding).unwrap().unwrap();
+    assert_eq!(part.len(), 40 + 4);
+    let whole = session.snapshot(b"note", &sources[0], &binding).unwrap().unwrap();
+    let mut there = load(golden.file, options(Device::Reference), 10_000).unwrap().session;
+    assert_eq!(there.restore(&part, &binding).unwrap(), b"note");
+    assert_eq!(there.restore(&whole, &binding).unwrap(), b"note");
+    assert_eq!(run(&mut there, &ask(&sources[0]), ALL_AT_ONCE).unwrap().usage.cached_tokens, sources[0].len());
 }
 
 #[test]
@@ -175,7 +180,7 @@ fn a_restored_conversation_goes_on_as_if_it_had_never_been_away() {
         let text = next(&first, &answer, 0, 0).prompt;
         let bytes = here.snapshot("what was said".as_bytes(), &text).unwrap().unwrap();
         // 101 positions: the last token was never processed.
-        assert_eq!(bytes.len(), 56 + 13 + 101 * (4 + PAGE_BYTES / 64));
+        assert_eq!(bytes.len(), 40 + 13 + 101 * (4 + PAGE_BYTES / 64));
 
         let going_on = next(&first, &answer, 6, 2);
         let expected = run(&mut here.session, &going_on, ALL_AT_ONCE).unwrap();
@@ -198,13 +203,13 @@ fn a_restored_conversation_goes_on_as_if_it_had_never_been_away() {
 fn a_snapshot_has_what_is_there_and_leaves_it_there() {
     let mut here = engine(Device::Reference);
     let nothing = here.snapshot(b"", &tokens(5, 1)).unwrap().unwrap();
-    assert_eq!(nothing.len(), 56);
+    assert_eq!(nothing.len(), 40);
     let a = request(tokens(90, 4), 1);
     run(&mut here.session, &a, ALL_AT_ONCE).unwrap();
     // As much as the texts have in common.
     let b = [&a.prompt[..33], &tokens(70, 8)].concat();
     let bytes = here.snapshot(b"", &b).unwrap().unwrap();
-    assert_eq!(bytes.len(), 56 + 33 * (4 + PAGE_BYTES / 64));
+    assert_eq!(bytes.len(), 40 + 33 * (4 + PAGE_BYTES / 64));
     assert_eq!(run(&mut here.session, &a, ALL_AT_ONCE).unwrap().usage.cached_tokens, 89);
     let mut there = engine(Device::Reference);
     for bytes in [&nothing, &bytes] {
@@ -236,25 +241,23 @@ fn other_bytes_are_refused_and_harm_nothing() {
         Err(Error::Integrity { what }) => assert!(what.contains(why), "{what}"),
         other => panic!("expected {why}: {other:?}"),
     };
-    for at in [0, 5, 9, 20, 33, 41, 50, 57, 61, bytes.len() - 1] {
+    for at in [0, 5, 9, 17, 25, 33, 41, 45, 50, bytes.len() - 1] {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;
         refuse(&mut here, &damaged, "snapshot");
     }
-    refuse(&mut here, &bytes[..bytes.len() - 1], "bytes of data");
+    refuse(&mut here, &bytes[..bytes.len() - 1], "damaged");
     refuse(&mut here, b"", "shorter");
     // The same architecture and the same words, trained otherwise.
     let mut other = load(&file(8), options(Device::Reference), 1 << 16).unwrap();
     refuse(&mut other, &bytes, "another model");
     // A token that no vocabulary of this size has, by somebody who can count.
     let binding = here.binding;
-    let of_bytes = |tokens: &[u8]| [&bytes[..60], tokens, &bytes[64..]].concat();
-    let mut unknown = of_bytes(&320u32.to_le_bytes());
-    let checksum = unknown[56..]
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
-    unknown[48..56].copy_from_slice(&checksum.to_le_bytes());
-    refuse(&mut here, &unknown, "token 320");
+    let mut unknown = [&bytes[..44], &320u32.to_le_bytes(), &bytes[48..]].concat();
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    let checksum = unknown[40..].iter().fold(0xcbf2_9ce4_8422_2325, fnv);
+    unknown[32..40].copy_from_slice(&checksum.to_le_bytes());
+    refuse(&mut here, &unknown, "not in the vocabulary");
     // More than the context holds.
     let mut short = load(&FILE, Options { context_length: Some(64), ..options(Device::Reference) }, 999).unwrap();
     assert_eq!(short.restore(&bytes).unwrap_err().code(), "E_CONTEXT_OVERFLOW");

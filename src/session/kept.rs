@@ -40,12 +40,18 @@ impl Kept {
         self.entries.last().map_or(&[], |entry| &entry.tokens)
     }
 
-    /// A sequence for the caller to go on with that holds the first tokens of `prompt`, as many as are there, at most `limit`;
-    /// how many.
-    pub(super) fn take(&mut self, prompt: &[u32], limit: usize, kv: &mut Kv) -> Result<(SequenceId, usize)> {
+    /// A sequence for the caller that holds the first tokens of `prompt`, as many as are there, at most `limit`; how many. What is there
+    /// `stays`, or where the caller goes on behind all of it, it is handed over.
+    pub(super) fn take(
+        &mut self,
+        prompt: &[u32],
+        limit: usize,
+        stays: bool,
+        kv: &mut Kv,
+    ) -> Result<(SequenceId, usize)> {
         let Some((place, n)) = self.best(prompt, limit) else { return Ok((kv.create(), 0)) };
         let entry = self.entries.remove(place);
-        if entry.tokens.len() == n {
+        if entry.tokens.len() == n && !stays {
             return Ok((entry.sequence, n));
         }
         let fork = kv.fork(entry.sequence);
@@ -55,46 +61,44 @@ impl Kept {
         Ok((fork, n))
     }
 
-    /// A sequence for the caller with what is there of these tokens; it is empty where only all of them would be of use.
-    pub(super) fn copy(&self, tokens: &[u32], kv: &mut Kv) -> Result<SequenceId> {
-        let best = self.best(tokens, tokens.len()).filter(|_| !self.is_whole);
-        let Some((entry, n)) = best.and_then(|(place, n)| Some((self.entries.get(place)?, n))) else {
-            return Ok(kv.create());
-        };
-        let copy = kv.fork(entry.sequence)?;
-        kv.truncate(copy, n)?;
-        Ok(copy)
-    }
-
     /// Which has most in common with a prompt, and how much; `None` where none has anything.
     fn best(&self, prompt: &[u32], limit: usize) -> Option<(usize, usize)> {
-        let in_common = |entry: &Entry| match self.is_whole {
-            true if entry.tokens == prompt => prompt.len(),
-            true => 0,
-            false => entry.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count().min(limit),
-        };
-        let all = self.entries.iter().map(in_common).enumerate();
-        all.max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 0)
+        let mut best = None;
+        for (place, entry) in self.entries.iter().enumerate() {
+            let n = match self.is_whole {
+                true if entry.tokens != prompt => 0,
+                true => prompt.len(),
+                false => entry.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count().min(limit),
+            };
+            if n > 0 && best.is_none_or(|(_, most)| n >= most) {
+                best = Some((place, n));
+            }
+        }
+        best
     }
 
     /// Keeps a sequence, which holds these tokens. Of two of which one begins with the other the longer stays.
     pub(super) fn keep(&mut self, sequence: SequenceId, tokens: Vec<u32>, kv: &mut Kv) -> Result<()> {
-        let is_whole = self.is_whole;
-        let covers = |longer: &[u32], shorter: &[u32]| match is_whole {
-            true => longer == shorter,
-            false => longer.starts_with(shorter),
-        };
-        if tokens.is_empty() {
-            return kv.release(sequence);
+        let mut newest = Entry { sequence, tokens };
+        for place in (0..self.entries.len()).rev() {
+            let Some(entry) = self.entries.get(place) else { continue };
+            let is_covered = match self.is_whole {
+                true => entry.tokens == newest.tokens,
+                false => entry.tokens.starts_with(&newest.tokens) || newest.tokens.starts_with(&entry.tokens),
+            };
+            if is_covered {
+                let mut other = self.entries.remove(place);
+                if other.tokens.len() >= newest.tokens.len() {
+                    std::mem::swap(&mut other, &mut newest);
+                }
+                kv.release(other.sequence)?;
+            }
         }
-        if let Some(place) = self.entries.iter().position(|entry| covers(&entry.tokens, &tokens)) {
-            let entry = self.entries.remove(place);
-            self.entries.push(entry);
-            return kv.release(sequence);
+        if newest.tokens.is_empty() {
+            return kv.release(newest.sequence);
         }
-        let covered: Vec<Entry> = self.entries.extract_if(.., |entry| covers(&tokens, &entry.tokens)).collect();
-        self.entries.push(Entry { sequence, tokens });
-        covered.into_iter().try_for_each(|entry| kv.release(entry.sequence))
+        self.entries.push(newest);
+        Ok(())
     }
 
     /// Gives the pages back of the one that was used least recently; `false` where there is none that may go.
@@ -108,7 +112,10 @@ impl Kept {
 
     /// Gives all pages back.
     pub(super) fn clear(&mut self, kv: &mut Kv) -> Result<()> {
-        self.entries.drain(..).try_for_each(|entry| kv.release(entry.sequence))
+        while let Some(entry) = self.entries.pop() {
+            kv.release(entry.sequence)?;
+        }
+        Ok(())
     }
 }
 
@@ -134,7 +141,9 @@ mod tests {
         }
         assert_eq!(lists(&kept), [&[1, 3][..], &[1, 2, 3]]);
         with(&mut kept, &mut kv, &[1]);
-        assert_eq!(lists(&kept), [&[1, 2, 3][..], &[1, 3]], "it was in the older one, which counts as used");
+        assert_eq!(lists(&kept), [&[1, 3][..], &[1, 2, 3]]);
+        with(&mut kept, &mut kv, &[1, 3]);
+        assert_eq!(lists(&kept), [&[1, 2, 3][..], &[1, 3]], "it counts as used");
         assert_eq!(kv.used_pages(), 2, "the others' pages came back");
         assert_eq!(kept.newest(), [1, 3]);
     }
@@ -144,12 +153,12 @@ mod tests {
         let (mut kept, mut kv) = (Kept::default(), Kv::new(100, 10));
         with(&mut kept, &mut kv, &[1, 2, 3]);
         with(&mut kept, &mut kv, &[1, 4]);
-        let (whole, n) = kept.take(&[1, 2, 3, 9], 3, &mut kv).unwrap();
+        let (whole, n) = kept.take(&[1, 2, 3, 9], 3, false, &mut kv).unwrap();
         assert_eq!((n, lists(&kept)), (3, vec![&[1, 4][..]]), "taken as it is");
         kept.keep(whole, vec![1, 2, 3, 9], &mut kv).unwrap();
-        let (fork, n) = kept.take(&[1, 2, 7], 2, &mut kv).unwrap();
+        let (fork, n) = kept.take(&[1, 2, 7], 2, false, &mut kv).unwrap();
         assert_eq!((n, kv.len(fork).unwrap(), lists(&kept).len()), (2, 2, 2), "both stay");
-        assert_eq!(kept.take(&[8], 1, &mut kv).unwrap().1, 0);
-        assert_eq!(kept.take(&[1], 0, &mut kv).unwrap().1, 0, "nothing is wanted");
+        assert_eq!(kept.take(&[8], 1, false, &mut kv).unwrap().1, 0);
+        assert_eq!(kept.take(&[1], 0, false, &mut kv).unwrap().1, 0, "nothing is wanted");
     }
 }

@@ -244,7 +244,7 @@ impl Session {
     }
 
     /// As bytes what the cache has of the beginning of `tokens`, with a note, by which [`Self::restore`] puts it there again: the
-    /// next call with these tokens then computes no more than it would have now. Of an encoder-decoder only the note. `None` while it
+    /// next call with these tokens then computes no more than it would have now. `None` while it
     /// waits for a device: call again with the same once [`Self::waiting`] says so, with nothing else in between but
     /// [`Self::cancel`].
     pub fn snapshot(&mut self, note: &[u8], tokens: &[u32], binding: &Binding) -> Result<Option<Vec<u8>>> {
@@ -253,11 +253,11 @@ impl Session {
             None => {
                 self.check_idle()?;
                 self.check_generates()?;
-                self.runner.kept.copy(tokens, &mut self.runner.kv)?
+                let Runner { kv, kept, .. } = &mut self.runner;
+                kept.take(tokens, tokens.len(), true, kv)?.0
             }
         };
         self.reading = Some(sequence);
-        let tokens = tokens.get(..self.runner.kv.len(sequence)?).unwrap_or_default();
         let outcome = self.runner.snapshot(sequence, note, tokens, binding);
         if !matches!(outcome, Ok(None)) {
             self.stop_reading()?;
@@ -272,8 +272,8 @@ impl Session {
         self.check_generates()?;
         let contents = Contents::of(bytes, binding)?;
         let tokens = contents.tokens();
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.tokenizer.n_vocab()) {
-            return Err(Error::Integrity { what: format!("snapshot: token {token} is not in the vocabulary") });
+        if tokens.iter().any(|token| *token as usize >= self.tokenizer.n_vocab()) {
+            return Err(Error::Integrity { what: "snapshot: it has tokens that are not in the vocabulary".into() });
         }
         let sequence = self.runner.restore(&contents)?;
         self.runner.kept.keep(sequence, tokens, &mut self.runner.kv)?;
@@ -332,7 +332,7 @@ impl Session {
     /// A sequence that holds as much of a prompt as the cache has, at most `limit` tokens; nothing where that is of no use.
     fn beginning_of(&mut self, prompt: &[u32], limit: usize, is_useful: bool) -> Result<(SequenceId, usize)> {
         let Runner { kv, kept, .. } = &mut self.runner;
-        if is_useful { kept.take(prompt, limit, kv) } else { Ok((kv.create(), 0)) }
+        if is_useful { kept.take(prompt, limit, false, kv) } else { Ok((kv.create(), 0)) }
     }
 
     /// Ends the request and keeps what the next call may reuse.

@@ -400,11 +400,13 @@ impl Runner {
 
     /// A sequence with the keys and values of a snapshot.
     pub(super) fn restore(&mut self, contents: &Contents<'_>) -> Result<SequenceId> {
-        let n_pages = KvGeometry::pages_for(contents.n_positions());
-        while self.kv.used_pages().saturating_add(n_pages) > self.n_context_pages
-            && self.kept.drop_oldest(&mut self.kv)?
-        {}
-        contents.restore(&mut self.kv, self.executor.as_mut())
+        let id = self.kv.create();
+        let appended = self.append(id, contents.n_positions());
+        let written = appended.and_then(|_| contents.write(self.kv.pages(id)?, self.executor.as_mut()));
+        if written.is_err() {
+            self.kv.release(id)?;
+        }
+        written.map(|()| id)
     }
 
     /// The keys and values of a sequence as bytes; `None` where they are still on their way ([`Self::ready`]).
