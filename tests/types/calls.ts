@@ -92,7 +92,9 @@ export async function conversations(engine: Kinglet): Promise<void> {
   const chat: Conversation = engine.conversation({ messages, temperature: 0, truncation: 'auto' });
   const answer = await chat.send('hello', { max_tokens: 5 }, { signal: AbortSignal.timeout(1) });
   is<Same<typeof answer, ChatCompletion>>();
-  const stream = await chat.fork().stream([{ role: 'tool', content: '5' }], { stream_options: { include_usage: true } });
+  const stream = await chat
+    .fork()
+    .stream([{ role: 'tool', content: '5' }], { stream_options: { include_usage: true } });
   is<Same<typeof stream, Stream<ChatCompletionChunk>>>();
   const again = await engine.restore(await chat.snapshot());
   const said: ChatMessage[] = again.messages;
