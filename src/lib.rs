@@ -13,7 +13,7 @@
 //! 2  gpu  cpu  reference                   executors: run plans
 //! 1  plan  arch  weights  kv               what to compute, where bytes go
 //! 0  gguf  checkpoint  quant  tokenizer    pure: no I/O, no clock, no globals
-//! 0  sample  error  sorted
+//! 0  sample  error  hash  sorted
 //! ```
 //!
 //! Shapes are written in brackets, outermost first: T new rows, P past rows, D width, H heads, G kv heads, K head size,
@@ -30,6 +30,7 @@ pub mod error;
 pub mod gguf;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod hash;
 pub mod kv;
 pub mod plan;
 pub mod quant;

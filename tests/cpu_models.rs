@@ -174,12 +174,18 @@ fn sequences_in_q8_0_can_be_forked_and_put_aside() {
     let expected = bits(&runner.feed_new(&tokens, 32));
     let id = runner.kv.create();
     runner.feed(id, &tokens[..91], 32);
-    let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).expect("it reads").expect("at once");
+    let binding = kv::Binding { model: 42, geometry };
+    let bytes = kv::snapshot(&runner.kv, id, b"", &tokens[..91], &binding, &mut runner.executor);
+    let bytes = bytes.expect("it reads").expect("at once");
     let fork = runner.kv.fork(id).expect("a sequence");
     // The first to go on gets a copy of the page that both have begun.
     runner.feed(fork, &tokens[..20], 32);
     assert!(bits(&runner.feed(id, &tokens[91..], 32)) == expected[91..], "beside a fork");
-    let id = kv::restore(&mut fresh.kv, &bytes, 42, &geometry, &mut fresh.executor).expect("it fits");
+    let contents = kv::Contents::of(&bytes, &binding).expect("whole");
+    let id = fresh.kv.create();
+    fresh.kv.append(id, contents.n_positions()).expect("it fits");
+    fresh.executor.kv_reserve(fresh.kv.n_pages()).expect("room");
+    contents.write(fresh.kv.pages(id).expect("pages"), &mut fresh.executor).expect("it writes");
     assert!(bits(&fresh.feed(id, &tokens[91..], 32)) == expected[91..], "restored");
     let fork = fresh.kv.fork(id).expect("a sequence");
     fresh.kv.truncate(fork, 91).expect("shorter");

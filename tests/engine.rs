@@ -12,7 +12,7 @@ use common::{
 use kinglet::{
     engine::{Device, Loader, Options},
     error::Error,
-    gguf::Value,
+    gguf::{Event, Parser, Value},
     kv::KvFormat,
     quant::Format,
     sample::SamplingParams,
@@ -242,4 +242,31 @@ fn tensors_that_no_plan_reads_are_not_kept() {
     let mut old = load(&old, options(Device::Reference), 999).unwrap();
     assert_eq!(old.info.memory, plain.info.memory);
     assert!(run(&mut old.session, &request(), 1000).is_ok());
+}
+
+#[test]
+fn a_model_is_known_by_its_header_and_the_beginnings_of_its_weights() {
+    let file = tiny().build();
+    let of = |file: &[u8], chunk_bytes| load(file, options(Device::Reference), chunk_bytes).unwrap().binding.model;
+    let known = of(&file, file.len());
+    for chunk_bytes in [1, 33, 4096] {
+        assert_eq!(of(&file, chunk_bytes), known, "chunks of {chunk_bytes} bytes");
+    }
+    // The same words and shapes, trained otherwise: of each tensor the beginning counts, be it the last one.
+    assert_ne!(of(&tiny_llama(&TinyConfig::default(), 4).build(), 4096), known);
+    let mut offset = None;
+    let mut find = |event: Event<'_>| {
+        if let Event::Header(header) = event {
+            offset = header.tensors.last().map(|tensor| tensor.offset as usize);
+        }
+        Ok(())
+    };
+    Parser::new().feed(&file, &mut find).unwrap();
+    let mut last = file.clone();
+    last[offset.unwrap()] ^= 1;
+    assert_ne!(of(&last, 4096), known);
+    // A key that changes no shape.
+    let key = "llama.rope.freq_base";
+    let other = tiny().set(key, Value::F32(20_000.0)).build();
+    assert_ne!(of(&other, 4096), known);
 }

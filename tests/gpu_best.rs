@@ -37,6 +37,7 @@ impl Table {
             alignment: 32,
             data_offset: 0,
             end_offset: 0,
+            fingerprint: 0,
         };
         let weights = Weights::from_header(&header);
         let mut b = Builder::new("a table", &weights, RowBound::UpTo(n), n);

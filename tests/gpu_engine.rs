@@ -255,3 +255,60 @@ fn nothing_is_left_of_200_generations_and_20_loads() {
         assert_eq!((context.n_buffers(), context.allocated_bytes()), (0, 0), "load {load_number}");
     }
 }
+
+/// Waits as the worker does; how often.
+fn snapshot(engine: &mut Engine, context: &Context, text: &[u32]) -> (Vec<u8>, usize) {
+    let mut n_waits = 0;
+    loop {
+        if let Some(bytes) = engine.snapshot(b"note", text).unwrap() {
+            return (bytes, n_waits);
+        }
+        block_on(Some(context), engine.session.waiting().expect("something to wait for"));
+        n_waits += 1;
+    }
+}
+
+#[test]
+fn a_conversation_is_put_aside_and_taken_up_on_either_device() {
+    let (mut gpu, context) = on_gpu();
+    let first = greedy(70, 20);
+    let (answer, _) = finish(&mut gpu.session, &context, &first);
+    let text = [&first.prompt[..], &answer.choices[0].tokens].concat();
+    let (bytes, n_waits) = snapshot(&mut gpu, &context, &text);
+    assert!(n_waits > 0);
+    let next = Request { prompt: [&text[..], &[5, 6, 7]].concat(), ..greedy(1, 20) };
+    let (expected, _) = finish(&mut gpu.session, &context, &next);
+
+    let (mut other, context) = on_gpu();
+    assert_eq!(other.restore(&bytes).unwrap(), b"note");
+    let (restored, _) = finish(&mut other.session, &context, &next);
+    assert_eq!((restored.usage.cached_tokens, &restored), (89, &expected));
+    let mut cpu = load(&file(), options(Device::Reference), 1 << 16).unwrap();
+    assert_eq!(cpu.restore(&bytes).unwrap(), b"note");
+    let on_cpu = run(&mut cpu.session, &next, 1_000_000).unwrap();
+    assert_eq!(on_cpu.usage.cached_tokens, 89);
+    assert_near(&expected, &on_cpu);
+    // And back.
+    let of_cpu = cpu.snapshot(b"", &next.prompt).unwrap().unwrap();
+    let (mut back, context) = on_gpu();
+    back.restore(&of_cpu).unwrap();
+    let (again, _) = finish(&mut back.session, &context, &next);
+    assert_eq!(again.usage.cached_tokens, 92);
+    assert_near(&again, &on_cpu);
+}
+
+#[test]
+fn a_snapshot_that_was_given_up_says_nothing_of_what_is_written_later() {
+    let (mut gpu, context) = on_gpu();
+    let first = greedy(89, 1);
+    finish(&mut gpu.session, &context, &first);
+    assert_eq!(gpu.snapshot(b"note", &first.prompt).unwrap(), None);
+    gpu.session.cancel().unwrap();
+    // Another text of the same length, which takes the same pages: there is no room for both.
+    let mut cpu = load(&file(), options(Device::Reference), 1 << 16).unwrap();
+    let other = Request { prompt: first.prompt.iter().rev().copied().collect(), ..first };
+    run(&mut cpu.session, &other, 1_000_000).unwrap();
+    let bytes = cpu.snapshot(b"note", &other.prompt).unwrap().unwrap();
+    gpu.restore(&bytes).unwrap();
+    assert!(snapshot(&mut gpu, &context, &other.prompt).0 == bytes);
+}

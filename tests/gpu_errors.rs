@@ -48,6 +48,7 @@ fn doubling(n_tokens: usize, width: usize, max_rows: usize) -> (Weights, Arc<Pla
         alignment: 32,
         data_offset: 0,
         end_offset: 0,
+        fingerprint: 0,
     };
     let weights = Weights::from_header(&header);
     let mut b = Builder::new("doubling", &weights, RowBound::UpTo(max_rows), 2);

@@ -17,7 +17,7 @@ use common::{
 use kinglet::{
     arch::{Model, Task},
     error::Error,
-    kv::{self, KvFormat, KvGeometry, PageId},
+    kv::{self, Binding, Contents, KvFormat, KvGeometry, PageId},
     plan::{
         Buffer, BufferId, Epilogue, Executor, Lora, MatMul, Op, Part, Plan, Progress, Row, RowBound, RowInput, Rows,
         Step, Want,
@@ -247,10 +247,17 @@ fn a_snapshot_goes_on_as_if_nothing_had_happened() {
         let expected = bits(&runner.feed_new(&tokens, 64));
         let id = runner.kv.create();
         runner.feed(id, &tokens[..90], 64);
-        let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap().unwrap();
-        assert_eq!(bytes.len(), 48 + 90 * geometry.page_bytes() / kv::PAGE_POSITIONS);
+        let binding = Binding { model: 42, geometry };
+        let bytes = kv::snapshot(&runner.kv, id, b"a note", &tokens[..90], &binding, &mut runner.executor);
+        let bytes = bytes.unwrap().unwrap();
+        assert_eq!(bytes.len(), 40 + 6 + 90 * (4 + geometry.page_bytes() / kv::PAGE_POSITIONS));
 
-        let id = kv::restore(&mut fresh.kv, &bytes, 42, &geometry, &mut fresh.executor).unwrap();
+        let contents = Contents::of(&bytes, &binding).unwrap();
+        assert_eq!((contents.note, contents.tokens().as_slice()), (&b"a note"[..], &tokens[..90]));
+        let id = fresh.kv.create();
+        fresh.kv.append(id, contents.n_positions()).unwrap();
+        fresh.executor.kv_reserve(fresh.kv.n_pages()).unwrap();
+        contents.write(fresh.kv.pages(id).unwrap(), &mut fresh.executor).unwrap();
         assert!(bits(&fresh.feed(id, &tokens[90..], 64)) == expected[90..], "{format:?}");
     }
 }
@@ -262,36 +269,33 @@ fn a_snapshot_that_is_damaged_or_another_models_is_refused() {
     let mut runner = runner(&model);
     let id = runner.kv.create();
     runner.feed(id, &TOKENS, 16);
-    let bytes = kv::snapshot(&runner.kv, id, 42, &geometry, &mut runner.executor).unwrap().unwrap();
-    let free_pages = runner.kv.free_pages();
-    let mut refuse = |bytes: &[u8], model: u64, geometry: &KvGeometry, why: &str| match kv::restore(
-        &mut runner.kv,
-        bytes,
-        model,
-        geometry,
-        &mut runner.executor,
-    ) {
+    let binding = Binding { model: 42, geometry };
+    let bytes = kv::snapshot(&runner.kv, id, b"note", &TOKENS, &binding, &mut runner.executor).unwrap().unwrap();
+    let refuse = |bytes: &[u8], binding: Binding, why: &str| match Contents::of(bytes, &binding) {
         Err(Error::Integrity { what }) if what.contains(why) => {}
         other => panic!("expected {why}: {other:?}"),
     };
     for i in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[i] ^= 0x40;
-        refuse(&damaged, 42, &geometry, "");
+        refuse(&damaged, binding, "");
     }
     for n in 0..bytes.len() {
-        refuse(&bytes[..n], 42, &geometry, "");
+        refuse(&bytes[..n], binding, "");
     }
-    refuse(&bytes, 43, &geometry, "another model");
-    refuse(&bytes, 42, &KvGeometry { format: KvFormat::F32, ..geometry }, "another shape or format");
-    refuse(&bytes, 42, &KvGeometry { layers: 3, ..geometry }, "another shape or format");
-    refuse(&[&bytes[..], &[0]].concat(), 42, &geometry, "bytes of data");
-    assert_eq!(runner.kv.free_pages(), free_pages, "nothing was left behind");
-    let mut full = kv::Kv::new(TOKENS.len() - 1, 1);
-    let refused = kv::restore(&mut full, &bytes, 42, &geometry, &mut runner.executor);
-    assert!(matches!(refused, Err(Error::ContextOverflow { .. })));
-    assert_eq!(full.free_pages(), 1);
-    kv::restore(&mut runner.kv, &bytes, 42, &geometry, &mut runner.executor).unwrap();
+    refuse(&bytes, Binding { model: 43, ..binding }, "another model");
+    let of_shape = |geometry| Binding { geometry, ..binding };
+    refuse(&bytes, of_shape(KvGeometry { format: KvFormat::F32, ..geometry }), "another model, kvType");
+    refuse(&bytes, of_shape(KvGeometry { layers: 3, ..geometry }), "another model, kvType");
+    refuse(&[&bytes[..], &[0]].concat(), binding, "damaged");
+    // Lengths that no memory holds, or other ones than there are: the checksum says nothing of them.
+    for (at, length) in [(16, u64::MAX), (24, u64::MAX), (16, 6), (24, 3), (24, 5)] {
+        let mut other = bytes.clone();
+        other[at..at + 8].copy_from_slice(&length.to_le_bytes());
+        refuse(&other, binding, "");
+    }
+    let wrong = kv::snapshot(&runner.kv, id, b"", &TOKENS[1..], &binding, &mut runner.executor);
+    assert_eq!(wrong.unwrap_err().code(), "E_INTERNAL", "a token for each position");
 }
 
 #[test]

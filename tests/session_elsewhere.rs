@@ -205,7 +205,8 @@ fn cancelled_while_a_step_is_pending_the_next_call_is_undisturbed() {
         assert_same(&after.results(), &undisturbed);
         // Who waited for the forgotten step is not left waiting.
         assert!(forgotten.is_none_or(|signal| signal.is_raised()));
-        session.start(request(prompt(3, 9), 1)).unwrap();
+        // One that needs the whole cache.
+        session.start(request(prompt(CONTEXT - 1, 9), 1)).unwrap();
         finish(&mut session, &control, 1, ALL_AT_ONCE);
         n_steps += 1;
     }

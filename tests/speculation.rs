@@ -192,8 +192,8 @@ fn cancelled_at_any_operation_what_is_kept_is_what_counts() {
         let text = [&victim.prompt[..], &whole.choices[0].tokens].concat();
         let next = Request { prompt: [&text[..80], &[9, 9]].concat(), ..victim.clone() };
         let undisturbed = run(&mut engine(device.clone()).session, &next, ALL_AT_ONCE).unwrap().results();
-        let mut session = engine(device).session;
         for n_ops in (0..).step_by(17) {
+            let mut session = engine(device.clone()).session;
             session.start(victim.clone()).unwrap();
             let mut answer = Answer::new(1);
             let ended = answer.add(session.advance(n_ops).unwrap());

@@ -14,6 +14,7 @@
 
 mod check;
 mod device;
+mod identity;
 mod info;
 mod vocabulary;
 
@@ -23,14 +24,14 @@ pub use vocabulary::read_vocabulary;
 
 use std::{borrow::Cow, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
-use self::check::Verdict;
+use self::{check::Verdict, identity::Identity};
 
 use crate::{
     arch::Model,
     checkpoint::Converter,
     error::{Error, Result},
     gguf::{self, Event, Header, Metadata, Parser, Part, Parts},
-    kv::{KvFormat, KvGeometry},
+    kv::{Binding, KvFormat, KvGeometry},
     plan::Plan,
     plan::{MemoryReport, memory},
     session::{Plans, Session, encoder_plans, encoder_positions},
@@ -75,6 +76,20 @@ pub struct Engine {
     pub tokenizer: Arc<Tokenizer>,
     /// What generates.
     pub session: Session,
+    /// What snapshots of its conversations are bound to.
+    pub binding: Binding,
+}
+
+impl Engine {
+    /// [`Session::snapshot`] of a conversation with this model.
+    pub fn snapshot(&mut self, note: &[u8], tokens: &[u32]) -> Result<Option<Vec<u8>>> {
+        self.session.snapshot(note, tokens, &self.binding)
+    }
+
+    /// [`Session::restore`] of a conversation with this model.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.session.restore(bytes, &self.binding)
+    }
 }
 
 /// A model that is arriving. After an error it stays failed: every later call gives the same error.
@@ -103,6 +118,7 @@ struct Loading {
     /// For each weight, whether the plans read it.
     used: Vec<bool>,
     arrivals: Arrivals,
+    identity: Identity,
 }
 
 impl Loader {
@@ -231,10 +247,11 @@ impl Loader {
         } else if self.n_ended < self.parts.len() {
             return Err(Error::internal(format!("{} of {} files have ended", self.n_ended, self.parts.len())));
         }
-        let Some(Loading { mut engine, .. }) = self.loading else {
+        let Some(Loading { mut engine, identity, .. }) = self.loading else {
             return Err(Error::internal("the parser ended without a header"));
         };
         engine.info.file_bytes = self.file_bytes;
+        engine.binding.model = identity.finish();
         // The cache as it will be when the context is full; it grows with use.
         engine.info.memory = MemoryReport { kv_bytes: engine.info.memory.kv_bytes, ..engine.session.memory() };
         if self.trailing_bytes > 0 {
@@ -289,13 +306,16 @@ impl Loading {
                 None => Session::encoder(executor, &model, tokenizer.clone(), context_tokens)?,
             },
             tokenizer,
+            binding: Binding { model: 0, geometry },
         };
-        Ok(Self { engine, weights: model.weights, used, arrivals: Arrivals::default() })
+        let identity = Identity::new(header);
+        Ok(Self { engine, weights: model.weights, used, arrivals: Arrivals::default(), identity })
     }
 
     /// Takes the next bytes of a tensor. Weights that no plan reads are not kept.
     fn write(&mut self, tensor: usize, bytes: &[u8]) -> Result<()> {
-        let Self { engine, weights, used, arrivals } = self;
+        let Self { engine, weights, used, arrivals, identity } = self;
+        identity.note(tensor, bytes);
         arrivals.take(weights, tensor, bytes, &mut |id, bytes| match used.get(id.0 as usize) {
             Some(true) => engine.session.executor().write_weight(id, bytes),
             _ => Ok(()),

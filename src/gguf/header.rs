@@ -13,7 +13,10 @@ use super::{
     reader::Reader,
     value::{Array, StringArray, ValueType},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    hash::Fnv,
+};
 
 /// `general.alignment` where the file has none.
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -30,6 +33,7 @@ pub(super) struct HeaderReader {
     /// The key whose value is being read.
     key: String,
     directory: TensorDirectory,
+    fingerprint: Fnv,
 }
 
 /// What is being waited for.
@@ -70,6 +74,7 @@ impl Default for HeaderReader {
             metadata: Metadata::default(),
             key: String::new(),
             directory: TensorDirectory::default(),
+            fingerprint: Fnv::default(),
         }
     }
 }
@@ -84,6 +89,7 @@ impl HeaderReader {
                 return Err(limit("length of the header", at.saturating_add(n as u64), MAX_HEADER_BYTES, at));
             }
             let Some(bytes) = reader.take(chunk, n)? else { return Ok(None) };
+            self.fingerprint.write(bytes);
             let state = std::mem::replace(&mut self.state, State::Done);
             self.state = self.step(state, bytes, at)?;
         }
@@ -363,6 +369,7 @@ impl HeaderReader {
             alignment: self.alignment,
             data_offset,
             end_offset,
+            fingerprint: self.fingerprint.finish(),
         })
     }
 }

@@ -33,6 +33,8 @@ pub struct Header {
     pub data_offset: u64,
     /// Where the last tensor ends in the file, bytes: the file must be at least this long.
     pub end_offset: u64,
+    /// FNV-1a 64 of the header's bytes, of a model in several files of all headers: tells models apart.
+    pub fingerprint: u64,
 }
 
 /// One entry of the tensor directory.

@@ -12,7 +12,10 @@
 use std::collections::BTreeSet;
 
 use super::{Event, Header, Metadata, Parser, limits::MAX_TENSORS, quoted};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    hash::Fnv,
+};
 
 /// Most files of a model.
 pub const MAX_PARTS: u64 = 1000;
@@ -103,6 +106,10 @@ impl Parts {
             parts.push(Part { name, place, first_tensor: whole.tensors.len(), header: directory(&header) });
             whole.tensors.extend(header.tensors);
             whole.end_offset = whole.end_offset.saturating_add(header.end_offset);
+            let mut both = Fnv::default();
+            both.write(&whole.fingerprint.to_le_bytes());
+            both.write(&header.fingerprint.to_le_bytes());
+            whole.fingerprint = both.finish();
         }
         check_total(&whole, parts.len())?;
         Ok((whole, parts))
@@ -141,7 +148,7 @@ const ARCHITECTURE: &str = "general.architecture";
 
 /// A header without its metadata: what has to be the same when the file is read again.
 fn directory(header: &Header) -> Header {
-    let Header { version, alignment, data_offset, end_offset, .. } = *header;
+    let Header { version, alignment, data_offset, end_offset, fingerprint, .. } = *header;
     Header {
         version,
         metadata: Metadata::default(),
@@ -149,6 +156,7 @@ fn directory(header: &Header) -> Header {
         alignment,
         data_offset,
         end_offset,
+        fingerprint,
     }
 }
 

@@ -244,6 +244,8 @@ impl Cache {
 
     /// See [`crate::plan::Executor::kv_write`].
     pub(super) fn write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {
+        // What has been read of these pages is what was there before.
+        self.stop_reading();
         self.check(page, n_positions)?;
         let expected = self.canonical_bytes(n_positions);
         if bytes.len() != expected {

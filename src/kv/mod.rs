@@ -2,13 +2,13 @@
 //!
 //! A page holds [`PAGE_POSITIONS`] positions of all layers. Sequences share pages by reference count; the page that a
 //! sequence is about to write to is copied first where it is shared (copy on write). [`Kv`] keeps that book for the session;
-//! [`snapshot`] and [`restore`] take a sequence out of an executor and back.
+//! [`snapshot`] and [`Contents::write`] take a sequence out of an executor and back.
 
 mod sequences;
 mod snapshot;
 
 pub use sequences::{Kv, PageCopy, SequenceId};
-pub use snapshot::{restore, snapshot};
+pub use snapshot::{Binding, Contents, snapshot};
 
 use crate::{
     error::{Error, Result},

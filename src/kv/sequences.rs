@@ -69,6 +69,25 @@ impl Kv {
         self.max_pages - self.owners.len() + self.free.len()
     }
 
+    /// Pages that sequences hold.
+    pub fn used_pages(&self) -> usize {
+        self.owners.len() - self.free.len()
+    }
+
+    /// How many pages [`Self::append`] would take for n more positions, that of a copy among them.
+    pub fn pages_wanted(&self, id: SequenceId, n: usize) -> Result<usize> {
+        let Sequence { len, pages } = self.sequence(id)?;
+        let copies = n > 0 && self.shared_end(*len, pages).is_some();
+        let all = KvGeometry::pages_for(len.saturating_add(n));
+        Ok(all.saturating_sub(pages.len()).saturating_add(usize::from(copies)))
+    }
+
+    /// The last page of a sequence, where it is partial and others own it too.
+    fn shared_end(&self, len: usize, pages: &[PageId]) -> Option<PageId> {
+        let partial = pages.last().copied().filter(|_| !len.is_multiple_of(PAGE_POSITIONS));
+        partial.filter(|page| self.owners[page.0 as usize] > 1)
+    }
+
     /// An empty sequence.
     pub fn create(&mut self) -> SequenceId {
         self.insert(Sequence::default())
@@ -89,8 +108,7 @@ impl Kv {
     pub fn append(&mut self, id: SequenceId, n: usize) -> Result<Vec<PageCopy>> {
         let Sequence { len, pages } = self.sequence(id)?;
         let (len, n_pages) = (*len, pages.len());
-        let partial = pages.last().copied().filter(|_| n > 0 && len % PAGE_POSITIONS != 0);
-        let shared = partial.filter(|page| self.owners[page.0 as usize] > 1);
+        let shared = self.shared_end(len, pages).filter(|_| n > 0);
 
         let new_len = len.saturating_add(n);
         let room = n_pages.saturating_sub(usize::from(shared.is_some())).saturating_add(self.free_pages());

@@ -12,7 +12,7 @@ pub enum Event {
         processed: usize,
         /// Tokens of the prompt.
         total: usize,
-        /// Tokens of the prompt that were in the cache from the call before.
+        /// Tokens of the prompt that were in the cache from calls before.
         cached: usize,
     },
     /// The prompt, where the request asked for it.

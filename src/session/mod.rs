@@ -3,7 +3,7 @@
 //!
 //! A session is a state machine: [`Session::start`] takes a [`Request`], [`Session::advance`] runs some operations and says
 //! what happened, [`Session::cancel`] gives up at any time. The request is the whole truth of a generation; what the session
-//! keeps from call to call (the longest common prefix of keys and values) only saves work, and never changes a bit.
+//! keeps from call to call (keys and values, [`kept`]) only saves work, and never changes a bit.
 
 mod beams;
 mod branches;
@@ -12,6 +12,7 @@ mod encoding;
 mod event;
 mod generation;
 mod horizon;
+mod kept;
 mod request;
 mod runner;
 mod scoring;
@@ -39,7 +40,7 @@ use self::{
 use crate::{
     arch::{Model, Task},
     error::{Error, Result},
-    kv::{Kv, KvGeometry, SequenceId},
+    kv::{Binding, Contents, Kv, KvGeometry, SequenceId},
     plan::{Executor, MemoryReport, Progress, Signal},
     sample::Scratch,
     tokenizer::Tokenizer,
@@ -56,7 +57,8 @@ pub struct Session {
     work: Option<Work>,
     /// Of an encoder, which does not generate.
     encoder: Option<Encoder>,
-    cached: Option<Cached>,
+    /// What a snapshot is being made of.
+    reading: Option<SequenceId>,
     scratch: Scratch,
     speculator: Speculator,
     horizon: Horizon,
@@ -69,12 +71,6 @@ enum Work {
     Generation(Box<Generation>),
     Encoding(Encoding),
     Scoring(Scoring),
-}
-
-/// What the last call left in the cache: its prompt and the first answer, or of an encoder-decoder its prompt as encoded.
-struct Cached {
-    sequence: SequenceId,
-    tokens: Vec<u32>,
 }
 
 impl Session {
@@ -105,7 +101,17 @@ impl Session {
 
     fn idle(runner: Runner, tokenizer: Arc<Tokenizer>, encoder: Option<Encoder>) -> Self {
         let (scratch, speculator, horizon) = (Scratch::default(), Speculator::default(), Horizon::default());
-        Self { runner, tokenizer, work: None, encoder, cached: None, scratch, speculator, horizon, decoder_start: None }
+        Self {
+            runner,
+            tokenizer,
+            work: None,
+            encoder,
+            reading: None,
+            scratch,
+            speculator,
+            horizon,
+            decoder_start: None,
+        }
     }
 
     /// Measures by this clock (milliseconds since some moment) what steps cost, so that [`Speculation::Auto`] knows what pays: without
@@ -142,7 +148,7 @@ impl Session {
 
     /// Raised when [`Self::advance`] can go on, where it has nothing to do before that: the step runs on a device.
     pub fn waiting(&self) -> Option<Signal> {
-        self.runner.waiting()
+        self.runner.waiting().or_else(|| self.reading.map(|_| self.runner.ready()))
     }
 
     /// Rows of the step in flight: how much work an operation is. `None` between steps.
@@ -150,9 +156,10 @@ impl Session {
         self.runner.rows_in_flight()
     }
 
-    /// Tokens that the next call could find in the cache.
+    /// Tokens that the next call could find in the cache, of what was used last: prompt and first answer of a call, or of an
+    /// encoder-decoder its prompt as encoded. There may be more, of calls before.
     pub fn cached_tokens(&self) -> &[u32] {
-        self.cached.as_ref().map_or(&[], |c| &c.tokens)
+        self.runner.kept.newest()
     }
 
     /// Starts a generation. Everything that is wrong with the request is said here, before any work:
@@ -166,8 +173,13 @@ impl Session {
         let place = source.clone();
         let mut generation = Generation::new(request, limits, self.tokenizer.clone(), source)?;
         let (sequence, n_reused) = match place {
-            Some(source) => self.memory_of(&source, generation.request().cache_prompt)?,
-            None => self.common_prefix(generation.request())?,
+            Some(source) => self.beginning_of(&source, source.len(), generation.request().cache_prompt)?,
+            None => {
+                // Of the last token the logits are wanted; of every one where all are to be scored.
+                let request = generation.request();
+                let is_useful = request.cache_prompt && !Generation::scores_prompt(request);
+                self.beginning_of(&request.prompt, request.prompt.len().saturating_sub(1), is_useful)?
+            }
         };
         generation.occupy(sequence, n_reused, &mut self.runner);
         self.work = Some(Work::Generation(Box::new(generation)));
@@ -186,12 +198,13 @@ impl Session {
         Ok(())
     }
 
-    /// Starts the scoring of texts; the same rules. What the cache holds of the call before stays.
+    /// Starts the scoring of texts; the same rules. What the cache holds of calls before stays.
     pub fn score(&mut self, request: ScoreRequest) -> Result<()> {
         self.check_idle()?;
         self.check_generates()?;
         let scoring = Scoring::new(request, &self.tokenizer, self.context_tokens(), self.decoder_start)?;
         self.work = Some(Work::Scoring(scoring));
+        self.runner.kept.is_held = true;
         Ok(())
     }
 
@@ -200,7 +213,7 @@ impl Session {
     }
 
     fn check_idle(&self) -> Result<()> {
-        match self.is_busy() {
+        match self.is_busy() || self.reading.is_some() {
             true => Err(Error::InvalidArgument { what: "a request is in progress".into() }),
             false => Ok(()),
         }
@@ -223,10 +236,52 @@ impl Session {
         }
     }
 
-    /// Gives up the request in progress, if there is one. What was generated completely stays in the cache.
+    /// Gives up the request or the snapshot in progress, if there is one. What was generated completely stays in the cache.
     pub fn cancel(&mut self) -> Result<()> {
         self.runner.drop_step();
+        self.stop_reading()?;
         self.leave()
+    }
+
+    /// As bytes what the cache has of the beginning of `tokens`, with a note, by which [`Self::restore`] puts it there again: the
+    /// next call with these tokens then computes no more than it would have now. `None` while it
+    /// waits for a device: call again with the same once [`Self::waiting`] says so, with nothing else in between but
+    /// [`Self::cancel`].
+    pub fn snapshot(&mut self, note: &[u8], tokens: &[u32], binding: &Binding) -> Result<Option<Vec<u8>>> {
+        let sequence = match self.reading {
+            Some(sequence) => sequence,
+            None => {
+                self.check_idle()?;
+                self.check_generates()?;
+                let Runner { kv, kept, .. } = &mut self.runner;
+                kept.take(tokens, tokens.len(), true, kv)?.0
+            }
+        };
+        self.reading = Some(sequence);
+        let outcome = self.runner.snapshot(sequence, note, tokens, binding);
+        if !matches!(outcome, Ok(None)) {
+            self.stop_reading()?;
+        }
+        outcome
+    }
+
+    /// Puts what a snapshot holds into the cache, and gives its note. [`Error::Integrity`] where the bytes are damaged, or of
+    /// another model, version, or format of keys and values; [`Error::ContextOverflow`] where they do not fit.
+    pub fn restore(&mut self, bytes: &[u8], binding: &Binding) -> Result<Vec<u8>> {
+        self.check_idle()?;
+        self.check_generates()?;
+        let contents = Contents::of(bytes, binding)?;
+        let tokens = contents.tokens();
+        if tokens.iter().any(|token| *token as usize >= self.tokenizer.n_vocab()) {
+            return Err(Error::Integrity { what: "snapshot: it has tokens that are not in the vocabulary".into() });
+        }
+        let sequence = self.runner.restore(&contents)?;
+        self.runner.kept.keep(sequence, tokens, &mut self.runner.kv)?;
+        Ok(contents.note.to_vec())
+    }
+
+    fn stop_reading(&mut self) -> Result<()> {
+        self.reading.take().map_or(Ok(()), |sequence| self.runner.kv.release(sequence))
     }
 
     fn run(&mut self, mut ops: usize, events: &mut Vec<Event>) -> Result<()> {
@@ -274,27 +329,15 @@ impl Session {
         }
     }
 
-    /// A sequence that holds as much of the prompt as the cache has, at most all but the last token (whose logits are
-    /// wanted); none of it where every token is to be scored.
-    fn common_prefix(&mut self, request: &Request) -> Result<(SequenceId, usize)> {
-        let Some(Cached { sequence, tokens }) = self.cached.take() else { return Ok((self.runner.kv.create(), 0)) };
-        let common = tokens.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count();
-        let useful = if request.cache_prompt && !Generation::scores_prompt(request) { common } else { 0 };
-        let n_reused = useful.min(request.prompt.len().saturating_sub(1));
-        self.runner.kv.truncate(sequence, n_reused)?;
-        Ok((sequence, n_reused))
-    }
-
-    /// A sequence in which the whole source is encoded, or nothing.
-    fn memory_of(&mut self, source: &[u32], cache_prompt: bool) -> Result<(SequenceId, usize)> {
-        let Some(Cached { sequence, tokens }) = self.cached.take() else { return Ok((self.runner.kv.create(), 0)) };
-        let n_reused = if cache_prompt && tokens == source { source.len() } else { 0 };
-        self.runner.kv.truncate(sequence, n_reused)?;
-        Ok((sequence, n_reused))
+    /// A sequence that holds as much of a prompt as the cache has, at most `limit` tokens; nothing where that is of no use.
+    fn beginning_of(&mut self, prompt: &[u32], limit: usize, is_useful: bool) -> Result<(SequenceId, usize)> {
+        let Runner { kv, kept, .. } = &mut self.runner;
+        if is_useful { kept.take(prompt, limit, false, kv) } else { Ok((kv.create(), 0)) }
     }
 
     /// Ends the request and keeps what the next call may reuse.
     fn leave(&mut self) -> Result<()> {
+        self.runner.kept.is_held = false;
         match self.work.take() {
             None => Ok(()),
             Some(Work::Encoding(encoding)) => encoding.close(&mut self.runner),
@@ -302,11 +345,8 @@ impl Session {
             Some(Work::Generation(generation)) => {
                 let keeps = generation.request().cache_prompt;
                 let (sequence, tokens) = generation.close(&mut self.runner)?;
-                if keeps {
-                    self.cached = Some(Cached { sequence, tokens });
-                    return Ok(());
-                }
-                self.runner.kv.release(sequence)
+                let Runner { kv, kept, .. } = &mut self.runner;
+                if keeps { kept.keep(sequence, tokens, kv) } else { kv.release(sequence) }
             }
         }
     }
@@ -314,9 +354,6 @@ impl Session {
     /// After an error: nothing that was computed is trusted.
     fn clear(&mut self) -> Result<()> {
         self.cancel()?;
-        if let Some(Cached { sequence, .. }) = self.cached.take() {
-            self.runner.kv.release(sequence)?;
-        }
-        Ok(())
+        self.runner.kept.clear(&mut self.runner.kv)
     }
 }

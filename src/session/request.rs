@@ -36,7 +36,7 @@ pub struct Request {
     pub echo: bool,
     /// Go on after end-of-generation tokens.
     pub ignore_eos: bool,
-    /// Reuse what the call before left in the cache, and leave something for the next.
+    /// Reuse what calls before left in the cache, and leave something for the next.
     pub cache_prompt: bool,
     /// Tokens that were given out before an interruption, per choice: the generation goes on behind them as if it had never
     /// been interrupted, and their text is not given out again.

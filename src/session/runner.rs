@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::kept::Kept;
 use crate::{
     arch::{Model, Task},
     error::{Error, Result},
-    kv::{Kv, KvGeometry, PageId, SequenceId},
+    kv::{self, Binding, Contents, Kv, KvGeometry, PageId, SequenceId},
     plan::{Ahead, Executor, Memory, MemoryReport, Plan, PlanSlot, Progress, Row, RowBound, Signal, Step, Want},
     sample::Scores,
 };
@@ -144,6 +145,10 @@ pub(super) struct Runner {
     remember: Vec<LaterPlan>,
     score: Option<LaterPlan>,
     pub(super) kv: Kv,
+    /// What earlier calls left: dropped where its pages are wanted.
+    pub(super) kept: Kept,
+    /// What the sequences of a request and what is kept may hold together; a request alone may go beyond it.
+    n_context_pages: usize,
     flight: Option<Flight>,
     /// Of the newest step.
     want: Want,
@@ -173,8 +178,11 @@ impl Runner {
         context_tokens: usize,
         n_sequences: usize,
     ) -> Result<Self> {
-        let max_pages = KvGeometry::pages_for(context_tokens).saturating_mul(n_sequences);
-        let mut runner = Self::without_plans(executor, Kv::new(context_tokens, max_pages));
+        let n_pages = KvGeometry::pages_for(context_tokens);
+        let mut runner = Self::without_plans(executor, Kv::new(context_tokens, n_pages.saturating_mul(n_sequences)));
+        // What an encoder-decoder reads and what it says have a context each.
+        runner.n_context_pages = if plans.remember.is_some() { 2 * n_pages } else { n_pages };
+        runner.kept = Kept::new(plans.remember.is_some());
         runner.plans = plans.decoder().map(|plan| runner.prepare(plan.clone())).collect::<Result<_>>()?;
         for plan in plans.remember.iter().flat_map(|remember| &remember.plans) {
             // The first one now, so that weights are laid out for it and a device is checked with it.
@@ -188,7 +196,8 @@ impl Runner {
 
     /// For steps that bring their plan along ([`Self::begin_whole`]).
     pub(super) fn without_plans(executor: Box<dyn Executor>, kv: Kv) -> Self {
-        Self { executor, plans: vec![], remember: vec![], score: None, kv, flight: None, want: Want::All }
+        let (kept, n_context_pages, want) = (Kept::default(), 0, Want::All);
+        Self { executor, plans: vec![], remember: vec![], score: None, kv, kept, n_context_pages, flight: None, want }
     }
 
     /// Gets a plan ready.
@@ -310,6 +319,10 @@ impl Runner {
     /// Makes room for so many positions more; where they begin.
     fn append(&mut self, sequence: SequenceId, n: usize) -> Result<usize> {
         let start = self.kv.len(sequence)?;
+        // What is dropped may share the last page, which then needs no copy.
+        while self.kv.used_pages().saturating_add(self.kv.pages_wanted(sequence, n)?) > self.n_context_pages
+            && self.kept.drop_oldest(&mut self.kv)?
+        {}
         for copy in self.kv.append(sequence, n)? {
             self.executor.kv_reserve(self.kv.n_pages())?;
             self.executor.kv_copy(copy.from, copy.to, copy.n_positions)?;
@@ -383,6 +396,33 @@ impl Runner {
             self.flight = None;
         }
         Ok(progress)
+    }
+
+    /// A sequence with the keys and values of a snapshot.
+    pub(super) fn restore(&mut self, contents: &Contents<'_>) -> Result<SequenceId> {
+        let id = self.kv.create();
+        let appended = self.append(id, contents.n_positions());
+        let written = appended.and_then(|_| contents.write(self.kv.pages(id)?, self.executor.as_mut()));
+        if written.is_err() {
+            self.kv.release(id)?;
+        }
+        written.map(|()| id)
+    }
+
+    /// The keys and values of a sequence as bytes; `None` where they are still on their way ([`Self::ready`]).
+    pub(super) fn snapshot(
+        &mut self,
+        sequence: SequenceId,
+        note: &[u8],
+        tokens: &[u32],
+        binding: &Binding,
+    ) -> Result<Option<Vec<u8>>> {
+        kv::snapshot(&self.kv, sequence, note, tokens, binding, self.executor.as_mut())
+    }
+
+    /// Raised when what the executor was asked for can go on.
+    pub(super) fn ready(&self) -> Signal {
+        self.executor.ready()
     }
 
     /// Raised when the step in flight can go on; `None` where it can go on now.

@@ -208,6 +208,17 @@ impl Engine {
         self.ready_mut()?.0.session.score(request).map_err(throw)
     }
 
+    /// What is there of a conversation, by its tokens, as bytes with a note; `undefined` while a device is waited for, and then it is
+    /// to be called again with the same.
+    pub fn snapshot(&mut self, note: &[u8], tokens: &[u32]) -> JsResult<Option<Vec<u8>>> {
+        self.ready_mut()?.0.snapshot(note, tokens).map_err(throw)
+    }
+
+    /// Takes such bytes up; gives the note.
+    pub fn restore(&mut self, bytes: &[u8]) -> JsResult<Vec<u8>> {
+        self.ready_mut()?.0.restore(bytes).map_err(throw)
+    }
+
     /// Goes on, on the CPU for about `budgetMs`, on the GPU until there is nothing to do but to wait; returns what happened.
     pub fn advance(&mut self, budget_ms: f64) -> JsResult<JsValue> {
         let runs_elsewhere = self.processor.kind() == DeviceKind::WebGpu;
@@ -235,7 +246,7 @@ impl Engine {
         self.processor.nudge();
     }
 
-    /// Gives up the generation in progress; the next one works.
+    /// Gives up the generation or the snapshot in progress; the next one works.
     pub fn cancel(&mut self) -> JsResult<()> {
         self.ready_mut()?.0.session.cancel().map_err(throw)
     }

@@ -446,6 +446,7 @@ impl Maker {
             alignment: 32,
             data_offset: 0,
             end_offset: 0,
+            fingerprint: 0,
         };
         let weights = Weights::from_header(&header);
         let max_rows = self.steps.iter().map(|s| s.iter().sum()).max().unwrap_or(1);

@@ -22,6 +22,8 @@ use std::{
 pub struct Control {
     /// How often a step is pending before it is complete.
     pub n_pending: Cell<usize>,
+    /// How often pages that are read are still on their way.
+    pub n_reads_pending: Cell<usize>,
     /// Before it is complete, there is more to run.
     pub more: Cell<bool>,
     /// More best logits than this are not given: then all are. `None`: the best are always given.
@@ -122,6 +124,11 @@ impl Executor for Elsewhere {
     }
     fn kv_read(&mut self, pages: &[(PageId, usize)], bytes: &mut Vec<u8>) -> Result<Progress> {
         self.catch_up()?;
+        if let Some(left) = self.control.n_reads_pending.get().checked_sub(1) {
+            self.control.n_reads_pending.set(left);
+            *self.control.signal.borrow_mut() = Some(Signal::default());
+            return Ok(Progress::Pending);
+        }
         self.inner.kv_read(pages, bytes)
     }
     fn kv_write(&mut self, page: PageId, n_positions: usize, bytes: &[u8]) -> Result<()> {

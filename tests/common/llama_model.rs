@@ -77,6 +77,7 @@ pub fn llama_header(c: &TinyConfig) -> Header {
         alignment: 32,
         data_offset: 0,
         end_offset: 0,
+        fingerprint: 0,
     }
 }
 

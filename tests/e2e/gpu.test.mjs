@@ -168,6 +168,24 @@ ON_ONE_ENGINE['an abort in prefill or decode takes effect at once, and the next 
   }
 };
 
+ON_ONE_ENGINE['a conversation is forked, put aside and taken up'] = async (page) => {
+  const { first, answers, wrong } = await page.evaluate(async () => {
+    const chat = engine.conversation({ temperature: 0, max_tokens: 8 });
+    const first = await chat.send('Tell me about a bird and a dog.');
+    const fork = chat.fork();
+    const bytes = await chat.snapshot();
+    const wrong = await engine.restore(bytes.subarray(1)).catch((error) => error.code);
+    const answers = [];
+    for (const one of [chat, fork, await engine.restore(bytes)]) answers.push(await one.send('And a cat.'));
+    return { first, answers, wrong };
+  });
+  assert.equal(wrong, 'E_INTEGRITY');
+  for (const { choices, usage } of answers) {
+    assert.equal(choices[0].message.content, answers[0].choices[0].message.content);
+    assert.ok(usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens - 1, 'what was said is not read again');
+  }
+};
+
 // In the first round the cache grows to its size; each plan is bound to it once more when it is next used.
 ON_ONE_ENGINE['many generations: nothing is made after the first two of a kind, nothing is complained of'] = async (
   page,

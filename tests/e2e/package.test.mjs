@@ -351,7 +351,6 @@ test('bad input: typed errors, and the engine goes on', async () => {
       errors.embeddings = await caught(() => engine.embeddings.create({ input: 'x' }));
       errors.inspect = await caught(() => kinglet.Kinglet.inspect('/tiny.gguf'));
       errors.storage = await caught(() => kinglet.Kinglet.storage.list());
-      errors.snapshot = await caught(() => engine.snapshot());
       const full = await engine.completions.create({ prompt: ids(63), max_tokens: 40, ignore_eos: true });
       const empty = await engine.completions.create({ prompt: '', max_tokens: 2 });
       const again = (await generate(engine)).choices[0].text;
@@ -371,7 +370,7 @@ test('bad input: typed errors, and the engine goes on', async () => {
   assert.equal(errors['prompt too long'].code, 'E_CONTEXT_OVERFLOW');
   assert.deepEqual(errors['prompt too long'].details, { requestedTokens: 65, availableTokens: 64 });
   assert.ok(errors.embeddings.code === 'E_UNSUPPORTED_TASK' && errors.embeddings.is);
-  for (const name of ['unknown', 'tools', 'inspect', 'storage', 'snapshot'])
+  for (const name of ['unknown', 'tools', 'inspect', 'storage'])
     assert.ok(errors[name].code === 'E_UNSUPPORTED_FEATURE' && errors[name].is, name);
   assert.equal(got.full, 'length');
   assert.ok(got.n_full >= 1 && got.n_full <= 2, `${got.n_full}`);

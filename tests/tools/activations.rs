@@ -225,6 +225,7 @@ mod native {
             alignment: 32,
             data_offset: 0,
             end_offset: 0,
+            fingerprint: 0,
         };
         let weights = Weights::from_header(&header);
         let mut b = Builder::new("attention", &weights, RowBound::UpTo(n), n);

@@ -3,6 +3,7 @@ import {
   type ChatCompletion,
   type ChatCompletionChunk,
   type ChatMessage,
+  type Conversation,
   type EmbeddingResponse,
   Kinglet,
   KingletError,
@@ -56,6 +57,12 @@ export async function chats(engine: Kinglet): Promise<void> {
   ];
   const roles = ['user', 'assistant'] as const;
   await engine.chat.completions.create({ messages: next.concat(roles.map((role) => ({ role, content: 'so' }))) });
+  const { truncated_messages } = await engine.chat.completions.create({ model: 'any', messages, truncation: 'auto' });
+  is<Same<typeof truncated_messages, number | undefined>>();
+  // @ts-expect-error: not one of the ways
+  await engine.chat.completions.create({ messages, truncation: 'oldest' });
+  // @ts-expect-error: a name is a text
+  await engine.chat.completions.create({ model: 5, messages });
   // @ts-expect-error: messages are asked for
   await engine.chat.completions.create({});
   // @ts-expect-error: a prompt is for completions
@@ -79,6 +86,27 @@ export async function chats(engine: Kinglet): Promise<void> {
   await engine.chat.completions.create({ messages, maxTokens: 5 });
   // @ts-expect-error: a whole answer is not iterated
   for await (const _ of whole) break;
+}
+
+export async function conversations(engine: Kinglet): Promise<void> {
+  const chat: Conversation = engine.conversation({ messages, temperature: 0, truncation: 'auto' });
+  const answer = await chat.send('hello', { max_tokens: 5 }, { signal: AbortSignal.timeout(1) });
+  is<Same<typeof answer, ChatCompletion>>();
+  const stream = await chat
+    .fork()
+    .stream([{ role: 'tool', content: '5' }], { stream_options: { include_usage: true } });
+  is<Same<typeof stream, Stream<ChatCompletionChunk>>>();
+  const again = await engine.restore(await chat.snapshot());
+  const said: ChatMessage[] = again.messages;
+  await again.send(said.at(-1) ?? []);
+  // @ts-expect-error: an answer is one
+  await chat.send('hello', { n: 2 });
+  // @ts-expect-error: that is stream's
+  await chat.send('hello', { stream: true });
+  // @ts-expect-error: a conversation has its own
+  await chat.send('hello', { messages });
+  // @ts-expect-error: bytes are asked for
+  await engine.restore('bytes');
 }
 
 export async function others(engine: Kinglet): Promise<void> {

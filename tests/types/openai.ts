@@ -66,7 +66,7 @@ export type Messages = [
   Assignable<OpenAI.ChatCompletionMessageFunctionToolCall, ToolCall>,
 ];
 
-// Parameters. `model` is not taken: an engine has one.
+// Parameters. OpenAI's `model` has to be there, ours may be.
 
 /** Extensions, which OpenAI does not have. */
 type Extension =
@@ -79,7 +79,8 @@ type Extension =
   | 'length_penalty'
   | 'early_stopping'
   | 'speculation'
-  | 'chat_template_kwargs';
+  | 'chat_template_kwargs'
+  | 'truncation';
 /**
  * We take null for "not given" everywhere, as OpenAI does nearly everywhere. It leaves it out of the types of a few, and so does this for
  * them.

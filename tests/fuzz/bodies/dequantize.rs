@@ -161,8 +161,15 @@ fn run_product(format: Format, [n, k]: [usize; 2], bytes: &[u8], inputs: &[f32],
         n_bytes: 0,
     };
     let tensors = vec![tensor("x", &[N_INPUTS, k], Format::F32), tensor("w.weight", &[n, k], format)];
-    let header =
-        Header { version: 3, metadata: Metadata::default(), tensors, alignment: 32, data_offset: 0, end_offset: 0 };
+    let header = Header {
+        version: 3,
+        metadata: Metadata::default(),
+        tensors,
+        alignment: 32,
+        data_offset: 0,
+        end_offset: 0,
+        fingerprint: 0,
+    };
     let weights = Weights::from_header(&header);
     let geometry = KvGeometry { layers: 1, kv_heads: 1, head_size: 8, format: KvFormat::F16 };
     let mut cpu = Cpu::with_kernels(geometry, POOL.clone(), flavour)?;

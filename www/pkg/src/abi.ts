@@ -223,6 +223,13 @@ export interface Engine {
   ready(): Promise<void> | undefined;
   /** Makes a browser look whether the device is done that would otherwise look every 100 ms. Cheap. */
   nudge(): void;
+  /**
+   * What the cache has of the beginning of these tokens, as bytes with a note; undefined while a device is waited for (`ready`), and
+   * then it is called again with the same.
+   */
+  snapshot(note: Uint8Array, tokens: Uint32Array): Uint8Array | undefined;
+  /** Puts such bytes into the cache; gives the note. Other bytes are E_INTEGRITY. */
+  restore(bytes: Uint8Array): Uint8Array;
   cancel(): void;
   poolAddress(): number;
   /** From now on finds out how many threads steps of one row and of several rows are fastest with, beginning with these. */

@@ -54,21 +54,38 @@ export async function* eventsOf(generation: Generation): AsyncGenerator<Exclude<
   return end as EndEvent;
 }
 
+/** Who is told of every chunk that is read, and once of the end: `failed` where reading it has thrown. */
+export interface StreamWatcher<T> {
+  chunk(chunk: T): void;
+  end(failed: boolean): void;
+}
+
 /** The chunks of a generation as callers read them. Ending the iteration early ends the generation. */
 export class ChunkStream<T> implements Stream<T> {
   readonly #chunks: AsyncGenerator<T, undefined>;
   readonly #generation: Generation;
+  readonly #watcher: StreamWatcher<T> | undefined;
 
-  constructor(generation: Generation, chunks: AsyncGenerator<T, undefined>) {
+  constructor(generation: Generation, chunks: AsyncGenerator<T, undefined>, watcher?: StreamWatcher<T>) {
     this.#generation = generation;
     this.#chunks = chunks;
+    this.#watcher = watcher;
   }
 
-  next(): Promise<IteratorResult<T, undefined>> {
-    return this.#chunks.next();
+  async next(): Promise<IteratorResult<T, undefined>> {
+    try {
+      const step = await this.#chunks.next();
+      if (step.done) this.#watcher?.end(false);
+      else this.#watcher?.chunk(step.value);
+      return step;
+    } catch (thrown) {
+      this.#watcher?.end(true);
+      throw thrown;
+    }
   }
 
   async return(): Promise<IteratorResult<T, undefined>> {
+    this.#watcher?.end(false);
     // First, so that a `next` that waits for a token comes back; what it would have thrown is nobody's error.
     this.#generation.cancel(new DOMException('the stream was ended', 'AbortError'));
     await this.#chunks.return(undefined).catch(() => {});

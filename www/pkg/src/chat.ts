@@ -1,15 +1,17 @@
 // chat.completions.create in OpenAI's shape: messages to prompt, events to an answer or to chunks.
 
 import type { GenerateEvent } from './abi.js';
-import { ChunkStream, eventsOf, head, pieceOf, timingsOf, usageOf } from './answer.js';
+import { ChunkStream, eventsOf, head, pieceOf, type StreamWatcher, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkChat } from './params.js';
 import { PLAIN_STOP } from './templates.js';
+import { fit } from './truncation.js';
 import type {
   CallOptions,
   ChatCompletion,
   ChatCompletionChunk,
   ChatLogprobs,
+  ChatMessage,
   ChatParams,
   FinishReason,
   Stream,
@@ -25,30 +27,42 @@ export async function createChat(
   core: Core,
   params: ChatParams,
   { signal }: CallOptions = {},
+  watcher?: StreamWatcher<ChatCompletionChunk>,
 ): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
   core.checkOpen();
   core.checkTask('generate', 'chat.completions.create');
   core.checkChats();
-  const { request, stream, includeUsage } = checkChat(params, core.info.vocabularySize);
+  const { request, stream, includeUsage, truncates } = checkChat(params, core.info.vocabularySize);
   if (core.info.chatTemplate === 'plain') request.stop.push(PLAIN_STOP);
   // The caller may change the messages while the call waits: what was asked is what they said at the call.
   const [messages, variables] = cloneOf([params.messages, params.chat_template_kwargs ?? {}] as const);
   const options = { variables, ...(signal && { signal }) };
-  const generation = await core.generate(request, () => core.chatPrompt(messages, options), { stream, signal });
+  const prompt = (some: ChatMessage[]): Promise<Uint32Array> => core.chatPrompt(some, options);
+  const extra: Extra = {};
+  const fitted = async (): Promise<Uint32Array> => {
+    const result = await fit(messages, prompt, core.promptRoom(request.maxTokens));
+    extra.truncated_messages = result.truncated;
+    return result.prompt;
+  };
+  const generation = await core.generate(request, truncates ? fitted : () => prompt(messages), { stream, signal });
   return stream
-    ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage))
-    : whole(generation, core.info.name);
+    ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage, extra), watcher)
+    : whole(generation, core.info.name, extra);
 }
 
-function cloneOf<T>(data: T): T {
+/** What an answer says of how its prompt was made. */
+type Extra = Pick<ChatCompletion, 'truncated_messages'>;
+
+/** A copy that nobody else can change; TypeError where it is no data. */
+export function cloneOf<T>(data: T): T {
   try {
     return structuredClone(data);
   } catch (cause) {
-    throw new TypeError('messages and chat_template_kwargs must be plain data', { cause });
+    throw new TypeError('messages and parameters must be plain data', { cause });
   }
 }
 
-async function whole(generation: Generation, model: string): Promise<ChatCompletion> {
+async function whole(generation: Generation, model: string, extra: Extra): Promise<ChatCompletion> {
   const withLogprobs = generation.request.logprobs !== undefined;
   const choices = generation.generated.map((token_ids, index) => ({
     index,
@@ -65,6 +79,7 @@ async function whole(generation: Generation, model: string): Promise<ChatComplet
         choices,
         usage: usageOf(step.value),
         timings: timingsOf(generation.output, step.value),
+        ...extra,
       };
     }
     const event = step.value;
@@ -81,6 +96,7 @@ async function* chunks(
   generation: Generation,
   model: string,
   includeUsage: boolean,
+  extra: Extra,
 ): AsyncGenerator<ChatCompletionChunk, undefined> {
   type Choice = ChatCompletionChunk['choices'][number];
   const top = head('chatcmpl', 'chat.completion.chunk', model);
@@ -98,7 +114,7 @@ async function* chunks(
     ...rest,
   });
   for (let index = 0; index < generation.request.n; index++)
-    yield chunk([choice(index, { role: 'assistant', content: '' })]);
+    yield { ...chunk([choice(index, { role: 'assistant', content: '' })]), ...(index === 0 && extra) };
 
   let n_open = generation.request.n;
   let last: ChatCompletionChunk | undefined;

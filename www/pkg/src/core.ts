@@ -34,11 +34,7 @@ export class Core {
     client: Client<EngineRequests>,
     templates: TemplateRenderer,
     loaded: LoadOutput,
-    {
-      info,
-      speculates,
-      onFound = () => {},
-    }: { info: Info; speculates: boolean; onFound?: (found: Guess) => void },
+    { info, speculates, onFound = () => {} }: { info: Info; speculates: boolean; onFound?: (found: Guess) => void },
   ) {
     this.#onFound = onFound;
     this.#client = client;
@@ -65,6 +61,13 @@ export class Core {
         'E_UNSUPPORTED_TASK',
         `${this.info.architecture} is an encoder-decoder without a chat template: use completions.create`,
       );
+  }
+
+  /** How long a prompt may be that leaves room for an answer of so many tokens, at most a quarter of the context. */
+  promptRoom(maxTokens = Infinity): number {
+    const { contextLength } = this.info;
+    // The answer of an encoder-decoder has a context of its own.
+    return contextLength - (this.isEncoderDecoder ? 0 : Math.min(maxTokens, Math.floor(contextLength / 4)));
   }
 
   /** Throws for a call that the model is not made for. */
@@ -222,6 +225,22 @@ export class Core {
       return running;
     };
     await this.#inTurn(call, signal);
+  }
+
+  /** Takes the next place in the queue; resolves to what the cache has of the tokens that `prepare` makes, with the note. */
+  async snapshot(
+    note: Uint8Array,
+    prepare: () => Promise<Uint32Array>,
+    signal: AbortSignal | undefined,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    signal?.throwIfAborted();
+    const tokens = await prepare();
+    return this.#inTurn(() => this.#client.call('snapshot', { note, tokens }, { signal }), signal);
+  }
+
+  /** Takes the next place in the queue; resolves to the note when the cache holds what the bytes do. */
+  async restore(bytes: Uint8Array, signal: AbortSignal | undefined): Promise<Uint8Array> {
+    return this.#inTurn(() => this.#client.call('restore', { bytes }, { signal }), signal);
   }
 
   /** Waits for its turn, calls, and lets the next one in when the worker is done. */

@@ -98,10 +98,29 @@ export class EngineHost implements Handlers<EngineRequests> {
     });
   };
 
+  snapshot = async (
+    { note, tokens }: EngineRequests['snapshot']['input'],
+    call: CallContext<never>,
+  ): Promise<Uint8Array<ArrayBuffer>> => {
+    let bytes: Uint8Array | undefined;
+    await this.#run(call, {
+      start: () => {},
+      advance: async (engine) => {
+        throwIfCancelled(call);
+        bytes = engine.snapshot(note, tokens);
+        return bytes ? [{ type: 'end' }] : [];
+      },
+    });
+    return bytes as Uint8Array<ArrayBuffer>;
+  };
+
+  restore = ({ bytes }: EngineRequests['restore']['input']): Uint8Array<ArrayBuffer> =>
+    this.#loaded().restore(bytes) as Uint8Array<ArrayBuffer>;
+
   /** Runs a request, slice by slice, until its last event. */
   async #run(
     call: CallContext<never>,
-    { start, advance }: { start(engine: Engine): void; advance(engine: Engine): Promise<GenerateEvent[]> },
+    { start, advance }: { start(engine: Engine): void; advance(engine: Engine): Promise<{ type: string }[]> },
   ): Promise<void> {
     const engine = this.#loaded();
     if (this.#busy) throw new KingletError('E_BUSY', 'a generation is running already');

@@ -5,6 +5,7 @@
 import { type ChatCompletions, createChat } from './chat.js';
 import { Client } from './client.js';
 import { type Completions, createCompletion } from './completions.js';
+import { type Conversation, type ConversationParams, createConversation, restoreConversation } from './conversation.js';
 import { Core } from './core.js';
 import { classify, createEmbeddings, type Embeddings, fillMask, label } from './encoders.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
@@ -43,6 +44,7 @@ export { KingletError } from './errors.js';
 export type { ErrorCode, ErrorDetails } from './errors.js';
 export type { ChatCompletions } from './chat.js';
 export type { Completions } from './completions.js';
+export type { Conversation, ConversationParams, Said, SendParams } from './conversation.js';
 export type { Embeddings } from './encoders.js';
 export type * from './types.js';
 
@@ -225,14 +227,22 @@ export class Kinglet {
     return text.replaceAll(joiner, '');
   }
 
-  /** Saves the state of the conversation; not built yet. */
-  async snapshot(): Promise<never> {
-    return notBuilt('snapshot');
+  /**
+   * A conversation: it keeps its messages, and can be forked and saved. `params` are its first messages and what its calls have that do not
+   * say otherwise, as `chat.completions.create` takes them.
+   */
+  conversation(params?: ConversationParams): Conversation {
+    return createConversation(this.#core, params);
   }
 
-  /** Takes up a saved state; not built yet. */
-  async restore(_snapshot: unknown): Promise<never> {
-    return notBuilt('restore');
+  /**
+   * Takes up a conversation that `snapshot()` has saved: its next call computes only what is new.
+   *
+   * @throws KingletError E_INTEGRITY where the bytes are damaged, or of another model, version of this package, or `kvType`;
+   * E_CONTEXT_OVERFLOW where they are longer than the context. The engine is unharmed.
+   */
+  async restore(snapshot: Uint8Array, options?: CallOptions): Promise<Conversation> {
+    return restoreConversation(this.#core, snapshot, options);
   }
 
   /** Ends the workers, so that their memory comes back. What is pending rejects with an AbortError; later calls with an InvalidStateError. */

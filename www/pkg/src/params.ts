@@ -38,6 +38,7 @@ export interface Checked {
 type Bag = Record<string, unknown>;
 
 const COMMON = [
+  'model',
   'max_tokens',
   'max_completion_tokens',
   'temperature',
@@ -69,6 +70,7 @@ const CHAT = new Set([
   'tools',
   'tool_choice',
   'chat_template_kwargs',
+  'truncation',
 ]);
 /** What a template is told by other ways than by variables. */
 const RESERVED = ['messages', 'tools', 'add_generation_prompt'];
@@ -90,7 +92,7 @@ const LOAD = new Set([
 ]);
 
 /** Checks the parameters of `chat.completions.create`, the messages among them. */
-export function checkChat(params: ChatParams, vocabularySize: number): Checked {
+export function checkChat(params: ChatParams, vocabularySize: number): Checked & { truncates: boolean } {
   const bag = asBag(params, 'params', CHAT);
   checkMessages(bag['messages']);
   const format = bag['response_format'];
@@ -107,7 +109,9 @@ export function checkChat(params: ChatParams, vocabularySize: number): Checked {
   const top = integer(bag, 'top_logprobs', 0, MAX_LOGPROBS);
   if (top !== undefined && !wanted) throw new RangeError('top_logprobs needs logprobs: true');
   const maxTokens = tokenLimit(bag, 1);
-  return common(bag, vocabularySize, { maxTokens, logprobs: wanted ? (top ?? 0) : undefined, echo: false });
+  const truncates = oneOf(bag, 'truncation', ['auto', 'disabled']) === 'auto';
+  const checked = common(bag, vocabularySize, { maxTokens, logprobs: wanted ? (top ?? 0) : undefined, echo: false });
+  return { ...checked, truncates };
 }
 
 /** Checks the parameters of `completions.create`; the prompt's tokens too, where it is tokens. */
@@ -125,6 +129,7 @@ function common(
   vocabularySize: number,
   own: { maxTokens: number | undefined; logprobs: number | undefined; echo: boolean },
 ): Checked {
+  checkModel(bag);
   const stream = boolean(bag, 'stream') ?? false;
   const speculation = oneOf(bag, 'speculation', ['auto', 'off']);
   const beams = beamSearch(bag);
@@ -189,7 +194,8 @@ export function checkEmbeddings(
   params: EmbeddingParams,
   { vocabularySize, embeddingLength }: Pick<Info, 'vocabularySize' | 'embeddingLength'>,
 ): { inputs: EncodeRequest['inputs']; dimensions: number | undefined; base64: boolean } {
-  const bag = asBag(params, 'params', new Set(['input', 'dimensions', 'encoding_format']));
+  const bag = asBag(params, 'params', new Set(['model', 'input', 'dimensions', 'encoding_format']));
+  checkModel(bag);
   const input = bag['input'];
   const isOne = typeof input === 'string' || (Array.isArray(input) && typeof input[0] === 'number');
   const list = isOne ? [input] : input;
@@ -366,6 +372,11 @@ export function checkTokens(tokens: unknown, name: string, vocabularySize: numbe
     );
 }
 
+/** Code that was written for OpenAI's server says which model it wants. An engine has one, whatever it is called. */
+function checkModel({ model }: Bag): void {
+  if (model != null && typeof model !== 'string') throw new TypeError('model must be a string');
+}
+
 function tokenLimit(bag: Bag, least: number): number | undefined {
   const old = integer(bag, 'max_tokens', least, MAX_INT);
   const name = integer(bag, 'max_completion_tokens', least, MAX_INT);
@@ -439,8 +450,7 @@ function oneOf<T extends string>(bag: Bag, name: string, values: readonly T[]): 
   if (value == null) return undefined;
   if (typeof value !== 'string') throw new TypeError(`${name} must be one of ${values.join(', ')}`);
   const found = values.find((one) => one === value);
-  if (found === undefined)
-    throw new RangeError(`${name} is ${JSON.stringify(value)}, not one of ${values.join(', ')}`);
+  if (found === undefined) throw new RangeError(`${name} is ${JSON.stringify(value)}, not one of ${values.join(', ')}`);
   return found;
 }
 

@@ -38,6 +38,13 @@ export interface EngineRequests {
     output: void;
     event: (ScoredEvent & { tokens: Uint32Array })[];
   };
+  /** What the cache has of the beginning of these tokens, as bytes with a note; and back, for the note. */
+  snapshot: {
+    input: { note: Uint8Array; tokens: Uint32Array };
+    output: Uint8Array<ArrayBuffer>;
+    event: never;
+  };
+  restore: { input: { bytes: Uint8Array }; output: Uint8Array<ArrayBuffer>; event: never };
   /** What has been measured since the last request; undefined where nothing was. `on`: whether to measure from now on. */
   profile: { input: { on: boolean }; output: Profile | undefined; event: never };
   /** The last request: gives the GPU's memory back. */

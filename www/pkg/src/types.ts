@@ -172,6 +172,8 @@ export interface CallOptions {
 
 /** Parameters that chat and plain completions share. Unknown or unbuilt ones throw E_UNSUPPORTED_FEATURE; none is ignored. */
 export interface GenerationParams {
+  /** Any name, as code for OpenAI's server has it: an engine has one model, and answers say what that is called. */
+  model?: string | null;
   /** Most tokens to generate. Chat: default as many as the context holds; completions: default 16, as OpenAI has it. */
   max_tokens?: number | null;
   /** Another name of `max_tokens`. */
@@ -203,7 +205,7 @@ export interface GenerationParams {
   stream_options?: { include_usage?: boolean } | null;
   /** Extension. Go on past the model's end-of-text token. */
   ignore_eos?: boolean | null;
-  /** Extension. Keep what this prompt has in common with the last one (default true). The answer is the same. */
+  /** Extension. Reuse what earlier calls have computed of this prompt, and keep it for later ones (default true). The answer is the same. */
   cache_prompt?: boolean | null;
   /**
    * Extension, with the three names that Hugging Face's `generate` has. 1…8: with 2 or more, a search for the most probable answers
@@ -239,6 +241,13 @@ export interface ChatParams extends GenerationParams {
    * `{ documents: […] }`; what the template does not know does nothing.
    */
   chat_template_kwargs?: Record<string, unknown> | null;
+  /**
+   * Where the messages do not fit the context (the name is from OpenAI's Responses): `'disabled'` (default) is E_CONTEXT_OVERFLOW; with `'auto'`
+   * the oldest turns are left out, whole, until the rest leaves room for `max_tokens`, at most a quarter of the context. System and developer
+   * messages at the beginning stay, and the newest turn: a message of the user with all that follows. If that alone does not fit, it is
+   * E_CONTEXT_OVERFLOW. The answer's `truncated_messages` says how many messages were left out.
+   */
+  truncation?: 'auto' | 'disabled' | null;
 }
 
 /** Parameters of `completions.create`. */
@@ -256,6 +265,8 @@ export interface CompletionParams extends GenerationParams {
 
 /** Parameters of `embeddings.create`. */
 export interface EmbeddingParams {
+  /** Any name, as in {@link GenerationParams}. */
+  model?: string | null;
   /**
    * A text, texts, the token ids of a text, or of several; at most 2,048. Ids are taken as they are, so those that the model
    * wants at the ends have to be among them (`tokenize` puts them there). A text that is longer than the context is
@@ -401,6 +412,11 @@ interface Answer<O extends string, C> {
   choices: C[];
 }
 
+/** Extension, with `truncation: 'auto'`: how many of the messages were left out. In a stream the first chunk says it. */
+interface Truncated {
+  truncated_messages?: number;
+}
+
 export type ChatCompletion = Answer<
   'chat.completion',
   {
@@ -411,7 +427,7 @@ export type ChatCompletion = Answer<
     /** Extension. */
     token_ids: number[];
   }
-> & { usage: Usage; timings: Timings };
+> & { usage: Usage; timings: Timings } & Truncated;
 
 export type ChatCompletionChunk = Answer<
   'chat.completion.chunk',
@@ -423,7 +439,7 @@ export type ChatCompletionChunk = Answer<
     /** Extension: tokens that this chunk brings. */
     token_ids: number[];
   }
-> & { usage?: Usage | null; timings?: Timings };
+> & { usage?: Usage | null; timings?: Timings } & Truncated;
 
 export type Completion = Answer<
   'text_completion',

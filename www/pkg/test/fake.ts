@@ -42,6 +42,8 @@ export interface Faults {
   feedThrows?: { at: number; error: unknown };
   /** What the model can do; by default it generates. */
   tasks?: Task[];
+  /** How often a snapshot is still on its way. */
+  snapshotWaits?: number;
   /** How long each step waits for the GPU; without it there is nothing to wait for. */
   readyMs?: number;
   /** With how many threads it is fastest. */
@@ -71,6 +73,9 @@ export class FakeEngine implements Engine {
   readonly options: EngineOptions;
   readonly encodings: EncodeRequest[] = [];
   readonly scorings: ScoreRequest[] = [];
+  /** The text of each snapshot that was asked for. */
+  readonly snapshots: string[] = [];
+  restored = 0;
   #scored: ScoredEvent[] | undefined;
   #request: GenerateRequest | undefined;
   #encoding: { request: EncodeRequest; next: number } | undefined;
@@ -304,6 +309,17 @@ export class FakeEngine implements Engine {
 
   nudge(): void {
     this.nudges++;
+  }
+  /** A mark and the note: the cache is empty. */
+  snapshot(note: Uint8Array, tokens: Uint32Array): Uint8Array | undefined {
+    this.snapshots.push(this.detokenize(tokens));
+    if (this.snapshots.length <= (this.faults.snapshotWaits ?? 0)) return undefined;
+    return Uint8Array.from([0x4b, ...note]);
+  }
+  restore(bytes: Uint8Array): Uint8Array {
+    if (bytes[0] !== 0x4b) throw { code: 'E_INTEGRITY', message: 'snapshot: not a snapshot', details: {} };
+    this.restored++;
+    return bytes.slice(1);
   }
   cancel(): void {
     this.cancels++;

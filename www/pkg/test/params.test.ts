@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
-import { checkChat, checkCompletion, checkLoad, checkTemplate } from '../src/params.js';
-import type { ChatParams, CompletionParams, LoadOptions, TemplateOptions } from '../src/types.js';
+import { checkChat, checkCompletion, checkEmbeddings, checkLoad, checkTemplate } from '../src/params.js';
+import type { ChatParams, CompletionParams, EmbeddingParams, LoadOptions, TemplateOptions } from '../src/types.js';
 
 const VOCABULARY = 100;
+const INFO = { vocabularySize: VOCABULARY, embeddingLength: 4 };
 const messages = [{ role: 'user', content: 'hello' }];
 const chat = (more: Record<string, unknown>) => checkChat({ messages, ...more } as unknown as ChatParams, VOCABULARY);
 const completion = (more: Record<string, unknown>) =>
@@ -116,7 +117,6 @@ for (const params of wrongType) {
 test('what is unknown or not built throws, and null is absent', () => {
   for (const params of [
     { nonsense: 1 },
-    { model: 'x' },
     { tools: [{}] },
     { tool_choice: 'auto' },
     { response_format: { type: 'json_object' } },
@@ -223,6 +223,27 @@ test('variables of the template are checked', () => {
   assert.throws(template({ tools: {} }), TypeError);
   assert.throws(template({ addGenerationPrompt: 1 }), TypeError);
   assert.throws(template({ tokenize: true }), unsupported);
+});
+
+test('a model may be named, and nothing else', () => {
+  for (const model of ['x', '', null]) {
+    assert.ok(!('model' in chat({ model }).request));
+    completion({ model });
+    checkEmbeddings({ input: 'x', model }, INFO);
+  }
+  for (const model of [5, {}, ['x']]) {
+    for (const check of [chat, completion]) assert.throws(() => check({ model }), TypeError);
+    assert.throws(() => checkEmbeddings({ input: 'x', model } as unknown as EmbeddingParams, INFO), TypeError);
+  }
+});
+
+test('truncation is for chats', () => {
+  assert.equal(chat({}).truncates, false);
+  assert.equal(chat({ truncation: 'auto' }).truncates, true);
+  assert.equal(chat({ truncation: 'disabled' }).truncates, false);
+  assert.throws(() => chat({ truncation: 'oldest' }), RangeError);
+  assert.throws(() => chat({ truncation: true }), TypeError);
+  assert.throws(() => completion({ truncation: 'auto' }), unsupported);
 });
 
 test('prompts are checked', () => {
