@@ -7,6 +7,9 @@
 
 use super::{Append, Attention, BufferId, Epilogue, MatMul, Norm, NormKind, Op, Plan, QkNorms, Runs, Sees};
 
+/// Whether this build has an executor that asks for [`Rule::ON_DEVICES`]: else it carries none of them, and they do nothing.
+const HAS_DEVICES: bool = cfg!(feature = "gpu");
+
 /// A rewriting rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
@@ -62,10 +65,11 @@ impl Rule {
             Self::ActivateIntoMatMul => activate_into_mat_mul(ops, &Uses::of(plan)),
             Self::AddIntoMatMul => add_into_mat_mul(ops, &Uses::of(plan)),
             Self::RopeKv => rope_kv(ops, &Uses::of(plan)),
-            Self::NormIntoAdd => norm_into_add(ops, &Uses::of(plan)),
-            Self::RopeKvIntoAttention => rope_kv_into_attention(ops, &Uses::of(plan)),
-            Self::QkNormsIntoAttention => qk_norms_into_attention(ops, &Uses::of(plan)),
-            Self::ScaleIntoMatMul => scale_into_mat_mul(ops, &Uses::of(plan)),
+            Self::NormIntoAdd if HAS_DEVICES => norm_into_add(ops, &Uses::of(plan)),
+            Self::RopeKvIntoAttention if HAS_DEVICES => rope_kv_into_attention(ops, &Uses::of(plan)),
+            Self::QkNormsIntoAttention if HAS_DEVICES => qk_norms_into_attention(ops, &Uses::of(plan)),
+            Self::ScaleIntoMatMul if HAS_DEVICES => scale_into_mat_mul(ops, &Uses::of(plan)),
+            Self::NormIntoAdd | Self::RopeKvIntoAttention | Self::QkNormsIntoAttention | Self::ScaleIntoMatMul => {}
         }
     }
 }

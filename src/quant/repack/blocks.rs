@@ -14,6 +14,8 @@
 //! scales ("wide"), which gives the same bits. Weights in F16 are none once they are raised by 2¹⁰, which is exact below 64; a matrix
 //! that has a larger one is kept in F32.
 
+use std::hint::black_box;
+
 use super::{
     BLOCK,
     rows::{Rows, u16_at},
@@ -185,9 +187,10 @@ pub(super) trait ReadRow {
     fn row(&self, r: usize, out: &mut [f32]);
 }
 
+/// Row r of blocks. Rows are read one by one, and seldom: loops whose length LLVM does not know stay small.
 pub(super) fn read_blocks<B: ReadRow>(blocks: &[B], r: usize, out: &mut [f32]) {
     for (block, out) in blocks.iter().zip(out.chunks_exact_mut(BLOCK)) {
-        block.row(r, out);
+        block.row(r, black_box(out));
     }
 }
 
@@ -213,10 +216,10 @@ impl<S: Scales> ReadRow for Q41x8<S> {
 
 pub(super) fn read_bytes<S: Scales>(blocks: &[Q80x8<S>], arrangement: Arrangement, r: usize, out: &mut [f32]) {
     for (block, out) in blocks.iter().zip(out.chunks_exact_mut(BLOCK)) {
-        let d = block.d.value(r);
+        let (d, out) = (block.d.value(r), black_box(out));
         match arrangement {
             Arrangement::Pairs => {
-                for (p, pair) in block.q.iter().enumerate() {
+                for (p, pair) in black_box(&block.q[..]).iter().enumerate() {
                     let k = first_of_pair(p);
                     out[k] = d * f32::from(pair[2 * r] as i8);
                     out[k + 2] = d * f32::from(pair[2 * r + 1] as i8);
