@@ -179,6 +179,7 @@ fn product(context: &Rc<Context>, n: usize) -> (Gpu, PlanSlot) {
         alignment: 32,
         data_offset: 0,
         end_offset: 0,
+        fingerprint: 0,
     };
     let weights = Weights::from_header(&header);
     let mut b = Builder::new("a product", &weights, RowBound::One, 1);
