@@ -237,6 +237,18 @@ fn what_a_model_took_on_the_gpu_comes_back() {
 }
 
 #[test]
+fn the_cache_takes_what_was_said_of_it_in_every_format() {
+    let config = TinyConfig { n_ctx: 4 * 64, n_embd: 128, head_size: 32, ..TinyConfig::default() };
+    let (file, context) = (tiny_llama(&config, 7).build(), gpu::context(&GpuRequest::default()));
+    for kv_format in [KvFormat::F16, KvFormat::F32, KvFormat::Q8_0] {
+        let options = Options { kv_format, ..Options::new(Device::Gpu(context.clone())) };
+        let mut engine = load(&file, options, 10_000).unwrap();
+        finish(&mut engine.session, &context, &greedy(200, 40));
+        assert_eq!(engine.session.memory().kv_bytes, engine.info.memory.kv_bytes, "{kv_format:?}");
+    }
+}
+
+#[test]
 fn nothing_is_left_of_200_generations_and_20_loads() {
     let context = gpu::context(&GpuRequest::default());
     for load_number in 0..20 {

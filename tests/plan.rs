@@ -302,8 +302,8 @@ fn memory_is_known_from_the_header() {
         model.plan(Task::Generate, RowBound::One, 1).unwrap(),
         model.plan(Task::Generate, RowBound::UpTo(256), 1).unwrap(),
     );
-    let geometry = model.kv_geometry(KvFormat::F16);
-    let report = estimate(&[&decode, &prefill], &model.weights, WeightSpec::file_bytes, &geometry, 4097);
+    let page_bytes = model.kv_geometry(KvFormat::F16).page_bytes() as u64;
+    let report = estimate(&[&decode, &prefill], &model.weights, WeightSpec::file_bytes, page_bytes, 4097);
     // Q8_0 table, Q4_1 matrices (q, k, v, output, gate, up, down), F32 norms.
     let matrices = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576) / 32 * 20;
     assert_eq!(report.weights_bytes, 49_152 * 576 / 32 * 34 + matrices + (2 * 30 + 1) * 576 * 4);

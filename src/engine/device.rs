@@ -60,6 +60,15 @@ impl Device {
         }
     }
 
+    /// Bytes of a page of the cache in one layer.
+    pub(super) fn layer_page_bytes(&self, geometry: &KvGeometry) -> u64 {
+        match self {
+            #[cfg(feature = "gpu")]
+            Self::Gpu(_) => Gpu::layer_page_bytes(geometry),
+            _ => KvGeometry { layers: 1, ..*geometry }.page_bytes() as u64,
+        }
+    }
+
     /// Bytes that a weight will take.
     pub(super) fn weight_bytes(&self, spec: &WeightSpec) -> u64 {
         match self {

@@ -287,7 +287,7 @@ impl Loading {
         let estimate = estimate(&all_plans, &model, &geometry, n_positions, &options.device);
         check_memory(&estimate, context_tokens, options.memory_limit_bytes)?;
         if let Some(limit_bytes) = options.device.buffer_limit_bytes() {
-            check_cache(&geometry, n_positions, limit_bytes)?;
+            check_cache(options.device.layer_page_bytes(&geometry), n_positions, limit_bytes)?;
         }
 
         let mut executor = options.device.executor(geometry)?;
@@ -351,7 +351,8 @@ fn context_tokens(options: &Options, model: &Model) -> Result<usize> {
 
 fn estimate(plans: &[Arc<Plan>], model: &Model, geometry: &KvGeometry, n_ctx: usize, device: &Device) -> MemoryReport {
     let plans: Vec<_> = plans.iter().map(AsRef::as_ref).collect();
-    memory::estimate(&plans, &model.weights, |spec| device.weight_bytes(spec), geometry, n_ctx)
+    let page_bytes = device.layer_page_bytes(geometry).saturating_mul(geometry.layers as u64);
+    memory::estimate(&plans, &model.weights, |spec| device.weight_bytes(spec), page_bytes, n_ctx)
 }
 
 fn check_memory(estimate: &MemoryReport, context_tokens: usize, limit_bytes: u64) -> Result<()> {
@@ -368,10 +369,9 @@ fn check_memory(estimate: &MemoryReport, context_tokens: usize, limit_bytes: u64
 }
 
 /// The keys and values of a layer lie in one buffer.
-fn check_cache(geometry: &KvGeometry, context_tokens: usize, limit_bytes: u64) -> Result<()> {
-    let layer = KvGeometry { layers: 1, ..*geometry };
+fn check_cache(page_bytes: u64, context_tokens: usize, limit_bytes: u64) -> Result<()> {
     let n_pages = KvGeometry::pages_for(context_tokens) as u64;
-    let needed_bytes = n_pages.saturating_mul(layer.page_bytes() as u64);
+    let needed_bytes = n_pages.saturating_mul(page_bytes);
     if needed_bytes <= limit_bytes {
         return Ok(());
     }

@@ -272,7 +272,7 @@ impl Cache {
                 if let Some((scale, half)) = scale.zip(next(scale.map_or(0, |_| 2)).first_chunk()) {
                     put(scale, &f16_to_f32(u16::from_le_bytes(*half)).to_le_bytes());
                 }
-                put(place, next(self.element_bytes()));
+                put(place, next(element_bytes(self.geometry.format)));
             }
             self.context.queue().write_buffer(layer, self.offset(page), &own);
         }
@@ -287,7 +287,7 @@ impl Cache {
                 if let Some(scale) = scale.and_then(|scale| at(scale, 4).first_chunk()) {
                     bytes.extend_from_slice(&f32_to_f16(f32::from_le_bytes(*scale)).to_le_bytes());
                 }
-                bytes.extend_from_slice(at(place, self.element_bytes()));
+                bytes.extend_from_slice(at(place, element_bytes(self.geometry.format)));
             }
         }
     }
@@ -296,7 +296,7 @@ impl Cache {
     /// block the place of its scale.
     fn places(&self, n_positions: usize) -> impl Iterator<Item = (usize, Option<usize>)> + use<> {
         let KvGeometry { kv_heads, head_size, format, .. } = self.geometry;
-        let (head_bytes, element_bytes) = (self.head_bytes(), self.element_bytes());
+        let (head_bytes, element_bytes) = (head_bytes(&self.geometry), element_bytes(self.geometry.format));
         let place = move |side: usize, position: usize, head: usize, k: usize| {
             let first = (side * kv_heads + head) * head_bytes;
             let (at, block) = match side {
@@ -312,21 +312,6 @@ impl Cache {
                 (0..kv_heads).flat_map(move |head| (0..head_size).map(move |k| place(side, position, head, k)))
             })
         })
-    }
-
-    /// Bytes of an element, its block's scale left out.
-    fn element_bytes(&self) -> usize {
-        match self.geometry.format {
-            KvFormat::F16 => 2,
-            KvFormat::F32 => 4,
-            KvFormat::Q8_0 => 1,
-        }
-    }
-
-    /// A page's keys, or values, of one head.
-    fn head_bytes(&self) -> usize {
-        let n_scales = if self.geometry.format == KvFormat::Q8_0 { self.geometry.head_size / BLOCK } else { 0 };
-        PAGE_POSITIONS * (self.geometry.head_size * self.element_bytes() + 4 * n_scales)
     }
 
     fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
@@ -345,7 +330,7 @@ impl Cache {
 
     /// One page of one layer.
     fn page_bytes(&self) -> u64 {
-        2 * self.geometry.kv_heads as u64 * self.head_bytes() as u64
+        layer_page_bytes(&self.geometry)
     }
 
     fn all_layers_bytes(&self) -> u64 {
@@ -365,4 +350,25 @@ impl Cache {
     fn offset(&self, page: PageId) -> u64 {
         u64::from(page.0) * self.page_bytes()
     }
+}
+
+/// Bytes of an element, its block's scale left out.
+fn element_bytes(format: KvFormat) -> usize {
+    match format {
+        KvFormat::F16 => 2,
+        KvFormat::F32 => 4,
+        KvFormat::Q8_0 => 1,
+    }
+}
+
+/// A page's keys, or values, of one head. Of Q8_0 a scale is a word by itself.
+fn head_bytes(geometry: &KvGeometry) -> usize {
+    let n_scales = if geometry.format == KvFormat::Q8_0 { geometry.head_size / BLOCK } else { 0 };
+    let row = geometry.head_size.saturating_mul(element_bytes(geometry.format)).saturating_add(4 * n_scales);
+    row.saturating_mul(PAGE_POSITIONS)
+}
+
+/// One page of one layer, saturating.
+pub(super) fn layer_page_bytes(geometry: &KvGeometry) -> u64 {
+    (head_bytes(geometry) as u64).saturating_mul(geometry.kv_heads as u64).saturating_mul(2)
 }

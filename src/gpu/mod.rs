@@ -136,6 +136,11 @@ impl Gpu {
         self.prepared(slot).map(|prepared| &*prepared.plan)
     }
 
+    /// Bytes of a page of the cache in one layer.
+    pub fn layer_page_bytes(geometry: &KvGeometry) -> u64 {
+        cache::layer_page_bytes(geometry)
+    }
+
     /// Bytes that a weight will take on the GPU, known before it comes.
     pub fn weight_bytes(spec: &WeightSpec) -> u64 {
         Weights::weight_bytes(spec)

@@ -179,12 +179,12 @@ impl Slots {
 }
 
 /// What an executor will hold, bytes, known from the header alone. `weight_bytes` is the size of a weight in the executor's
-/// layout; each plan has an arena of its own; the cache is of one sequence of `context_tokens` positions.
+/// layout; each plan has an arena of its own; the cache is of one sequence of `context_tokens` positions, in pages of `page_bytes`.
 pub fn estimate(
     plans: &[&Plan],
     weights: &Weights,
     weight_bytes: impl Fn(&WeightSpec) -> u64,
-    geometry: &KvGeometry,
+    page_bytes: u64,
     context_tokens: usize,
 ) -> MemoryReport {
     let mut used: Vec<WeightId> = plans.iter().flat_map(|p| &p.ops).flat_map(|op| op.weights()).collect();
@@ -193,7 +193,7 @@ pub fn estimate(
     let n_pages = KvGeometry::pages_for(context_tokens) as u64;
     MemoryReport {
         weights_bytes: used.iter().fold(0, |sum: u64, id| sum.saturating_add(weight_bytes(weights.spec(*id)))),
-        kv_bytes: n_pages.saturating_mul(geometry.page_bytes() as u64),
+        kv_bytes: n_pages.saturating_mul(page_bytes),
         buffers_bytes: plans.iter().fold(0, |sum: u64, plan| sum.saturating_add(Layout::of(plan).n_bytes())),
     }
 }
