@@ -25,7 +25,7 @@ const SUMMED_ON_GPU: Tolerance =
     Tolerance { name: "summed on a GPU", abs: 2e-5, rel: 1e-5, outliers: 0.0, nmse: 1e-11 };
 
 fn products() -> Vec<Case> {
-    let names = ["product", "low-rank", "norm and", "gated", "layer norm and", "mixed"];
+    let names = ["product", "low-rank", "norm and", "gated", "layer norm and", "mixed", "logits"];
     let has_product = |case: &Case| names.iter().any(|name| case.name.starts_with(name));
     cases::on_gpu().into_iter().filter(has_product).collect()
 }

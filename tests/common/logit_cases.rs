@@ -2,7 +2,7 @@
 
 use kinglet::quant::Format;
 
-use super::case::{Case, N_TOKENS, SUMMED, maker};
+use super::case::{Case, N_TOKENS, QUANTIZED, SUMMED, maker};
 
 /// Adds them.
 pub fn add(cases: &mut Vec<Case>) {
@@ -15,7 +15,8 @@ pub fn add(cases: &mut Vec<Case>) {
 
 fn logits(format: Format, n: usize, scale: f32, cap: Option<f32>) -> Case {
     let k = 96;
-    let mut m = maker(format!("logits {} {n} by {scale} {cap:?} T1", format.name()), SUMMED)
+    let tolerance = if format.block_len() == 1 { SUMMED } else { QUANTIZED };
+    let mut m = maker(format!("logits {} {n} by {scale} {cap:?} T1", format.name()), tolerance)
         .grid("x", k)
         .vector("norm.weight", k, 1.0)
         .matrix("w.weight", n, k, format)
