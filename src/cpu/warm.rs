@@ -27,10 +27,13 @@ impl Cpu {
     pub(super) fn warm_next(&mut self) -> Result<bool> {
         let Some(clock) = self.pool.clock() else { return Ok(false) };
         for slot in (0..self.plans.len()).map(PlanSlot) {
-            let plan = &self.prepared(slot)?.plan;
+            let prepared = self.prepared(slot)?;
+            let plan = &prepared.plan;
+            // Attention rotates keys, by a table that factors may belong to.
+            let has_factors = prepared.ropes.iter().any(|table| table.rope.factors.is_some());
             for (i, op) in plan.ops.iter().enumerate() {
                 let kind = op.kind(|id| self.specs.get(id.0 as usize)?.as_ref());
-                if self.can_warm(op) && !self.warmed.kinds.iter().any(|(s, k)| (*s, k) == (slot, &kind)) {
+                if self.can_warm(op, has_factors) && !self.warmed.kinds.iter().any(|(s, k)| (*s, k) == (slot, &kind)) {
                     self.warmed.kinds.push((slot, kind));
                     return self.warm(slot, i, clock).map(|()| true);
                 }
@@ -40,12 +43,12 @@ impl Cpu {
     }
 
     /// Whether all that the operation reads is there. Tables that a step makes of weights are not.
-    fn can_warm(&self, op: &Op) -> bool {
+    fn can_warm(&self, op: &Op, has_factors: bool) -> bool {
         let has_table = match op {
             // Its rows may be fewer than a page's positions.
             Op::AddRow { .. } | Op::ShortConv { .. } => true,
-            Op::Attention(a) => a.bias.is_some(),
-            Op::Rope { rope, .. } | Op::RopeKv { rope, .. } => rope.factors.is_some(),
+            Op::Attention(a) => a.bias.is_some() || has_factors,
+            Op::Rope { .. } | Op::RopeKv { .. } => has_factors,
             _ => false,
         };
         let is_there = |i: usize| self.weights[i].as_ref().is_some_and(Weight::is_complete);
