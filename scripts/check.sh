@@ -126,7 +126,7 @@ test_browsers() {
 }
 
 # Files that hold times of milliseconds have the machine to themselves; the others run two at a time.
-TIMED=" demo demo_benchmarks demo_hostile demo_speed demo_tasks encoders gpu package sources threads "
+TIMED=" demo demo_benchmarks demo_conversations demo_hostile demo_speed demo_tasks encoders gpu package sources threads "
 test_e2e() {
     local file name timed=() others=()
     for file in tests/e2e/*.test.mjs; do
