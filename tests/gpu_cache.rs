@@ -110,11 +110,21 @@ fn rounding_to_q8_0() {
     blocks.push(std::array::from_fn(|i| if i == 9 { -3.0 } else { 0.0 }));
     blocks.push(std::array::from_fn(|i| 1e-7 * i as f32));
     blocks.resize(blocks.len().next_multiple_of(8), [1.0; 32]);
-    let width = 32 * blocks.len();
     let geometry = KvGeometry { layers: 1, kv_heads: blocks.len() / 8, head_size: 256, format: KvFormat::Q8_0 };
-    let row: Vec<u8> = blocks.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+    let bytes = written(geometry, blocks.as_flattened());
+    let (found, rest) = bytes.as_chunks::<34>();
+    assert_eq!((found.len(), rest.len()), (2 * blocks.len(), 0));
+    for (i, found) in found.iter().enumerate() {
+        let block = &blocks[i % blocks.len()];
+        assert_eq!(q8_0::parts(found), q8_0::encode(block), "block {i}: {block:?}");
+    }
+}
+
+/// What the cache holds after these keys, which are the values too, were written to its first position.
+fn written(geometry: KvGeometry, row: &[f32]) -> Vec<u8> {
+    let (width, bytes) = (row.len(), bytemuck::cast_slice::<_, u8>(row));
     let mut m =
-        maker("rounding", common::case::EXACT).tensor("x", &[N_TOKENS, width], Format::F32, row.repeat(N_TOKENS));
+        maker("rounding", common::case::EXACT).tensor("x", &[N_TOKENS, width], Format::F32, bytes.repeat(N_TOKENS));
     m.geometry = geometry;
     let case = m.record(|b| {
         let table = b.weight("x", &[N_TOKENS, width])?;
@@ -124,13 +134,7 @@ fn rounding_to_q8_0() {
     });
     let mut gpu = Gpu::new(context(&Request::default()), geometry);
     case.run(&mut gpu, usize::MAX).expect("it runs");
-    let bytes = read(&mut gpu, &[(PageId(0), 1)]);
-    let (found, rest) = bytes.as_chunks::<34>();
-    assert_eq!((found.len(), rest.len()), (2 * blocks.len(), 0));
-    for (i, found) in found.iter().enumerate() {
-        let block = &blocks[i % blocks.len()];
-        assert_eq!(q8_0::parts(found), q8_0::encode(block), "block {i}: {block:?}");
-    }
+    read(&mut gpu, &[(PageId(0), 1)])
 }
 
 /// Every kind of f32 that an f16 cannot hold: ties both ways, subnormal, too small, too large, and all powers of two between.
@@ -148,19 +152,7 @@ fn rounding_to_f16() {
     let width = 8 * numbers.len().div_ceil(8);
     numbers.resize(width, 1.0);
     let geometry = KvGeometry { layers: 1, kv_heads: width / 8, head_size: 8, format: KvFormat::F16 };
-    let row: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let mut m =
-        maker("rounding", common::case::EXACT).tensor("x", &[N_TOKENS, width], Format::F32, row.repeat(N_TOKENS));
-    m.geometry = geometry;
-    let case = m.record(|b| {
-        let table = b.weight("x", &[N_TOKENS, width])?;
-        let (k, v) = (b.embed(table, 1.0), b.embed(table, 1.0));
-        b.kv_write(0, k, v);
-        Ok(k)
-    });
-    let mut gpu = Gpu::new(context(&Request::default()), geometry);
-    case.run(&mut gpu, usize::MAX).expect("it runs");
-    let bytes = read(&mut gpu, &[(PageId(0), 1)]);
+    let bytes = written(geometry, &numbers);
     let halves: Vec<u16> = bytes.chunks(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
     for (side, halves) in halves.chunks(width).enumerate() {
         for (x, h) in numbers.iter().zip(halves) {

@@ -7,7 +7,7 @@ mod common;
 
 use common::{
     faulty::faulty_session,
-    generate::{Answer, devices, go_on, load, options, run},
+    generate::{Answer, devices, go_on, load, options, request, run},
     runner::{Runner, argmax, log_sum_exp},
     short_llama::{ALL_AT_ONCE, CONTEXT, FILE, engine, reference, tokens as prompt},
     tiny_llama::{IM_END, IM_START, TinyConfig, tiny_llama},
@@ -20,18 +20,6 @@ use kinglet::{
     sample::{Sampler, SamplingParams, Scores, Scratch},
     session::{Event, FinishReason, MAX_CHOICES, MAX_TOP_LOGPROBS, Request},
 };
-
-fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
-    let sampling = SamplingParams { seed: 5, temperature: 1.2, ..SamplingParams::default() };
-    Request {
-        prompt,
-        max_tokens: Some(max_tokens),
-        sampling,
-        logprobs: Some(2),
-        ignore_eos: true,
-        ..Request::default()
-    }
-}
 
 fn fresh(device: Device, request: &Request) -> Answer {
     run(&mut engine(device).session, request, ALL_AT_ONCE).unwrap()

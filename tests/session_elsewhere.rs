@@ -7,7 +7,7 @@ mod common;
 
 use common::{
     elsewhere::{Control, session_elsewhere},
-    generate::{Answer, load, options, run},
+    generate::{Answer, load, options, request, run},
     tiny_llama::{TinyConfig, tiny_llama},
 };
 use kinglet::{
@@ -36,18 +36,6 @@ fn fresh(request: &Request) -> Answer {
 /// A prompt of n tokens; those with the same seed share their beginnings.
 fn prompt(n: usize, seed: u32) -> Vec<u32> {
     (0..n as u32).map(|i| 3 + (i * 31 + seed * 17 + i * i * 7) % 300).collect()
-}
-
-fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
-    let sampling = SamplingParams { seed: 5, temperature: 1.2, ..SamplingParams::default() };
-    Request {
-        prompt,
-        max_tokens: Some(max_tokens),
-        sampling,
-        logprobs: Some(2),
-        ignore_eos: true,
-        ..Request::default()
-    }
 }
 
 /// Runs a request that was started to its end, `max_ops` at a time; while the session waits, it is asked once too early, says

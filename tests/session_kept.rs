@@ -7,7 +7,7 @@ mod common;
 
 use common::{
     elsewhere::session_elsewhere,
-    generate::{Answer, devices, load, options, run},
+    generate::{Answer, devices, load, options, request, run},
     short_llama::{ALL_AT_ONCE, tokens},
     t5::t5_goldens,
     tiny_llama::{TinyConfig, tiny_llama},
@@ -36,18 +36,6 @@ fn file(seed: u64) -> Vec<u8> {
 
 fn engine(device: Device) -> Engine {
     load(&FILE, options(device), 1 << 16).unwrap()
-}
-
-fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
-    let sampling = SamplingParams { seed: 5, temperature: 1.2, ..SamplingParams::default() };
-    Request {
-        prompt,
-        max_tokens: Some(max_tokens),
-        sampling,
-        logprobs: Some(2),
-        ignore_eos: true,
-        ..Request::default()
-    }
 }
 
 /// What is asked after this answer: all that was said, and n tokens more.

@@ -316,13 +316,7 @@ impl Executor for Cpu {
         let Self { weights, plans, .. } = self;
         let prepared = &mut plans[slot.0];
         prepared.read_tables(weights, step.rows)?;
-        for table in &mut prepared.ropes {
-            let factors = table.rope.factors.and_then(|id| match &weights[id.0 as usize] {
-                Some(Weight::Vector(v)) => Some(v.values()),
-                _ => None,
-            });
-            table.fill(step.rows, factors);
-        }
+        prepared.fill_ropes(weights, step.rows);
         prepared.counters.iter_mut().for_each(|c| *c.get_mut() = 0);
         self.step = Some(Running {
             slot,

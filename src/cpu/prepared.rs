@@ -51,6 +51,17 @@ impl Prepared {
         })
     }
 
+    /// Computes the rotations of the rows of a step; not those whose factors have not come.
+    pub(super) fn fill_ropes(&mut self, weights: &[Option<Weight>], rows: &[Row]) {
+        for table in &mut self.ropes {
+            match table.rope.factors.map(|id| &weights[id.0 as usize]) {
+                None => table.fill(rows, None),
+                Some(Some(Weight::Vector(v))) if v.is_complete() => table.fill(rows, Some(v.values())),
+                Some(_) => {}
+            }
+        }
+    }
+
     pub(super) fn tables_bytes(&self) -> usize {
         let ropes = self.ropes.iter().map(RopeTable::bytes);
         let biases = self.biases.iter().map(BiasTable::bytes);

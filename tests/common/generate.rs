@@ -5,6 +5,7 @@ use kinglet::{
     engine::{Device, Engine, Loader, Options},
     error::Result,
     kv::KvFormat,
+    sample::SamplingParams,
     session::{Echo, Event, FinishReason, Request, Session, Usage},
 };
 
@@ -119,6 +120,19 @@ impl Answer {
         self.prefill.clear();
         self.usage.cached_tokens = 0;
         self
+    }
+}
+
+/// A request that draws its tokens, with two alternatives for each, always the same ones; it goes on past the end of text.
+pub fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
+    let sampling = SamplingParams { seed: 5, temperature: 1.2, ..SamplingParams::default() };
+    Request {
+        prompt,
+        max_tokens: Some(max_tokens),
+        sampling,
+        logprobs: Some(2),
+        ignore_eos: true,
+        ..Request::default()
     }
 }
 
