@@ -71,7 +71,7 @@ test('new, open by a click, back by the browser, rename, delete and undo', () =>
     await listed(page, ['Second question', 'First question']);
     await page.click('#conversations a:has-text("First")');
     await page.waitForFunction(() => document.querySelector('.said')?.textContent === 'First question');
-    assert.equal(await page.locator('#conversations [aria-current]').innerText(), 'First question');
+    await page.waitForSelector('#conversations [aria-current]:has-text("First question")');
     await page.goBack();
     await page.waitForFunction(() => document.querySelector('.said')?.textContent === 'Second question');
 
@@ -94,6 +94,7 @@ test('new, open by a click, back by the browser, rename, delete and undo', () =>
     assert.equal((await said(page)).length, 2);
 
     await more(page, 'Birds of the north', 'Delete');
+    await listed(page, ['Second question']); // what the list no longer shows is deleted
     await page.reload();
     await openPanel(page);
     await listed(page, ['Second question']);

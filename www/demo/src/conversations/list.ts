@@ -120,19 +120,21 @@ export class ConversationList {
       { type: 'button', class: 'quiet more', 'aria-haspopup': 'menu', 'aria-label': `More for ${one.title}` },
       '⋯',
     );
-    const item = el('li', { 'data-conversation': one.id }, link, more);
     more.addEventListener('click', () =>
       this.#menu.open(more, [
-        ['Rename', () => this.#rename(one, item)],
+        ['Rename', () => this.#rename(one)],
         ['Save as Markdown', () => void this.#saveOne(one, 'md')],
         ['Save as JSON', () => void this.#saveOne(one, 'json')],
         ['Delete', () => void this.#delete(one)],
       ]),
     );
-    return item;
+    return el('li', { 'data-conversation': one.id }, link, more);
   }
 
-  #rename(one: Conversation, item: HTMLElement): void {
+  #rename(one: Conversation): void {
+    // The list may have been drawn again while the menu was open.
+    const item = this.#place.querySelector(`[data-conversation="${one.id}"]`);
+    if (!item) return;
     const field = el('input', {
       type: 'text',
       'aria-label': 'Title',
