@@ -33,7 +33,7 @@ run_tests() {
     fi
     if wants browsers; then part "test: three browsers" test_browsers; fi
     if wants e2e; then part "test: end to end" test_e2e; fi
-    if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs tests/instructions.test.mjs; fi
+    if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs tests/instructions.test.mjs tests/split.test.mjs; fi
 }
 # Reads run_tests' `parts`.
 wants() {
@@ -151,6 +151,8 @@ lint() {
     KEEP_GOING=1
     part "lint: rustfmt" cargo fmt --check
     part "lint: rustfmt, fuzz targets" cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
+    part "lint: rustfmt, splitter" cargo fmt --check --manifest-path scripts/split/Cargo.toml
+    part "lint: clippy, splitter" cargo clippy --quiet --all-targets --manifest-path scripts/split/Cargo.toml --target-dir target/split -- -D warnings
     part "lint: clippy, native" cargo clippy --quiet --all-targets -- -D warnings
     part "lint: clippy, wasm32" cargo clippy --quiet --all-targets --target wasm32-unknown-unknown -- -D warnings
     part "lint: clippy, wasm32, cpu" clippy_of cpu

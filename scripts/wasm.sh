@@ -1,7 +1,7 @@
 # The three WebAssembly binaries and the JavaScript glue for each kind: `simd` and `relaxed` compute on the CPU, `gpu` on WebGPU.
 # A page loads the one that it runs, so none carries what only another needs. All have shared memory. Sourced by build.sh.
 #
-#   cargo (-Zbuild-std, atomics) → wasm-bindgen --target web → wasm-opt → www/pkg/dist/kinglet_FLAVOUR.wasm
+#   cargo (-Zbuild-std, atomics) → wasm-bindgen --target web → wasm-opt → split → www/pkg/dist/kinglet_FLAVOUR.wasm, …_later.wasm
 #                                            └→ glue → www/pkg/src/generated/kinglet_cpu.js (the same for both), kinglet_gpu.js
 # shellcheck shell=bash
 
@@ -9,6 +9,7 @@ GENERATED=www/pkg/src/generated
 PACKAGE_DIST=www/pkg/dist
 
 build_all() {
+    part "wasm: splitter" cargo build --quiet --release --manifest-path scripts/split/Cargo.toml --target-dir target/split
     part "wasm: simd" build_wasm simd cpu 3 +atomics,+bulk-memory,+simd128
     part "wasm: gpu" build_wasm gpu gpu '"s"' +atomics,+bulk-memory,+simd128
     part "wasm: relaxed" build_wasm relaxed cpu 3 +atomics,+bulk-memory,+simd128,+relaxed-simd
@@ -46,9 +47,15 @@ build_wasm() {
         optimize "$feature" "$features" "$out/kinglet_${feature}_bg.wasm" "$out/optimized.wasm" "$out/functions.txt"
         stamp "$stamp" "$raw" scripts/wasm.sh Cargo.lock
     fi
+    target/split/release/split "$out/optimized.wasm" "$out/functions.txt" scripts/split/later.txt "$out/first.wasm" "$out/later.wasm"
     mkdir -p "$PACKAGE_DIST"
-    copy_if_changed "$out/optimized.wasm" "$PACKAGE_DIST/kinglet_$flavour.wasm"
-    note "kinglet_$flavour.wasm: $(wc -c <"$out/optimized.wasm") bytes, $(gzip -9 -c "$out/optimized.wasm" | wc -c) gzip"
+    install_wasm "$out/first.wasm" "kinglet_$flavour.wasm"
+    install_wasm "$out/later.wasm" "kinglet_${flavour}_later.wasm"
+}
+
+install_wasm() {
+    copy_if_changed "$1" "$PACKAGE_DIST/$2"
+    note "$2: $(wc -c <"$1") bytes, $(gzip -9 -c "$1" | wc -c) gzip"
 }
 
 # optimize FEATURE TARGET_FEATURES IN OUT NAMES. What is not to be inlined is what LLVM was told not to inline, for it is fast by itself

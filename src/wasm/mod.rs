@@ -5,6 +5,7 @@
 
 mod clock;
 mod encode;
+mod later;
 mod pace;
 mod processor;
 mod promise;
@@ -14,6 +15,7 @@ mod sha256;
 mod threads;
 mod types;
 
+pub use later::load_later;
 pub use sha256::Sha256;
 #[cfg(feature = "cpu")]
 pub use threads::pool_worker;

@@ -15,8 +15,8 @@ export const SOFTWARE_GPU = [
 /** What `{ skip: NOT_LONG }` marks is run by `./build.sh soak` alone: each load of a model on a GPU in software takes seconds. */
 export const NOT_LONG = process.env.KINGLET_LONG === '1' ? false : 'run by ./build.sh soak';
 
-/** A headless Chromium. As root it has no sandbox; `args` are further command-line options. */
-export const launch = ({ args = [] } = {}) => chromium.launch(startOf(args));
+/** A headless Chromium. As root it has no sandbox; `args` are further command-line options, `executablePath` is for another program. */
+export const launch = ({ args = [], ...options } = {}) => chromium.launch({ ...startOf(args), ...options });
 
 /** A headless Chromium, as a context, with the extension in `folder`; `profile` is an empty folder. */
 export const launchWithExtension = (folder, profile) =>

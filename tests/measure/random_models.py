@@ -2,9 +2,10 @@
 """Writes GGUF files that have the shape of a published model and random weights: for measurements of load, memory and speed, which
 do not depend on what the weights are.
 
-    random_models.py <folder> [--format Q4_0|Q8_0] [--embedding-format Q4_0|Q8_0] [<names>...]
+    random_models.py <folder> [--format FORMAT] [--embedding-format FORMAT] [<names>...]        FORMAT: F16, Q4_0, Q8_0, Q4_K or Q6_K
 
-Names: pythia-160m, qwen3-0.6b, gemma-3-270m, phi-2, llama-1.1b (TinyLlama's shape), llama-15m (that of stories15M); all without any. Matrices are random blocks of the format, norms and biases
+Names: pythia-160m, qwen3-0.6b, gemma-3-270m, phi-2, llama-1.1b (TinyLlama's shape), llama-15m (that of stories15M), and llama-small,
+qwen3-small and gemma-3-small (for scripts/split/record.mjs); all without any. Matrices are random blocks of the format, norms and biases
 F32; the table of tokens and the head are of the embedding format (as files of llama-quantize are finer there). The size of the
 numbers is such that activations keep theirs through all layers. The vocabulary is a byte-level BPE of the model's size: 256 bytes,
 then pairs and triples of bytes, so any text can be encoded (to few tokens: every pair is one). Written tensor by tensor, in pieces:
@@ -29,10 +30,20 @@ MODELS = {
     "phi-2": dict(arch="phi2", embd=2560, layers=32, ff=10240, heads=32, kv_heads=32, context=2048, vocabulary=51200, rope_dims=32),
     "llama-1.1b": dict(arch="llama", embd=2048, layers=22, ff=5632, heads=32, kv_heads=4, context=2048, vocabulary=32000, base=1e4, has_head=True),
     "llama-15m": dict(arch="llama", embd=288, layers=6, ff=768, heads=6, kv_heads=6, context=2048, vocabulary=32000, base=1e4),
+    "llama-small": dict(arch="llama", embd=256, layers=2, ff=512, heads=4, kv_heads=2, context=2048, vocabulary=4096, base=1e4, has_head=True),
+    "qwen3-small": dict(arch="qwen3", embd=256, layers=2, ff=512, heads=4, kv_heads=2, head_size=64, context=2048, vocabulary=4096, base=1e6),
+    "gemma-3-small": dict(arch="gemma3", embd=256, layers=6, ff=512, heads=4, kv_heads=1, head_size=64, context=2048, vocabulary=4096, base=1e6, window=512),
 }  # fmt: skip
 
-# Root mean square of the whole numbers of a block, all equally likely.
-FORMATS = {"Q4_0": (gguf.GGMLQuantizationType.Q4_0, 16, 21.5**0.5), "Q8_0": (gguf.GGMLQuantizationType.Q8_0, 32, 5461.5**0.5)}
+# Weights of a block, its bytes, where its scales stand, and the root mean square of its weights at a scale of 1: of whole numbers that
+# are all equally likely, times those of the scales of parts, where there are some.
+FORMATS = {
+    "F16": (gguf.GGMLQuantizationType.F16, 1, 2, [], 1.0),
+    "Q4_0": (gguf.GGMLQuantizationType.Q4_0, 32, 18, [0], 21.5**0.5),
+    "Q8_0": (gguf.GGMLQuantizationType.Q8_0, 32, 34, [0], 5461.5**0.5),
+    "Q4_K": (gguf.GGMLQuantizationType.Q4_K, 256, 144, [0, 2], 340.0),
+    "Q6_K": (gguf.GGMLQuantizationType.Q6_K, 256, 210, [208], 1365.0),
+}
 
 
 def byte_chars():
@@ -122,14 +133,18 @@ def metadata(writer, name, m):
 
 def blocks(rng, shape, format):
     """Random blocks, in pieces. Weights have the variance 1 / K."""
-    _, n_codes, rms = FORMATS[format]
-    n_blocks = shape[0] * shape[1] // 32
+    _, n_weights, n_bytes, scales, rms = FORMATS[format]
+    n_blocks = shape[0] * shape[1] // n_weights
+    if format == "F16":
+        for first in range(0, shape[0]):
+            yield (rng.standard_normal(shape[1]) / shape[1] ** 0.5).astype("<f2")
+        return
     scale = np.frombuffer(np.float16(1 / (rms * shape[1] ** 0.5)).tobytes(), np.uint8)
     for first in range(0, n_blocks, PIECE_BLOCKS):
         n = min(PIECE_BLOCKS, n_blocks - first)
-        piece = np.empty((n, 2 + n_codes), np.uint8)
-        piece[:, :2] = scale
-        piece[:, 2:] = np.frombuffer(rng.bytes(n * n_codes), np.uint8).reshape(n, n_codes)
+        piece = np.frombuffer(rng.bytes(n * n_bytes), np.uint8).reshape(n, n_bytes).copy()
+        for at in scales:
+            piece[:, at : at + 2] = scale
         yield piece
 
 
@@ -142,8 +157,8 @@ def write(path, name, format, embedding_format):
         if len(shape) == 1:
             writer.add_tensor_info(tensor, shape, np.dtype(np.float32), 4 * shape[0])
         else:
-            raw, n_codes, _ = FORMATS[kind(tensor)]
-            row_bytes = shape[1] // 32 * (2 + n_codes)
+            raw, n_weights, n_bytes, _, _ = FORMATS[kind(tensor)]
+            row_bytes = shape[1] // n_weights * n_bytes
             writer.add_tensor_info(tensor, (shape[0], row_bytes), np.dtype(np.uint8), shape[0] * row_bytes, raw)
     writer.write_header_to_file(path)
     writer.write_kv_data_to_file()

@@ -29,6 +29,8 @@ export interface EngineOptions {
 export interface HeaderInfo {
   /** Length of the whole file as its header promises it, bytes. */
   fileBytes?: number;
+  /** Name of the format that most of the weights are in. */
+  quantization?: string;
 }
 
 /** What the engine says about the loaded model. */

@@ -14,10 +14,15 @@ import { macrotask, waitForGpu } from './waiting.js';
 /** A slice of work whose results nobody watches grow, milliseconds: messages are looked at between two. */
 const WHOLE_SLICE_MS = 50;
 
+/** After the first request, or so long after the model is ready, the rest of the binary is fetched, so that nothing has to wait for it. */
+const COMPLETE_AFTER_MS = 5_000;
+
 export class EngineHost implements Handlers<EngineRequests> {
   readonly #surroundings: Surroundings;
   #engine: Engine | undefined;
   #busy = false;
+  /** Fetches what the binary leaves for later; undefined once that is under way. */
+  #complete: (() => Promise<void>) | undefined;
   /** Spent on requests since the last profile. */
   #busyMs = 0;
   /** The GPU is gone: every call says so at once. */
@@ -28,8 +33,10 @@ export class EngineHost implements Handlers<EngineRequests> {
   }
 
   load = async (input: LoadInput, call: CallContext<ProgressEvent>): Promise<LoadOutput> => {
-    const { engine, output } = await loadEngine(input, this.#surroundings, call.emit);
+    const { engine, output, complete } = await loadEngine(input, this.#surroundings, call.emit);
     this.#engine = engine;
+    this.#complete = complete;
+    setTimeout(() => this.#completeOnce(), COMPLETE_AFTER_MS);
     return output;
   };
 
@@ -142,6 +149,7 @@ export class EngineHost implements Handlers<EngineRequests> {
       throw thrown;
     } finally {
       this.#busy = false;
+      this.#completeOnce();
       this.#busyMs += performance.now() - startMs;
     }
   }
@@ -164,6 +172,11 @@ export class EngineHost implements Handlers<EngineRequests> {
   async #pause(engine: Engine, call: CallContext<never>): Promise<void> {
     const ready = engine.ready();
     await Promise.all([macrotask(), ready && waitForGpu(ready, () => engine.nudge(), call)]);
+  }
+
+  #completeOnce(): void {
+    void this.#complete?.();
+    this.#complete = undefined;
   }
 
   #loaded(): Engine {

@@ -10,7 +10,13 @@ export interface PackageFiles {
   /** The engine's worker; the threads of its pool run it, too. */
   worker: string;
   templates: string;
-  wasm: Record<Build, string>;
+  wasm: Record<Build, WasmFiles>;
+}
+
+/** A build is two files: later.ts says why. */
+export interface WasmFiles {
+  first: string;
+  later: string;
 }
 
 /** The files; those that `workerUrl` and `wasmUrl` say are elsewhere, there. */
@@ -19,8 +25,8 @@ export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | '
   const absolute = (url: string | URL): URL => new URL(url, baseUrl());
   const worker = workerUrl === undefined ? undefined : absolute(workerUrl);
   const folder = wasmUrl !== undefined ? absolute(wasmUrl) : worker && new URL('./', worker);
-  const wasm = (build: Build, beside: () => URL): string =>
-    folder ? wasmUrlOf(folder.href, build) : absolute(beside()).href;
+  const wasm = (build: Build, first: () => URL, later: () => URL): WasmFiles =>
+    folder ? wasmFilesOf(folder.href, build) : { first: absolute(first()).href, later: absolute(later()).href };
   return {
     worker: (worker ?? absolute(new URL('./worker.js', import.meta.url))).href,
     templates: (worker
@@ -28,20 +34,36 @@ export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | '
       : absolute(new URL('./template-worker.js', import.meta.url))
     ).href,
     wasm: {
-      simd: wasm('simd', () => new URL('./kinglet_simd.wasm', import.meta.url)),
-      relaxed: wasm('relaxed', () => new URL('./kinglet_relaxed.wasm', import.meta.url)),
-      gpu: wasm('gpu', () => new URL('./kinglet_gpu.wasm', import.meta.url)),
+      simd: wasm(
+        'simd',
+        () => new URL('./kinglet_simd.wasm', import.meta.url),
+        () => new URL('./kinglet_simd_later.wasm', import.meta.url),
+      ),
+      relaxed: wasm(
+        'relaxed',
+        () => new URL('./kinglet_relaxed.wasm', import.meta.url),
+        () => new URL('./kinglet_relaxed_later.wasm', import.meta.url),
+      ),
+      gpu: wasm(
+        'gpu',
+        () => new URL('./kinglet_gpu.wasm', import.meta.url),
+        () => new URL('./kinglet_gpu_later.wasm', import.meta.url),
+      ),
     },
   };
 }
 
 /**
- * The file of a build where the caller has said where the files are: in a folder (`…/`), or one of them by name. A file is taken
- * as it is, unless it is for the CPU and the GPU's is wanted, or the other way round: then that one is beside it.
+ * The files of a build where the caller has said where they are: in a folder (`…/`), or one of them by name. A file is taken
+ * as it is, unless it is for the CPU and the GPU's is wanted, or the other way round: then that one is beside it. Beside the first
+ * file is the second.
  */
-export function wasmUrlOf(given: string, build: Build): string {
+export function wasmFilesOf(given: string, build: Build): WasmFiles {
   const { pathname } = new URL(given);
   const named = /\/kinglet_(simd|relaxed|gpu)\.wasm$/.exec(pathname)?.[1];
   const other = named !== undefined && (named === 'gpu') !== (build === 'gpu');
-  return other || pathname.endsWith('/') ? new URL(`kinglet_${build}.wasm`, given).href : given;
+  const first = other || pathname.endsWith('/') ? new URL(`kinglet_${build}.wasm`, given).href : given;
+  const later = new URL(first);
+  later.pathname = later.pathname.replace(/(\.wasm)?$/, '_later$1');
+  return { first, later: later.href };
 }

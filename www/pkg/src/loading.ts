@@ -20,6 +20,8 @@ export interface Runtime {
   createEngine(options: EngineOptions): Promise<Engine>;
   /** Starts the pool's other threads; resolves when all of them run. The engine works with those that have come. */
   startPool(engine: Engine, threads: number): Promise<void>;
+  /** Fetches what the binary leaves for later. */
+  complete(): Promise<void>;
   createSha256(): { update(bytes: Uint8Array): void; hex(): string };
 }
 
@@ -29,6 +31,9 @@ export interface Surroundings {
   instantiate(input: LoadInput, device: Device): Promise<Runtime>;
   findGpu(): Promise<GpuState>;
 }
+
+/** Formats whose kernels come first (scripts/split/record.mjs); for others the rest of the binary is fetched beside the weights. */
+const FIRST_FORMATS = new Set(['F32', 'F16', 'Q4_0', 'Q4_1', 'Q8_0']);
 
 /** Shortest time between two progress events, so that a fast download does not flood the page. */
 const PROGRESS_EVERY_MS = 50;
@@ -40,6 +45,7 @@ const POOL_GRACE_MS = 1_000;
 interface Loaded {
   engine: Engine;
   output: LoadOutput;
+  complete(): Promise<void>;
 }
 
 /** What a model is read into. */
@@ -107,6 +113,7 @@ class Loading {
 
   /** Reads everything from the first byte on into an engine of the device that was decided for. */
   async on(decision: Decision, runtime: Runtime): Promise<Loaded> {
+    if (!(this.#model instanceof SourceFile)) void runtime.complete();
     await this.#readVocabulary(runtime);
     const engine = await runtime.createEngine(this.#options(decision));
     try {
@@ -135,7 +142,7 @@ class Loading {
       isReady = true;
       if (hasPool) this.#tune(engine);
       this.#progress.report('ready', true);
-      return { engine, output: this.#output(engine, decision, runtime) };
+      return { engine, output: this.#output(engine, decision, runtime), complete: () => runtime.complete() };
     } catch (thrown) {
       if (isTyped(thrown)) engine.free(); // a trap leaves nothing that could be freed
       throw thrown;
@@ -236,6 +243,7 @@ class Loading {
       hash?.update(chunk);
       progress.loadedBytes += chunk.byteLength;
       if (header?.fileBytes) progress.totalBytes = header.fileBytes;
+      if (header?.quantization && !FIRST_FORMATS.has(header.quantization)) void runtime.complete();
       if (header && device === 'webgpu') await this.#check(engine);
       isDecided ||= header !== undefined;
       if (isDecided) file.forget();

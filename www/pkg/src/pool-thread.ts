@@ -4,6 +4,7 @@
 import type { ScopeLike } from './dispatch.js';
 import { toPlain } from './errors.js';
 import { initSync, poolWorker } from './generated/kinglet_cpu.js';
+import { Later } from './later.js';
 import type { PoolReply, PoolStart } from './protocol.js';
 
 /** By its name a worker knows that it is one. */
@@ -12,9 +13,10 @@ export const POOL_THREAD = 'kinglet-thread';
 /** Waits for the one message that says what to enter. */
 export function runPoolThread(scope: ScopeLike): void {
   const reply = (message: PoolReply): void => scope.postMessage(message);
-  scope.addEventListener('message', ({ data }: MessageEvent<PoolStart>) => {
+  scope.addEventListener('message', async ({ data }: MessageEvent<PoolStart>) => {
     try {
-      initSync({ module: data.module, memory: data.memory });
+      const exports = initSync({ module: data.module, memory: data.memory }) as unknown as WebAssembly.Exports;
+      await new Later(data.later, true).serve(exports, () => {}); // what fails there is thrown
       reply({ kind: 'started' });
     } catch (thrown) {
       return reply({ kind: 'error', error: toPlain(thrown) });

@@ -13,6 +13,7 @@ import type {
 } from './abi.js';
 import type { PlainError } from './errors.js';
 import type { PackageFiles } from './files.js';
+import type { LaterStart } from './later.js';
 import type { ContinuationInput } from './score-tokens.js';
 import type { Guess, Tuning } from './tuning.js';
 import type { Build, Device, Info, Profile, ProgressEvent } from './types.js';
@@ -186,6 +187,7 @@ export type FromWorker<M extends RequestMap<M>> =
 /** Engine's worker to a thread of its pool, once. */
 export interface PoolStart {
   module: WebAssembly.Module;
+  later: LaterStart;
   memory: WebAssembly.Memory;
   address: number;
   index: number;

@@ -5,11 +5,12 @@
 import type { Engine as AbiEngine, EngineOptions } from './abi.js';
 import { serve, type ScopeLike } from './dispatch.js';
 import { EngineHost } from './engine-host.js';
-import { fromPlain, KingletError } from './errors.js';
+import { fromPlain, KingletError, toPlain } from './errors.js';
 import initializeCpu, * as cpu from './generated/kinglet_cpu.js';
 import initializeGpu, * as gpu from './generated/kinglet_gpu.js';
 import { INITIAL_MEMORY_PAGES } from './generated/memory.js';
 import { findGpu, withSubgroups } from './gpu.js';
+import { Later } from './later.js';
 import type { Runtime } from './loading.js';
 import type { LoadInput, PoolReply, PoolStart, EngineRequests } from './protocol.js';
 import { START_LIMIT_MS } from './client.js';
@@ -25,10 +26,14 @@ const GLUE = {
 };
 
 async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
-  const module = await compileWasm(input.files.wasm[device === 'webgpu' ? 'gpu' : input.build], input.sharedMemory);
+  const files = input.files.wasm[device === 'webgpu' ? 'gpu' : input.build];
+  const module = await compileWasm(files.first, input.sharedMemory);
   const memory = createMemory(INITIAL_MEMORY_PAGES, input.sharedMemory);
   const { initialize, Engine, Sha256 } = GLUE[device];
-  await initialize({ module_or_path: module, memory });
+  const later = new Later({ device, url: files.later }, input.sharedMemory);
+  // What fails there throws through the module, which can't be trusted then.
+  const giveUp = (error: KingletError): void => scope.postMessage({ kind: 'fatal', error: toPlain(error) });
+  await later.serve((await initialize({ module_or_path: module, memory })) as unknown as WebAssembly.Exports, giveUp);
   /** The glue's class as abi.ts has it. */
   const Engines = Engine as unknown as { create(options: EngineOptions): Promise<AbiEngine> };
   return {
@@ -37,11 +42,13 @@ async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
       return device === 'webgpu' ? withSubgroups(create) : create();
     },
     createSha256: () => new Sha256(),
+    complete: () => later.fetch(),
     startPool: async (engine, threads) => {
+      const { faultChannel } = input;
       const address = engine.poolAddress();
       await Promise.all(
         Array.from({ length: threads - 1 }, (_, i) =>
-          startThread(input.files.worker, { module, memory, address, index: i + 1, faultChannel: input.faultChannel }),
+          startThread(input.files.worker, { module, later: later.start, memory, address, index: i + 1, faultChannel }),
         ),
       );
     },

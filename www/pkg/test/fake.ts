@@ -23,7 +23,11 @@ import type { Info, Profile, Task } from '../src/types.js';
 
 export const CONTEXT = 20_000;
 /** No worker of these tests fetches them. */
-export const FILES = { worker: 'worker.js', wasm: { simd: 'simd', relaxed: 'relaxed', gpu: 'gpu' } };
+const named = (build: string) => ({ first: build, later: `${build}_later` });
+export const FILES = {
+  worker: 'worker.js',
+  wasm: { simd: named('simd'), relaxed: named('relaxed'), gpu: named('gpu') },
+};
 export const LABELS = ['x', 'y', 'z'];
 /** A part's header: 0, its number from 0, how many parts there are, and filling. */
 export const PART_HEADER_BYTES = 100;
@@ -466,6 +470,7 @@ export function hostOf(
     instantiate: async () => ({
       createEngine: async (options) => (typeof engine === 'function' ? engine(options) : engine),
       startPool: async (_engine, threads) => void (await onPool(threads)),
+      complete: async () => {},
       createSha256: () => ({ update() {}, hex: () => 'a'.repeat(64) }),
     }),
   });

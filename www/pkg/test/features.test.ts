@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
 import { choose, describeSimd, detect, type Features } from '../src/features.js';
 import type { Build } from '../src/types.js';
-import { wasmUrlOf } from '../src/files.js';
+import { wasmFilesOf } from '../src/files.js';
 
 const all: Features = {
   simd: true,
@@ -69,12 +69,18 @@ test('a browser without SIMD or atomic instructions is told so, with versions', 
     );
 });
 
-test('the wasm file of a build, from what the caller has named', () => {
-  const at = (given: string, build: Build) => wasmUrlOf(`https://cdn.example/${given}`, build);
-  assert.equal(at('kinglet/', 'relaxed'), 'https://cdn.example/kinglet/kinglet_relaxed.wasm');
-  assert.equal(at('kinglet/', 'gpu'), 'https://cdn.example/kinglet/kinglet_gpu.wasm');
-  assert.equal(at('a/kinglet_simd.wasm?v=1', 'relaxed'), 'https://cdn.example/a/kinglet_simd.wasm?v=1', 'as it is');
-  assert.equal(at('a/kinglet_simd.wasm', 'gpu'), 'https://cdn.example/a/kinglet_gpu.wasm', 'not for the GPU');
-  assert.equal(at('a/kinglet_gpu.wasm', 'simd'), 'https://cdn.example/a/kinglet_simd.wasm', 'not for the CPU');
-  assert.equal(at('a/engine.8f3a.wasm', 'gpu'), 'https://cdn.example/a/engine.8f3a.wasm', 'a name of their own');
+test('the wasm files of a build, from what the caller has named', () => {
+  const at = (given: string, build: Build) => wasmFilesOf(`https://cdn.example/${given}`, build);
+  const holds = (given: string, build: Build, first: string, later: string) =>
+    assert.deepEqual(at(given, build), {
+      first: `https://cdn.example/${first}`,
+      later: `https://cdn.example/${later}`,
+    });
+  holds('kinglet/', 'relaxed', 'kinglet/kinglet_relaxed.wasm', 'kinglet/kinglet_relaxed_later.wasm');
+  holds('kinglet/', 'gpu', 'kinglet/kinglet_gpu.wasm', 'kinglet/kinglet_gpu_later.wasm');
+  // As it is; not for the GPU; not for the CPU; a name of their own.
+  holds('a/kinglet_simd.wasm?v=1', 'relaxed', 'a/kinglet_simd.wasm?v=1', 'a/kinglet_simd_later.wasm?v=1');
+  holds('a/kinglet_simd.wasm', 'gpu', 'a/kinglet_gpu.wasm', 'a/kinglet_gpu_later.wasm');
+  holds('a/kinglet_gpu.wasm', 'simd', 'a/kinglet_simd.wasm', 'a/kinglet_simd_later.wasm');
+  holds('a/engine.8f3a.wasm', 'gpu', 'a/engine.8f3a.wasm', 'a/engine.8f3a_later.wasm');
 });

@@ -7,10 +7,14 @@ import { watchStart } from '../src/spawn.js';
 const PAGE = 'https://site.example/app/page.html';
 Object.assign(globalThis, { location: new URL(PAGE) });
 
+const pair = (folder: string, build: string, query = '') => ({
+  first: `${folder}kinglet_${build}.wasm${query}`,
+  later: `${folder}kinglet_${build}_later.wasm${query}`,
+});
 const names = (folder: string) => ({
-  simd: `${folder}kinglet_simd.wasm`,
-  relaxed: `${folder}kinglet_relaxed.wasm`,
-  gpu: `${folder}kinglet_gpu.wasm`,
+  simd: pair(folder, 'simd'),
+  relaxed: pair(folder, 'relaxed'),
+  gpu: pair(folder, 'gpu'),
 });
 
 test('beside the module, unless the caller says otherwise', () => {
@@ -35,9 +39,9 @@ test('wasmUrl: a folder, or a file that stands for its device', () => {
   assert.equal(worker, 'https://site.example/w/worker.js');
   assert.deepEqual(wasm, names('https://cdn.example/k/'));
   assert.deepEqual(locate({ wasmUrl: '/k/kinglet_simd.wasm?v=1' }).wasm, {
-    simd: 'https://site.example/k/kinglet_simd.wasm?v=1',
-    relaxed: 'https://site.example/k/kinglet_simd.wasm?v=1',
-    gpu: 'https://site.example/k/kinglet_gpu.wasm',
+    simd: pair('https://site.example/k/', 'simd', '?v=1'),
+    relaxed: pair('https://site.example/k/', 'simd', '?v=1'),
+    gpu: pair('https://site.example/k/', 'gpu'),
   });
 });
 

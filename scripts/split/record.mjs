@@ -1,0 +1,102 @@
+// Writes later.txt: what of the engine did not run while models were loaded and answered, and so need not come before the first token.
+// Chromium says which functions it compiles, and compiles each when it is called first. To be run again when the budget of bytes to the
+// first token is passed, or tests/e2e/first_token.test.mjs says that something was fetched too early.
+//   node scripts/split/record.mjs MODEL.gguf…       or without models: from what was recorded last (target/recorded.json)
+// The models: the default one, tests/models/stories260K.gguf, and of tests/measure/random_models.py llama-small, qwen3-small and gemma-3-small
+// as F16, Q4_0 and Q8_0. They run on the binaries of ./build.sh pack, as those were before they were split.
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { launch, SOFTWARE_GPU } from '../../tests/e2e/browser.mjs';
+import { openSite } from '../../tests/e2e/site.mjs';
+import { alike, isGlue, shortest, withoutHashes } from './names.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const FLAVOURS = ['simd', 'relaxed', 'gpu'];
+const models = process.argv.slice(2).map((path) => resolve(path));
+
+/** Runs in the page: two turns of a chat, one by chance and one to the end, as the demo page has them. */
+async function chat({ url, options }) {
+  const { Kinglet } = await import('/kinglet/index.js');
+  const engine = await Kinglet.load(url, options);
+  const messages = [{ role: 'user', content: 'Tell me of a bird that lives in the north. Ünï → 北, 12 times!' }];
+  for (const sampling of [{ temperature: 0 }, { temperature: 0.8, top_p: 0.9, seed: 1 }, {}]) {
+    const request = { max_tokens: 12, stream: true, stream_options: { include_usage: true }, ...sampling };
+    const answer = engine.info.chatTemplate
+      ? await engine.chat.completions.create({ messages, ...request })
+      : await engine.completions.create({ prompt: 'Once upon a time, Lily', ...request });
+    let text = '';
+    for await (const { choices } of answer) text += choices[0]?.delta?.content ?? choices[0]?.text ?? '';
+    messages.push({ role: 'assistant', content: text }, { role: 'user', content: 'And then?' });
+  }
+  const { device, simd, threads } = engine.info;
+  await engine.close();
+  return JSON.stringify({ device: device?.kind ?? device, simd, threads });
+}
+
+/** Chromium, with what it writes to its output going to `log`. */
+function launchLogging(folder, log) {
+  const wrapper = join(folder, 'chromium.sh');
+  const chromium = process.env.KINGLET_CHROMIUM ?? '/usr/bin/chromium';
+  writeFileSync(wrapper, `#!/bin/sh\nexec ${chromium} "$@" >>${log}\n`);
+  chmodSync(wrapper, 0o755);
+  const trace = '--js-flags=--trace-wasm-compilation-times --wasm-lazy-compilation --no-wasm-tier-up';
+  return launch({ args: [trace, ...SOFTWARE_GPU], executablePath: wrapper });
+}
+
+async function record(flavour) {
+  const folder = mkdtempSync(join(tmpdir(), 'kinglet-record-'));
+  const log = join(folder, 'compiled.txt');
+  const mounts = { '/kinglet/': join(root, 'www/pkg/dist'), '/': folder };
+  for (const [i, model] of models.entries()) mounts[`/models/${i}/`] = dirname(model);
+  const site = await openSite({ mounts, isolated: true });
+  const whole = readFileSync(join(root, `target/bindgen/${flavour}/optimized.wasm`));
+  site.answers.set(`/kinglet_${flavour}.wasm`, (response) =>
+    response.writeHead(200, { 'content-type': 'application/wasm' }).end(whole),
+  );
+  site.answers.set('/blank', (response) =>
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html>'),
+  );
+  const browser = await launchLogging(folder, log);
+  const on = flavour === 'gpu' ? { device: 'webgpu' } : { device: 'cpu', wasmUrl: `/kinglet/kinglet_${flavour}.wasm` };
+  // A GPU in software takes its time, and formats are a matter of shaders there.
+  for (const model of flavour === 'gpu' ? models.filter((path) => /stories|Q8_0/.test(path)) : models) {
+    for (const threads of flavour === 'gpu' ? [undefined] : [1, undefined]) {
+      const page = await browser.newPage();
+      await page.goto(`${site.url}/blank`);
+      const url = `/models/${models.indexOf(model)}/${basename(model)}`;
+      console.log(flavour, basename(model), await page.evaluate(chat, { url, options: { ...on, threads } }));
+      await page.close();
+    }
+  }
+  await browser.close();
+  await site.close();
+  const ran = new Set(
+    readFileSync(log, 'utf8')
+      .match(/^Compiled function 0x[0-9a-f]+#\d+/gm)
+      .map((line) => Number(line.split('#')[1])),
+  );
+  const names = readFileSync(join(root, `target/bindgen/${flavour}/functions.txt`), 'utf8')
+    .trimEnd()
+    .split('\n');
+  rmSync(folder, { recursive: true });
+  console.log(`${flavour}: ${ran.size} functions of ${names.length} ran`);
+  return names.map((line, i) => ({ name: withoutHashes(line.slice(line.indexOf(':') + 1)), ran: ran.has(i) }));
+}
+
+const recorded = fileURLToPath(new URL('../../target/recorded.json', import.meta.url));
+if (models.length > 0) {
+  const all = [];
+  for (const flavour of FLAVOURS) all.push(...(await record(flavour)));
+  writeFileSync(recorded, JSON.stringify(all));
+}
+const all = JSON.parse(readFileSync(recorded, 'utf8'));
+const ran = new Set(all.filter((one) => one.ran).map((one) => alike(one.name)));
+const [first, later] = [new Set(), new Set()];
+for (const { name } of all) (ran.has(alike(name)) || isGlue(name) ? first : later).add(name);
+const head =
+  '# What of the engine is fetched later: names of functions, * for all that begin so. Written by record.mjs.\n';
+const lines = shortest(later, first);
+writeFileSync(new URL('later.txt', import.meta.url), `${head}${lines.join('\n')}\n`);
+console.log(`later.txt: ${lines.length} lines for ${later.size} functions`);
