@@ -29,8 +29,10 @@ build_wasm() {
     # Loops are unrolled a little less far than LLVM would (300), as far as no kernel is slower for it: below 250 those for Q4_K and Q5_K are.
     local tuning="-Cllvm-args=-inline-threshold=25 -Cllvm-args=-inlinehint-threshold=100 -Cllvm-args=-unroll-threshold=260"
     [ "$feature" = cpu ] || tuning="-Cllvm-args=-inline-threshold=5 -Cllvm-args=-inlinehint-threshold=25"
-    # A panic names its file and line, without the column.
-    local flags="-Ctarget-feature=$features $tuning -Zlocation-detail=file,line -Clink-arg=--shared-memory -Clink-arg=--import-memory -Clink-arg=--max-memory=4294967296"
+    # A panic names its file; what it says, and the functions of its stack, tell the line. Lines would be 3 KB.
+    local flags="-Ctarget-feature=$features $tuning -Zlocation-detail=file -Clink-arg=--shared-memory -Clink-arg=--import-memory -Clink-arg=--max-memory=4294967296"
+    # What a panic says names no folder of the machine that the package was made on.
+    flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/= --remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust/=rust/"
     local symbol
     for symbol in __wasm_init_tls __tls_size __tls_align __tls_base __heap_base; do
         flags+=" -Clink-arg=--export=$symbol"
@@ -47,7 +49,7 @@ build_wasm() {
         optimize "$feature" "$features" "$out/kinglet_${feature}_bg.wasm" "$out/optimized.wasm" "$out/functions.txt"
         stamp "$stamp" "$raw" scripts/wasm.sh Cargo.lock
     fi
-    target/split/release/split "$out/optimized.wasm" "$out/functions.txt" scripts/split/later.txt "$out/first.wasm" "$out/later.wasm"
+    target/split/release/split "$out/optimized.wasm" "$out/functions.txt" "scripts/split/later/$flavour.txt" "$out/first.wasm" "$out/later.wasm"
     mkdir -p "$PACKAGE_DIST"
     install_wasm "$out/first.wasm" "kinglet_$flavour.wasm"
     install_wasm "$out/later.wasm" "kinglet_${flavour}_later.wasm"

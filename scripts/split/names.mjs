@@ -1,4 +1,4 @@
-// Names of functions, as later.txt has them.
+// Names of functions, as later/*.txt have them.
 
 /** `kinglet[f871d4d7c93e46de]::gguf` as `kinglet::gguf`. */
 export const withoutHashes = (name) => name.replace(/\[[0-9a-f]{14,16}\]/g, '');

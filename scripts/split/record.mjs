@@ -1,9 +1,9 @@
-// Writes later.txt: what of the engine did not run while models were loaded and answered, and so need not come before the first token.
+// Writes later/FLAVOUR.txt: what of the engine did not run while models were loaded and answered, and so need not come before the first token.
 // Chromium says which functions it compiles, and compiles each when it is called first. To be run again when the budget of bytes to the
 // first token is passed, or tests/e2e/first_token.test.mjs says that something was fetched too early.
-//   node scripts/split/record.mjs MODEL.gguf…       or without models: from what was recorded last (target/recorded.json)
+//   node scripts/split/record.mjs MODEL.gguf…       or without models: from what was recorded last (target/recorded-FLAVOUR.json)
 // The models: the default one, tests/models/stories260K.gguf, and of tests/measure/random_models.py llama-small, qwen3-small and gemma-3-small
-// as F16, Q4_0 and Q8_0. They run on the binaries of ./build.sh pack, as those were before they were split.
+// as Q4_0 and Q8_0. They run on the binaries of ./build.sh pack, as those were before they were split.
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -85,18 +85,16 @@ async function record(flavour) {
   return names.map((line, i) => ({ name: withoutHashes(line.slice(line.indexOf(':') + 1)), ran: ran.has(i) }));
 }
 
-const recorded = fileURLToPath(new URL('../../target/recorded.json', import.meta.url));
-if (models.length > 0) {
-  const all = [];
-  for (const flavour of FLAVOURS) all.push(...(await record(flavour)));
-  writeFileSync(recorded, JSON.stringify(all));
+const recorded = (flavour) => join(root, `target/recorded-${flavour}.json`);
+for (const flavour of FLAVOURS) {
+  if (models.length > 0) writeFileSync(recorded(flavour), JSON.stringify(await record(flavour)));
+  const all = JSON.parse(readFileSync(recorded(flavour), 'utf8'));
+  const ran = new Set(all.filter((one) => one.ran).map((one) => alike(one.name)));
+  const [first, later] = [new Set(), new Set()];
+  for (const { name } of all) (ran.has(alike(name)) || isGlue(name) ? first : later).add(name);
+  const head =
+    '# What of this binary is fetched later: names of functions, * for all that begin so. Written by record.mjs.';
+  const lines = [head, ...shortest(later, first)];
+  writeFileSync(new URL(`later/${flavour}.txt`, import.meta.url), `${lines.join('\n')}\n`);
+  console.log(`${flavour}: ${lines.length} lines for ${later.size} functions`);
 }
-const all = JSON.parse(readFileSync(recorded, 'utf8'));
-const ran = new Set(all.filter((one) => one.ran).map((one) => alike(one.name)));
-const [first, later] = [new Set(), new Set()];
-for (const { name } of all) (ran.has(alike(name)) || isGlue(name) ? first : later).add(name);
-const head =
-  '# What of the engine is fetched later: names of functions, * for all that begin so. Written by record.mjs.\n';
-const lines = shortest(later, first);
-writeFileSync(new URL('later.txt', import.meta.url), `${head}${lines.join('\n')}\n`);
-console.log(`later.txt: ${lines.length} lines for ${later.size} functions`);

@@ -171,6 +171,24 @@ for (const one of BROWSERS) {
       }
     }
 
+    test('a cache of 32-bit floats, whose code is fetched when it is called for: the same tokens, by one thread and by more', async () => {
+      const found = [];
+      for (const isolated of [true, false])
+        for (const build of builds) {
+          const site = sites.get(isolated);
+          await session.goTo(`${site.url}/`, 'Kinglet');
+          const from = site.requests.length;
+          const got = await session.run(live, { kvType: 'f32', wasmUrl: `/kinglet/kinglet_${build}.wasm` });
+          const [first] = got.tokens;
+          for (const tokens of got.tokens) assert.deepEqual(tokens, first);
+          found.push(first);
+          assert.equal(got.device.threads, isolated ? threads : 1);
+          assert.ok(site.requests.slice(from).includes(`/kinglet/kinglet_${build}_later.wasm`));
+          assert.deepEqual(await session.complaints(), []);
+        }
+      for (const tokens of found) assert.deepEqual(tokens, found[0]);
+    });
+
     for (const [what, refuses] of Object.entries(REFUSALS)) {
       const isShared = what !== 'memory that is shared';
       const n_threads = isShared ? threads : 1;

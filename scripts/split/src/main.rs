@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `load_later` is the exported function of that name (src/wasm/later.rs): it returns when the second module has been instantiated. What
-//! is moved is said by names (later.txt); a name that is moved by mistake costs a fetch, never an answer.
+//! is moved is said by names (later/*.txt); a name that is moved by mistake costs a fetch, never an answer.
 
 mod module;
 mod names;

@@ -40,7 +40,7 @@ const MODULES = Object.values(EXPORTS)
 // The modules of the page and of each worker become one file, which is smaller and comes at once. A worker's file names no other
 // (src/files.ts says why), so the glue is in it.
 async function bundleModules() {
-  const entries = ['index.js', 'worker.js', 'template-worker.js', ...MODULES];
+  const entries = ['index.js', 'worker.js', 'checkpoint-worker.js', 'template-worker.js', ...MODULES];
   const options = { bundle: true, format: 'esm', write: false, charset: 'utf8' };
   const bundles = [];
   for (const name of entries) bundles.push([name, await build({ entryPoints: [inRoot('dist', name)], ...options })]);

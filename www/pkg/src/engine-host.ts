@@ -36,7 +36,7 @@ export class EngineHost implements Handlers<EngineRequests> {
     const { engine, output, complete } = await loadEngine(input, this.#surroundings, call.emit);
     this.#engine = engine;
     this.#complete = complete;
-    setTimeout(() => this.#completeOnce(), COMPLETE_AFTER_MS);
+    setTimeout(() => this.#busy || this.#completeOnce(), COMPLETE_AFTER_MS);
     return output;
   };
 

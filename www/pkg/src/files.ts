@@ -3,12 +3,15 @@
 // bundler: workers are told where the rest is. Used by index.ts.
 
 import { baseUrl } from './host.js';
+import type { SourceDescriptor } from './protocol.js';
 import type { Build, LoadOptions } from './types.js';
 
 /** Absolute URLs. */
 export interface PackageFiles {
   /** The engine's worker; the threads of its pool run it, too. */
   worker: string;
+  /** The engine's worker where the model is a checkpoint as published. */
+  checkpoints: string;
   templates: string;
   wasm: Record<Build, WasmFiles>;
 }
@@ -29,6 +32,10 @@ export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | '
     folder ? wasmFilesOf(folder.href, build) : { first: absolute(first()).href, later: absolute(later()).href };
   return {
     worker: (worker ?? absolute(new URL('./worker.js', import.meta.url))).href,
+    checkpoints: (worker
+      ? new URL('./checkpoint-worker.js', worker)
+      : absolute(new URL('./checkpoint-worker.js', import.meta.url))
+    ).href,
     templates: (worker
       ? new URL('./template-worker.js', worker)
       : absolute(new URL('./template-worker.js', import.meta.url))
@@ -51,6 +58,11 @@ export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | '
       ),
     },
   };
+}
+
+/** The script of the engine's worker that can read a source. */
+export function workerFor({ worker, checkpoints }: PackageFiles, source: SourceDescriptor): string {
+  return source.kind === 'checkpoint' || (source.kind === 'files' && source.tokenizer) ? checkpoints : worker;
 }
 
 /**

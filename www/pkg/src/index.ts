@@ -10,7 +10,7 @@ import { Core } from './core.js';
 import { classify, createEmbeddings, type Embeddings, fillMask, label } from './encoders.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, describeSimd, detect } from './features.js';
-import { locate } from './files.js';
+import { locate, workerFor } from './files.js';
 import { baseUrl, spawn } from './host.js';
 import { describeModel, type DescribedModel } from './model-files.js';
 import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
@@ -100,12 +100,13 @@ export class Kinglet {
       throw new TypeError('quantize is for checkpoints: the weights of a GGUF file stay as they are');
     }
     const files = locate(options);
-    const watch = watchStart('worker.js', files.worker);
+    const script = workerFor(files, described.descriptor);
+    const watch = watchStart(script === files.worker ? 'worker.js' : 'checkpoint-worker.js', script);
     const faults = new BroadcastChannel(`kinglet-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`);
     let client: Client<EngineRequests> | undefined;
     let templates: TemplateRenderer | undefined;
     try {
-      const engine = new Client<EngineRequests>(spawn(files.worker), () => watch.error());
+      const engine = new Client<EngineRequests>(spawn(script), () => watch.error());
       client = engine;
       faults.onmessage = ({ data }: MessageEvent<PlainError>) => engine.fail(fromPlain(data));
       engine.whenFailed(() => faults.close());

@@ -2,15 +2,15 @@
 // it take over from a GPU that has failed. Reports progress. Called by engine-host.ts.
 
 import type { Engine, EngineOptions } from './abi.js';
-import { CheckpointFiles } from './checkpoint/files.js';
+import type { CheckpointFiles } from './checkpoint/files.js';
 import { malformed } from './checkpoint/json.js';
-import { isTyped, type TypedError } from './errors.js';
+import { isTyped, KingletError, type TypedError } from './errors.js';
 import { decide, type Decision, type GpuState } from './gpu.js';
 import { Parts } from './parts.js';
-import type { LoadInput, LoadOutput } from './protocol.js';
+import type { CheckpointSource, LoadInput, LoadOutput } from './protocol.js';
 import { opensAgain, openSource } from './source.js';
 import { checkSum, SourceFile } from './source-file.js';
-import { readVocabulary } from './tokenizer-source.js';
+import type { readVocabulary } from './tokenizer-source.js';
 import { guessFor } from './tuning.js';
 import type { Device, ProgressEvent } from './types.js';
 import { waitForGpu, whileWaiting } from './waiting.js';
@@ -25,15 +25,23 @@ export interface Runtime {
   createSha256(): { update(bytes: Uint8Array): void; hex(): string };
 }
 
+/** What reads models that are no GGUF files; in checkpoint-worker.ts alone. */
+export interface CheckpointReaders {
+  checkpoint(source: CheckpointSource, quantize: LoadInput['quantize']): CheckpointFiles;
+  readVocabulary: typeof readVocabulary;
+}
+
 /** What the host is given by worker.ts, or by tests. */
 export interface Surroundings {
   /** Fetches and starts the binary for a device. */
   instantiate(input: LoadInput, device: Device): Promise<Runtime>;
   findGpu(): Promise<GpuState>;
+  /** There where the source wants them (`workerFor` in files.ts). */
+  readers?: CheckpointReaders;
 }
 
 /** Formats whose kernels come first (scripts/split/record.mjs); for others the rest of the binary is fetched beside the weights. */
-const FIRST_FORMATS = new Set(['F32', 'F16', 'Q4_0', 'Q4_1', 'Q8_0']);
+const FIRST_FORMATS = new Set(['F32', 'Q4_0', 'Q4_1', 'Q8_0']);
 
 /** Shortest time between two progress events, so that a fast download does not flood the page. */
 const PROGRESS_EVERY_MS = 50;
@@ -57,13 +65,12 @@ interface Target {
 
 export async function loadEngine(
   input: LoadInput,
-  { instantiate, findGpu }: Surroundings,
+  { instantiate, findGpu, readers }: Surroundings,
   emit: (event: ProgressEvent) => void,
 ): Promise<Loaded> {
   const progress = new Progress(emit);
   progress.report('start', true);
-  const { source } = input;
-  const model = modelOf(source, input);
+  const model = modelOf(input, readers);
   const opening = model.open();
   opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
   const looking = input.device === 'cpu' ? undefined : findGpu();
@@ -73,7 +80,7 @@ export async function loadEngine(
   const runtime = runtimes(decision.kind);
   runtime.catch(() => {}); // awaited below
   progress.totalBytes = (await opening) ?? undefined;
-  const loading = new Loading(input, progress, model);
+  const loading = new Loading(input, progress, model, readers);
   if (decision.kind === 'webgpu') {
     try {
       return await loading.on(decision, await runtime);
@@ -89,10 +96,15 @@ export async function loadEngine(
 
 type Model = SourceFile | Parts | CheckpointFiles;
 
-function modelOf(source: LoadInput['source'], { sha256, quantize }: LoadInput): Model {
+function modelOf({ source, sha256, quantize }: LoadInput, readers: CheckpointReaders | undefined): Model {
   if (source.kind === 'files') return new Parts(source.files, source.siblings);
-  if (source.kind === 'checkpoint') return new CheckpointFiles(source, quantize);
+  if (source.kind === 'checkpoint') return wanted(readers).checkpoint(source, quantize);
   return new SourceFile({ name: '', sha256 }, () => openSource(source), opensAgain(source));
+}
+
+function wanted(readers: CheckpointReaders | undefined): CheckpointReaders {
+  if (!readers) throw new KingletError('E_INTERNAL', 'checkpoints are read in another worker');
+  return readers;
 }
 
 class Loading {
@@ -105,10 +117,13 @@ class Loading {
   /** What was found out about a checkpoint. */
   #notices: string[] = [];
 
-  constructor(input: LoadInput, progress: Progress, model: Model) {
+  readonly #readers: CheckpointReaders | undefined;
+
+  constructor(input: LoadInput, progress: Progress, model: Model, readers: CheckpointReaders | undefined) {
     this.#input = input;
     this.#progress = progress;
     this.#model = model;
+    this.#readers = readers;
   }
 
   /** Reads everything from the first byte on into an engine of the device that was decided for. */
@@ -132,8 +147,8 @@ class Loading {
       this.#progress.loadedBytes = 0;
       const target: Target = { engine, runtime, device: decision.kind };
       if (this.#model instanceof Parts) await this.#fillParts(this.#model, target);
-      else if (this.#model instanceof CheckpointFiles) await this.#fillCheckpoint(this.#model, target);
-      else await this.#feed(this.#model, target);
+      else if (this.#model instanceof SourceFile) await this.#feed(this.#model, target);
+      else await this.#fillCheckpoint(this.#model, target);
       this.#progress.report('finish', true);
       engine.finish();
       // A thread that cannot start says so soon, and is a fault of the page; one that is only late is done without.
@@ -178,7 +193,7 @@ class Loading {
     const { source } = this.#input;
     if (source.kind !== 'files' || !source.tokenizer || this.#vocabulary) return;
     const { tokenizer, tokenizerConfig } = source;
-    this.#vocabulary = await readVocabulary(tokenizer, tokenizerConfig, hashWith(runtime));
+    this.#vocabulary = await wanted(this.#readers).readVocabulary(tokenizer, tokenizerConfig, hashWith(runtime));
   }
 
   /** The JSON and all headers, the decision, and then the weights, file by file. */

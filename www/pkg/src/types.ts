@@ -97,7 +97,7 @@ export interface LoadOptions {
    * `workerUrl` if that is given, or else where the package's own files are.
    */
   wasmUrl?: string | URL;
-  /** URL of `worker.js`, where a bundler has not copied it or it is elsewhere; `template-worker.js` is expected beside it. */
+  /** URL of `worker.js`, where a bundler has not copied it or it is elsewhere; `checkpoint-worker.js` and `template-worker.js` are expected beside it. */
   workerUrl?: string | URL;
 }
 

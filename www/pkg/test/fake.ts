@@ -1,6 +1,8 @@
 // A stand-in for the wasm engine and for workers, so that the client, the queue and the answers are tested in node: tokens are the
 // code units of text, and the model says the prompt backwards, again and again.
 
+import { CheckpointFiles } from '../src/checkpoint/files.js';
+import { readVocabulary } from '../src/tokenizer-source.js';
 import { Client, type WorkerLike } from '../src/client.js';
 import type {
   EncodeRequest,
@@ -467,6 +469,7 @@ export function hostOf(
 ): EngineHost {
   return new EngineHost({
     findGpu: async () => gpu,
+    readers: { checkpoint: (source, quantize) => new CheckpointFiles(source, quantize), readVocabulary },
     instantiate: async () => ({
       createEngine: async (options) => (typeof engine === 'function' ? engine(options) : engine),
       startPool: async (_engine, threads) => void (await onPool(threads)),

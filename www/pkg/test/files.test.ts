@@ -21,6 +21,7 @@ test('beside the module, unless the caller says otherwise', () => {
   const beside = new URL('../src/', import.meta.url).href;
   assert.deepEqual(locate({}), {
     worker: `${beside}worker.js`,
+    checkpoints: `${beside}checkpoint-worker.js`,
     templates: `${beside}template-worker.js`,
     wasm: names(beside),
   });
@@ -29,6 +30,7 @@ test('beside the module, unless the caller says otherwise', () => {
 test('workerUrl: all of them are there; relative to the page', () => {
   assert.deepEqual(locate({ workerUrl: '../kinglet/worker.js' }), {
     worker: 'https://site.example/kinglet/worker.js',
+    checkpoints: 'https://site.example/kinglet/checkpoint-worker.js',
     templates: 'https://site.example/kinglet/template-worker.js',
     wasm: names('https://site.example/kinglet/'),
   });
