@@ -3,7 +3,7 @@
 // first token is passed, or tests/e2e/first_token.test.mjs says that something was fetched too early.
 //   node scripts/split/record.mjs MODEL.gguf…       or without models: from what was recorded last (target/recorded-FLAVOUR.json)
 // The models: the default one, tests/models/stories260K.gguf, and of tests/measure/random_models.py llama-small, qwen3-small and gemma-3-small
-// as Q4_0 and Q8_0. They run on the binaries of ./build.sh pack, as those were before they were split.
+// as Q4_0 and Q8_0 (stories260K is F16). They run on the binaries of ./build.sh pack, as those were before they were split.
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';

@@ -41,7 +41,7 @@ export interface Surroundings {
 }
 
 /** Formats whose kernels come first (scripts/split/record.mjs); for others the rest of the binary is fetched beside the weights. */
-const FIRST_FORMATS = new Set(['F32', 'Q4_0', 'Q4_1', 'Q8_0']);
+const FIRST_FORMATS = new Set(['F16', 'Q4_0', 'Q4_1', 'Q8_0']);
 
 /** Shortest time between two progress events, so that a fast download does not flood the page. */
 const PROGRESS_EVERY_MS = 50;
