@@ -22,14 +22,20 @@ export interface WasmFiles {
   later: string;
 }
 
-/** The files; those that `workerUrl` and `wasmUrl` say are elsewhere, there. */
-export function locate({ workerUrl, wasmUrl }: Pick<LoadOptions, 'workerUrl' | 'wasmUrl'>): PackageFiles {
+/** The files; those that the options say are elsewhere, there. */
+export function locate({
+  workerUrl,
+  wasmUrl,
+  wasmLaterUrl,
+}: Pick<LoadOptions, 'workerUrl' | 'wasmUrl' | 'wasmLaterUrl'>): PackageFiles {
   // Turbopack makes of `new URL` something that is like a URL, but relative to the page.
   const absolute = (url: string | URL): URL => new URL(url, baseUrl());
   const worker = workerUrl === undefined ? undefined : absolute(workerUrl);
   const folder = wasmUrl !== undefined ? absolute(wasmUrl) : worker && new URL('./', worker);
-  const wasm = (build: Build, first: () => URL, later: () => URL): WasmFiles =>
-    folder ? wasmFilesOf(folder.href, build) : { first: absolute(first()).href, later: absolute(later()).href };
+  const wasm = (build: Build, first: () => URL, later: () => URL): WasmFiles => ({
+    ...(folder ? wasmFilesOf(folder.href, build) : { first: absolute(first()).href, later: absolute(later()).href }),
+    ...(wasmLaterUrl !== undefined && { later: absolute(wasmLaterUrl).href }),
+  });
   return {
     worker: (worker ?? absolute(new URL('./worker.js', import.meta.url))).href,
     checkpoints: (worker

@@ -88,6 +88,7 @@ const LOAD = new Set([
   'signal',
   'onProgress',
   'wasmUrl',
+  'wasmLaterUrl',
   'workerUrl',
 ]);
 

@@ -97,6 +97,8 @@ export interface LoadOptions {
    * `workerUrl` if that is given, or else where the package's own files are.
    */
   wasmUrl?: string | URL;
+  /** URL of the second wasm file, `…_later.wasm`, where `wasmUrl` names the first and this one is not beside it under such a name. */
+  wasmLaterUrl?: string | URL;
   /** URL of `worker.js`, where a bundler has not copied it or it is elsewhere; `checkpoint-worker.js` and `template-worker.js` are expected beside it. */
   workerUrl?: string | URL;
 }

@@ -45,6 +45,11 @@ test('wasmUrl: a folder, or a file that stands for its device', () => {
     relaxed: pair('https://site.example/k/', 'simd', '?v=1'),
     gpu: pair('https://site.example/k/', 'gpu'),
   });
+  const named = { wasmUrl: '/a/engine.8f3a.wasm', wasmLaterUrl: '/a/later.91c2.wasm' };
+  assert.deepEqual(locate(named).wasm.simd, {
+    first: 'https://site.example/a/engine.8f3a.wasm',
+    later: 'https://site.example/a/later.91c2.wasm',
+  });
 });
 
 test('a worker that does not start: the likely remedy', () => {
