@@ -10,10 +10,13 @@
 //   MEMORY     it sees the memory of its sequence instead
 //   CAP        scores are capped
 //   DISTANCES  and have a bias by distance added
-//   APPEND     of one row: q is rotated first, and the rotated k and v are written to the cache. What the row sees of itself does not
-//              go by the cache, because other workgroups may have the same kv head.
+//   OWN        the position of the row itself is taken first
+//   APPEND     with OWN, of one row: q is rotated first, and the rotated k and v are written to the cache. What the row sees of itself
+//              does not go by the cache, because other workgroups may have the same kv head.
 //   NORMS      with APPEND: q and k are normalised before that
-//   PARTS      of one row: where it sees much, a workgroup has a part of the positions, and attention_join.wgsl brings them together
+//   PARTS      where a row sees much, a workgroup has a part of the positions, and attention_join.wgsl brings them together
+//
+// A row of several does what it would do alone, in the same order.
 
 //#if APPEND
 // uniform: of storage there may be eight bindings
@@ -74,29 +77,7 @@ var<workgroup> own_value: array<vec4<f32>, MAX_COLUMNS>;
 //#endif
 
 //#if NORMS
-// Strips that are summed up side by side: (HEADS + 1) · STRIPS is at most WORKGROUP.
-const STRIPS = 32u;
-
-// Strip `strip` of Σ x² of what is normalised with query head `head`.
-fn q_squares(head: u32, strip: u32) -> f32 {
-  let first = head * HEAD_SIZE / Q_RUN * Q_RUN;
-  var sum = 0.0;
-  for (var i = first + strip; i < first + Q_RUN; i += STRIPS) {
-    sum += q[i] * q[i];
-  }
-  return sum;
-}
-
-fn k_squares(kv_head: u32, strip: u32) -> f32 {
-  let first = kv_head * HEAD_SIZE / K_RUN * K_RUN;
-  var sum = 0.0;
-  for (var i = first + strip; i < first + K_RUN; i += STRIPS) {
-    sum += k[i] * k[i];
-  }
-  return sum;
-}
-
-// 1 / √(mean(x²) + ε), where `scores` has the strips from `first` on.
+// 1 / √(mean(x²) + ε), where `scores` has the strips from `first` on: (HEADS + 1) · STRIPS is at most WORKGROUP.
 fn norm_factor(first: u32, len: u32) -> f32 {
   var sum = 0.0;
   for (var strip = 0u; strip < STRIPS; strip++) {
@@ -162,9 +143,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#if NORMS
   let own = me / STRIPS;
   if own < n_heads {
-    scores[me].x = q_squares(kv_head * GROUP + first_head + own, me % STRIPS);
+    scores[me].x = q_squares((kv_head * GROUP + first_head + own) * HEAD_SIZE, me % STRIPS);
   } else if own == HEADS {
-    scores[me].x = k_squares(kv_head, me % STRIPS);
+    scores[me].x = k_squares(kv_head * HEAD_SIZE, me % STRIPS);
   }
   workgroupBarrier();
   //#endif
@@ -228,6 +209,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#if PARTS
   let n_seen = min(row.position + 1u, WINDOW);
   let n_parts = count_parts(n_seen);
+  // Another row sees more.
+  if group.z >= n_parts {
+    return;
+  }
   let part_len = (n_seen + n_parts - 1u) / n_parts;
   let begin = row.position + 1u - n_seen + group.z * part_len;
   //#else
@@ -236,8 +221,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   //#if WHOLE
   let end = row.position + min(row.n_rows - row.position, WINDOW);
   //#else
-  // APPEND has its own position already.
-  //#if APPEND
+  //#if OWN
   let seen_end = row.position;
   //#else
   let seen_end = row.position + 1u;
@@ -254,18 +238,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var top = vec4<f32>(LOWEST);
   var sum = vec4<f32>();
   var acc = array<vec4<f32>, 4>();
-  //#if APPEND
+  //#if OWN
   if slice == 0u && group.z == 0u {
+    //#if APPEND
     var own = vec4<f32>();
     for (var c = 0u; c < columns; c++) {
       own += scored(c, own_key[c]);
     }
+    let value = own_value[column];
+    //#else
+    let own_page = pages[table + row.position / PAGE_POSITIONS];
+    var own = score(own_page, kv_head, row.position);
+    let value = cached_value(own_page, kv_head, row.position, column);
+    //#endif
     //#if CAP
     own = capped(own);
     //#endif
     top = own;
     sum = vec4<f32>(1.0);
-    let value = own_value[column];
     acc = array<vec4<f32>, 4>(value, value, value, value);
   }
   //#endif
@@ -333,7 +323,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   //#if PARTS
   if n_parts > 1u && me < n_heads {
-    let head = (group.z * OWN_HEADS + kv_head) * GROUP + first_head + me;
+    let head = ((group.y * MOST_PARTS + group.z) * OWN_HEADS + kv_head) * GROUP + first_head + me;
     parts[head * (columns + 1u) + columns] = vec4<f32>(all_top[me], all_sum[me], 0.0, 0.0);
   }
   let share = exp(top - all_top) / select(all_sum, vec4<f32>(1.0), n_parts > 1u);
@@ -352,7 +342,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       //#if PARTS
       if n_parts > 1u {
-        let at = (group.z * OWN_HEADS + kv_head) * GROUP + first_head + head;
+        let at = ((group.y * MOST_PARTS + group.z) * OWN_HEADS + kv_head) * GROUP + first_head + head;
         parts[at * (columns + 1u) + column] = y;
       } else {
         out[heads_at + head * columns + column] = y;

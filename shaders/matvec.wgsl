@@ -1,4 +1,5 @@
-// y = W · x for one row of x, or with ROWS_8 for up to eight at a time: the matrix is read once for all of them.
+// y = W · x for one row of x, or with ROWS_8 for up to eight at a time: the matrix is read once for all of them, and what is added up
+// for a row is added up in the same order, so that a row has the same bits whether it comes alone or with others.
 //
 // A team of LANES invocations computes TEAM_ROWS rows of W that follow each other; lane l takes the blocks l, l + LANES, … of
 // a row. What the lanes have summed up is added by shuffles where the workgroup is one subgroup (SUBGROUPS), through
@@ -108,13 +109,13 @@ fn norm_block(b: u32) -> array<vec4<f32>, 8> {
 fn team_dot(block: u32, x: array<vec4<f32>, 8>, x_sums: vec2<f32>) -> Sums {
   //#if TEAM_4
   return vec4<f32>(
-    block_dot(block, x, x_sums),
-    block_dot(block + BLOCKS, x, x_sums),
-    block_dot(block + 2u * BLOCKS, x, x_sums),
-    block_dot(block + 3u * BLOCKS, x, x_sums),
+    read_dot(read_block(block), x, x_sums),
+    read_dot(read_block(block + BLOCKS), x, x_sums),
+    read_dot(read_block(block + 2u * BLOCKS), x, x_sums),
+    read_dot(read_block(block + 3u * BLOCKS), x, x_sums),
   );
   //#else
-  return block_dot(block, x, x_sums);
+  return read_dot(read_block(block), x, x_sums);
   //#endif
 }
 
@@ -185,9 +186,9 @@ fn main(
     let g = norm_block(b);
     //#endif
     //#if ROWS_8
-    let weights = block_weights(block);
+    let weights = read_block(block);
     //#if GLU
-    let up_weights = block_weights(block + UP_ROW * BLOCKS);
+    let up_weights = read_block(block + UP_ROW * BLOCKS);
     //#endif
     for (var t = 0u; t < ROWS; t++) {
       if first_t + t < n_rows() {
@@ -198,9 +199,10 @@ fn main(
         //#else
         let v = raw;
         //#endif
-        partials[t].y += dot_32(weights, v);
+        let v_sums = sums_16(v);
+        partials[t].y += read_dot(weights, v, v_sums);
         //#if GLU
-        partials[t].up += dot_32(up_weights, v);
+        partials[t].up += read_dot(up_weights, v, v_sums);
         //#endif
       }
     }

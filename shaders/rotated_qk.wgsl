@@ -1,6 +1,7 @@
 // Four elements of a rotated head, from element e on; `head` is where it begins. Needs bindings `q` and `k`, after rotation.wgsl.
 //
-// With NORMS they are normalised first: 1 / √(mean(x²) + ε) of what is normalised together is given. One row.
+// With NORMS they are normalised first: 1 / √(mean(x²) + ε) of what is normalised together is given, and comes of Σ x², which is added up
+// in strips.
 
 //#if NORMS
 // [Q_RUN], then [K_RUN]
@@ -9,6 +10,27 @@
 override Q_RUN: u32;
 override K_RUN: u32;
 override EPS: f32;
+
+const STRIPS = 32u;
+
+// Strip `strip` of Σ x² of what is normalised with element `at` of q.
+fn q_squares(at: u32, strip: u32) -> f32 {
+  let first = at / Q_RUN * Q_RUN;
+  var sum = 0.0;
+  for (var i = first + strip; i < first + Q_RUN; i += STRIPS) {
+    sum += q[i] * q[i];
+  }
+  return sum;
+}
+
+fn k_squares(at: u32, strip: u32) -> f32 {
+  let first = at / K_RUN * K_RUN;
+  var sum = 0.0;
+  for (var i = first + strip; i < first + K_RUN; i += STRIPS) {
+    sum += k[i] * k[i];
+  }
+  return sum;
+}
 //#endif
 
 fn normed_q(i: u32, factor: f32) -> f32 {

@@ -109,19 +109,29 @@ fn dispatches_are_as_they_were() {
     }
 }
 
-/// Of a step of one row, by tiny models: how many there are does not depend on sizes.
+/// Of a step of one row, and of one that verifies guesses, by tiny models: how many there are does not depend on sizes. Rows that see each
+/// other have to be appended first, which is the only dispatch more that several rows take.
 #[test]
 fn dispatches_of_every_family_are_as_they_were() {
-    let mut text = String::new();
+    let (mut one, mut few) = (String::new(), String::new());
+    let shown = |counts: &[[usize; 2]]| counts.iter().copied().map(shown).collect::<Vec<_>>().join(", ");
     for decoder in decoders() {
         let model = Model::from_header(&parse(decoder.file).unwrap().header).unwrap();
-        let (plan, lowered) = lowered(&model, RowBound::One, 1);
-        let counts = layer_counts(&plan, &lowered);
-        let [outside, ahead] = outside(&plan, &lowered);
-        let counts = counts.into_iter().map(shown).collect::<Vec<_>>().join(", ");
-        writeln!(text, "{}: {counts} in its layers, {outside} outside, in a run {ahead}", decoder.name).unwrap();
+        let (plan, alone) = lowered(&model, RowBound::One, 1);
+        let counts = layer_counts(&plan, &alone);
+        let [n_outside, ahead] = outside(&plan, &alone);
+        let line = format!("{} in its layers, {n_outside} outside", shown(&counts));
+        writeln!(one, "{}: {line}, in a run {ahead}", decoder.name).unwrap();
+        let (plan, together) = lowered(&model, RowBound::UpTo(FEW_ROWS), FEW_ROWS);
+        let few_counts = layer_counts(&plan, &together);
+        let [n_outside, _] = outside(&plan, &together);
+        writeln!(few, "{}: {} in its layers, {n_outside} outside", decoder.name, shown(&few_counts)).unwrap();
+        for ([few, few_parts], [one, one_parts]) in few_counts.into_iter().zip(counts) {
+            assert!(few <= one + 1 && few_parts == one_parts, "{}: {few}, one row has {one}", decoder.name);
+        }
     }
-    insta::assert_snapshot!("families_one", text);
+    insta::assert_snapshot!("families_one", one);
+    insta::assert_snapshot!("families_few", few);
 }
 
 /// The device is checked when a model is loaded, and the plan that scores is prepared later.

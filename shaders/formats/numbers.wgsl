@@ -32,6 +32,12 @@ fn block_weights(block: u32) -> array<vec4<f32>, 8> {
 }
 //#endif
 
-fn block_dot(block: u32, x: array<vec4<f32>, 8>, x_sums: vec2<f32>) -> f32 {
-  return dot_32(block_weights(block), x);
+alias Block = array<vec4<f32>, 8>;
+
+fn read_block(block: u32) -> Block {
+  return block_weights(block);
+}
+
+fn read_dot(block: Block, x: array<vec4<f32>, 8>, x_sums: vec2<f32>) -> f32 {
+  return dot_32(block, x);
 }

@@ -196,9 +196,18 @@ fn block_weights(block: u32) -> array<vec4<f32>, 8> {
   );
 }
 
-fn block_dot(block: u32, x: array<vec4<f32>, 8>, x_sums: vec2<f32>) -> f32 {
-  let q = block_quants(block);
-  let s = block_scale(block);
+struct Block {
+  quants: array<vec4<f32>, 8>,
+  scale: Scale,
+}
+
+fn read_block(block: u32) -> Block {
+  return Block(block_quants(block), block_scale(block));
+}
+
+fn read_dot(block: Block, x: array<vec4<f32>, 8>, x_sums: vec2<f32>) -> f32 {
+  let q = block.quants;
+  let s = block.scale;
   //#if HALVES
   let y = dot(s.d, dots_16(q, x));
   //#else

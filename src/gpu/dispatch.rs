@@ -86,7 +86,7 @@ pub enum Extent {
     PerRows(u32),
     /// One for so many rows that ask for outputs.
     PerOutputs(u32),
-    /// One for each part of what the only row sees.
+    /// One for each part of what the farthest row sees.
     PerParts(Parts),
     /// That many where there are several parts, else none.
     IfParts(Parts, u32),
@@ -99,7 +99,7 @@ pub struct Counts {
     pub rows: usize,
     /// Rows that ask for outputs.
     pub outputs: usize,
-    /// Positions up to the first row's, with its own.
+    /// Positions up to the farthest row's, with its own.
     pub positions: usize,
 }
 
@@ -110,7 +110,7 @@ impl Counts {
     }
 }
 
-/// The parts that what one row sees is cut into, as shaders/parts.wgsl says.
+/// The parts that what a row sees is cut into, as shaders/parts.wgsl says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
     /// Positions of each, at least.

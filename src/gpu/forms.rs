@@ -3,7 +3,7 @@
 
 use super::{
     context::{Facts, Subgroups},
-    shader::{APPEND, BEST, EMBED, Kernel, PARTS, SUBGROUPS, Shader},
+    shader::{APPEND, BEST, EMBED, Kernel, NORMS, PARTS, SUBGROUPS, Shader},
 };
 
 /// The forms in use.
@@ -15,7 +15,8 @@ pub struct Forms {
     pub tiles: bool,
     /// Many rows attend together; without, row by row as in decoding.
     pub attention_tiles: bool,
-    /// Attention of one row rotates and appends by itself; without, that is a dispatch of its own.
+    /// Attention of one row normalises, rotates and appends by itself, and a row of few takes its own position first as that does; without, it
+    /// all comes before.
     pub appends: bool,
     /// What one row sees of a long text is cut into parts, which attend side by side; without, one workgroup goes through all of it.
     pub parts: bool,
@@ -98,7 +99,7 @@ impl Forms {
         if self.parts && takes(|s| s.has(PARTS) || s.kernel == Kernel::AttentionJoin) {
             return Some(Self { parts: false, ..self });
         }
-        if self.appends && takes(|s| s.has(APPEND)) {
+        if self.appends && takes(|s| s.has(APPEND) || s.has(NORMS)) {
             return Some(Self { appends: false, ..self });
         }
         if self.best_in_products && takes(|s| s.has(BEST)) {

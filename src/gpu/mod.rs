@@ -284,8 +284,9 @@ impl Executor for Gpu {
         self.context.usable()?;
         plan.check()?;
         plan.check_geometry(self.cache.geometry())?;
-        // A step of one row is a chain of dispatches that wait for each other: fewer of them are what makes it fast.
-        let rules = if plan.rows.max() == 1 { Rule::ON_DEVICES } else { &[Rule::NormIntoAdd] };
+        // A step of few rows is a chain of dispatches that wait for each other: fewer of them are what makes it fast.
+        let is_few = plan.rows.max() < lower::MIN_TILED_ROWS;
+        let rules = if is_few { Rule::ON_DEVICES } else { &[Rule::NormIntoAdd, Rule::ScaleIntoMatMul] };
         let plan = Arc::new(fuse((*plan).clone(), rules));
         self.weights.place(&plan)?;
         let prepared = Prepared::new(self.shared(), plan)?;
@@ -334,7 +335,7 @@ impl Executor for Gpu {
             want => want,
         };
         prepared.upload(context, &Step { want, ..*step }, &mut self.upload);
-        let positions = step.rows.first().map_or(0, |row| row.position as usize + 1);
+        let positions = step.rows.iter().map(|row| row.position as usize + 1).max().unwrap_or(0);
         let counts = Counts { rows: step.rows.len(), outputs: step.outputs.len(), positions };
         let (run, phase, signal) = (None, Phase::Begun, Signal::raised());
         self.flight = Some(Flight { slot, counts, want, run, phase, signal });
@@ -359,13 +360,16 @@ impl Executor for Gpu {
     fn extend_ahead(&mut self, pages: &[PageId], ahead: &Ahead) -> Result<bool> {
         self.context.health()?;
         let Some((slot, run)) = self.extended(pages.len(), ahead.draws.len())? else { return Ok(false) };
+        let forms = self.forms();
+        let Self { context, weights, cache, tables, .. } = self;
+        // The cache may have grown since the run before was begun, which may not have been handed over yet.
+        let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
+        prepared.refresh(Shared { context, weights, cache, tables, forms }, pages.len())?;
         if let Some(flight) = self.flight.take_if(|flight| matches!(flight.phase, Phase::Begun)) {
             self.flight = Some(self.submit(flight)?);
         }
-        let forms = self.forms();
-        let Self { context, weights, cache, tables, .. } = self;
-        let prepared = self.plans.get_mut(slot.0).ok_or_else(not_begun)?;
-        prepared.refresh(Shared { context, weights, cache, tables, forms }, pages.len())?;
+        let Self { context, .. } = self;
+        let prepared = self.plans.get(slot.0).ok_or_else(not_begun)?;
         prepared.upload_pages(context, pages, &mut self.upload);
         prepared.upload_run(context, &run, ahead, &mut self.upload);
         let counts = Counts { rows: 1, outputs: 1, positions: run.position as usize + 1 };

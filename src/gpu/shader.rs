@@ -135,6 +135,10 @@ pub const SUBGROUPS: Name = "SUBGROUPS";
 /// The flag that makes a team of matrix × vector compute four rows of the matrix.
 pub const TEAM_4: Name = "TEAM_4";
 
+/// The flag of attention that takes a row's own position first.
+pub const OWN: Name = "OWN";
+/// The flag of what normalises q and k before it rotates them.
+pub const NORMS: Name = "NORMS";
 /// The flag of attention that rotates and appends.
 pub const APPEND: Name = "APPEND";
 /// The flag of attention that has a part of the positions.

@@ -9,6 +9,7 @@ use kinglet::{
     gguf::{Event, Header, Parser},
     kv::{KvFormat, KvGeometry, PageId},
     plan::{Executor, Memory, PlanSlot, Progress, Row, RowBound, RowInput, Step, Want},
+    session::FEW_ROWS,
     weights::{Arrivals, WeightId},
 };
 
@@ -22,6 +23,8 @@ pub struct Runner<E> {
     pub executor: E,
     one: PlanSlot,
     many: PlanSlot,
+    /// Once it is needed.
+    few: Option<PlanSlot>,
     pages: Vec<PageId>,
     past: usize,
     /// Of an encoder-decoder: what the newest [`Runner::remember`] left.
@@ -58,7 +61,8 @@ impl<E: Executor> Runner<E> {
                     )?))?;
                     // Not in order: where a page lies must not matter.
                     let pages = (0..KvGeometry::pages_for(context_tokens) as u32).rev().map(PageId).collect();
-                    let runner = Self { header: *header, model, executor, one, many, pages, past: 0, memory: None };
+                    let runner =
+                        Self { header: *header, model, executor, one, many, few: None, pages, past: 0, memory: None };
                     loading = Some((runner, used));
                     Ok(())
                 }
@@ -130,33 +134,46 @@ impl<E: Executor> Runner<E> {
         let mut logits = vec![];
         let first_output = self.past + ids.len() - n_outputs;
         for ids in ids.chunks(rows) {
-            let row = |(i, id): (usize, &u32)| Row {
-                segment: 0,
-                input: RowInput::Token(*id),
-                position: (self.past + i) as u32,
-                sequence: 0,
-            };
-            let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
             let first = first_output.saturating_sub(self.past).min(ids.len());
-            let outputs: Vec<u32> = (first as u32..ids.len() as u32).collect();
-            let pages = self.pages.clone();
-            let memory = self.memory.clone();
-            let memories: Vec<Memory<'_>> = memory.iter().map(|(pages, n)| Memory { pages, n_positions: *n }).collect();
-            let step = Step {
-                rows: &rows,
-                outputs: &outputs,
-                sequences: &[&pages],
-                memories: &memories,
-                embeddings: &[],
-                want: Want::All,
-            };
-            self.run(if ids.len() == 1 { self.one } else { self.many }, &step)?;
-            for o in 0..outputs.len() {
-                logits.push(self.executor.output(o)?.to_vec());
-            }
-            self.past += ids.len();
+            logits.append(&mut self.step(if ids.len() == 1 { self.one } else { self.many }, ids, first)?);
         }
         Ok(logits)
+    }
+
+    /// Appends up to [`FEW_ROWS`] tokens in one step, as guesses are verified: [ids.len(), V].
+    pub fn verify(&mut self, ids: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let plan = || self.model.plan(Task::Generate, RowBound::UpTo(FEW_ROWS), FEW_ROWS);
+        let slot = match self.few {
+            Some(slot) => slot,
+            None => self.executor.prepare(Arc::new(plan()?))?,
+        };
+        self.few = Some(slot);
+        self.step(slot, ids, 0)
+    }
+
+    fn step(&mut self, slot: PlanSlot, ids: &[u32], first_output: usize) -> Result<Vec<Vec<f32>>> {
+        let row = |(i, id): (usize, &u32)| Row {
+            segment: 0,
+            input: RowInput::Token(*id),
+            position: (self.past + i) as u32,
+            sequence: 0,
+        };
+        let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
+        let outputs: Vec<u32> = (first_output as u32..ids.len() as u32).collect();
+        let pages = self.pages.clone();
+        let memory = self.memory.clone();
+        let memories: Vec<Memory<'_>> = memory.iter().map(|(pages, n)| Memory { pages, n_positions: *n }).collect();
+        let step = Step {
+            rows: &rows,
+            outputs: &outputs,
+            sequences: &[&pages],
+            memories: &memories,
+            embeddings: &[],
+            want: Want::All,
+        };
+        self.run(slot, &step)?;
+        self.past += ids.len();
+        (0..outputs.len()).map(|o| Ok(self.executor.output(o)?.to_vec())).collect()
     }
 }
 

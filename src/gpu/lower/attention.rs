@@ -8,15 +8,15 @@ use crate::{
     error::{Error, Result},
     gpu::{
         dispatch::{Biases, Dispatch, Extent, Operand, Parts},
-        shader::{APPEND, Kernel, PARTS, Shader},
+        shader::{APPEND, Kernel, NORMS, OWN, PARTS, Shader},
         weights::Shard,
     },
-    plan::{Append, Attention, BufferId, Rope, Sees},
+    plan::{Append, Attention, BufferId, QkNorms, Rope, Sees},
     weights::{WeightId, WeightSpec},
 };
 
-/// From this number of rows on they attend tile by tile.
-const MIN_TILED_ROWS: usize = 9;
+/// From this number of rows on they attend tile by tile; fewer do each as it would alone, bit for bit.
+pub(in crate::gpu) const MIN_TILED_ROWS: usize = 9;
 /// Elements of a head that are read together.
 const QUAD: usize = 4;
 
@@ -53,6 +53,8 @@ pub(super) struct RopeKv<'a> {
     /// Elements per row of q, and of k.
     pub(super) widths: [usize; 2],
     pub(super) out: Operand,
+    /// Q and k are normalised first.
+    pub(super) norms: Option<QkNorms>,
 }
 
 impl Lowering<'_> {
@@ -67,23 +69,38 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    pub(super) fn rope_kv(&mut self, RopeKv { layer, heads, rope, q, k, v, widths, out }: RopeKv<'_>) -> Result<()> {
+    pub(super) fn rope_kv(&mut self, rope_kv: RopeKv<'_>) -> Result<()> {
+        let RopeKv { layer, heads, rope, q, k, v, widths, out, norms } = rope_kv;
         self.check_head_size()?;
         let frequencies = self.frequencies(rope)?;
         let cache = Operand::Cache(layer);
         let operands = [Operand::Rows, Operand::Pages, frequencies, q, k, v, out, cache];
         let n_quads = (widths.iter().sum::<usize>() / QUAD) as u32;
-        let grid = [Extent::Fixed(n_quads.div_ceil(WORKGROUP)), Extent::PerRows(1), Extent::Fixed(1)];
         let [_, k_width] = widths;
         let own_heads = k_width / self.geometry.head_size;
+        let n_groups = norms.map_or(n_quads.div_ceil(WORKGROUP), |_| (heads + own_heads) as u32);
+        let grid = [Extent::Fixed(n_groups), Extent::PerRows(1), Extent::Fixed(1)];
         let dispatch = self.cached(Dispatch::new(Shader::new(Kernel::RopeKv), &operands, grid), own_heads);
-        self.push(rotating(dispatch.with("HEADS", heads as u32), rope));
+        let dispatch = rotating(dispatch.with("HEADS", heads as u32), rope);
+        let dispatch = self.normed(dispatch, norms, widths)?;
+        self.push(dispatch);
         Ok(())
+    }
+
+    /// With norms of q and k (shaders/rotated_qk.wgsl), of rows of these widths.
+    fn normed(&self, dispatch: Dispatch, norms: Option<QkNorms>, widths: [usize; 2]) -> Result<Dispatch> {
+        let Some(norms) = norms else { return Ok(dispatch) };
+        let shader = dispatch.shader.clone().flag(NORMS, true);
+        let mut dispatch = Dispatch { shader, ..dispatch };
+        dispatch.operands.push((8, Operand::Plane(self.weights.pair([norms.q, norms.k])?)));
+        let [q_run, k_run] = widths.map(|width| norms.run_len(self.geometry.head_size, width) as u32);
+        Ok(dispatch.with("Q_RUN", q_run).with("K_RUN", k_run).with("EPS", norms.eps))
     }
 
     pub(super) fn attention(&mut self, a: &Attention) -> Result<()> {
         self.check_head_size()?;
-        let is_tiled = self.plan.rows.max() >= MIN_TILED_ROWS && self.forms.attention_tiles;
+        let is_few = self.plan.rows.max() < MIN_TILED_ROWS;
+        let is_tiled = !is_few && self.forms.attention_tiles;
         let dispatch = match a.append {
             Some(append) if self.plan.rows.max() == 1 && self.forms.appends => self.appending(a, &append)?,
             Some(append) => {
@@ -99,10 +116,11 @@ impl Lowering<'_> {
         let (sees_all, sees_memory) = (a.sees == Sees::Whole, a.sees == Sees::Memory);
         // Scores are vectors of four.
         let shader = dispatch.shader.clone().flag("VEC4", a.soft_cap.is_some());
-        let shader = shader.flag("WHOLE", sees_all).flag("MEMORY", sees_memory);
+        let is_own_first = a.append.is_some() && is_few && self.forms.appends;
+        let shader = shader.flag("WHOLE", sees_all).flag("MEMORY", sees_memory).flag(OWN, is_own_first);
         let dispatch = self.with_bias(Dispatch { shader, ..dispatch }, a);
         let dispatch = self.cached(dispatch, a.kv_heads);
-        if self.plan.rows.max() == 1 && a.sees == Sees::Past && self.forms.parts {
+        if is_few && a.sees == Sees::Past && self.forms.parts {
             self.in_parts(dispatch, a, window);
         } else {
             self.push(dispatch);
@@ -110,20 +128,20 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Of one row, what it sees being cut into parts where that is much.
+    /// Of few rows, what each sees being cut into parts where that is much.
     fn in_parts(&mut self, dispatch: Dispatch, a: &Attention, window: u32) {
         let parts = Parts { len: self.forms.part_positions as u32, window };
         let cut = |dispatch: Dispatch| dispatch.with("PART", parts.len).with("MOST_PARTS", Parts::MOST);
         // With the largest score and the sum of a head behind its elements.
-        let len = Parts::MOST as usize * a.heads * (a.head_size + QUAD);
+        let len = self.plan.rows.max() * Parts::MOST as usize * a.heads * (a.head_size + QUAD);
         let results = self.shared_scratch("parts of attention", len);
         let shader = dispatch.shader.clone().flag(PARTS, true);
         let [width, height, _] = dispatch.grid;
         let grid = [width, height, Extent::PerParts(parts)];
         let mut dispatch = cut(Dispatch { shader, grid, ..dispatch });
         dispatch.operands.push((9, results));
-        let operands = [Operand::OnlyRow, results, a.out.into()];
-        let grid = [Extent::IfParts(parts, a.heads as u32), Extent::Fixed(1), Extent::Fixed(1)];
+        let operands = [Operand::Rows, results, a.out.into()];
+        let grid = [Extent::IfParts(parts, a.heads as u32), Extent::PerRows(1), Extent::Fixed(1)];
         let join = cut(Dispatch::new(Shader::new(Kernel::AttentionJoin), &operands, grid));
         let join = join.with("WINDOW", window).with("HEAD_SIZE", a.head_size as u32).with("N_HEADS", a.heads as u32);
         self.push(dispatch);
@@ -137,21 +155,18 @@ impl Lowering<'_> {
         let more = [(0, Operand::OnlyRow), (5, self.frequencies(rope)?), (6, (*k).into()), (7, (*v).into())];
         dispatch.operands.retain(|(binding, _)| *binding != 0);
         dispatch.operands.extend(more);
-        let shader = dispatch.shader.clone().flag(APPEND, true).flag("NORMS", norms.is_some());
-        let mut dispatch = rotating(Dispatch { shader, ..dispatch }, rope);
-        if let Some(norms) = norms {
-            dispatch.operands.push((8, Operand::Plane(self.weights.pair([norms.q, norms.k])?)));
-            let run_len = |id| norms.run_len(a.head_size, self.width(id)) as u32;
-            dispatch = dispatch.with("Q_RUN", run_len(a.q)).with("K_RUN", run_len(*k)).with("EPS", norms.eps);
-        }
-        Ok(dispatch)
+        let shader = dispatch.shader.clone().flag(APPEND, true);
+        let dispatch = rotating(Dispatch { shader, ..dispatch }, rope);
+        self.normed(dispatch, *norms, [a.q, *k].map(|id| self.width(id)))
     }
 
-    /// What an attention that appends does first, as operations of their own; `rotated` gets q.
+    /// What an attention that appends does first, as operations of their own; `rotated` gets q. The norms are part of the rotation where
+    /// one row has them in its attention: so both add up in the same order.
     fn appended_before(&mut self, a: &Attention, append: &Append, rotated: Operand) -> Result<()> {
         let Append { norms, rope, k, v } = append;
         let (mut q, mut key) = (a.q.into(), (*k).into());
-        if let Some(norms) = norms {
+        let (within, before) = if self.forms.appends { (*norms, None) } else { (None, *norms) };
+        if let Some(norms) = before {
             let places = [(a.q, &mut q, "normed q"), (*k, &mut key, "normed k")];
             for (norm, (id, place, purpose)) in norms.each().iter().zip(places) {
                 *place = self.shared_scratch(purpose, self.plan.rows.max() * self.width(id));
@@ -160,7 +175,7 @@ impl Lowering<'_> {
         }
         let Attention { layer, heads, kv_heads, head_size, .. } = *a;
         let widths = [heads, kv_heads].map(|n| n * head_size);
-        self.rope_kv(RopeKv { layer, heads, rope, q, k: key, v: (*v).into(), widths, out: rotated })
+        self.rope_kv(RopeKv { layer, heads, rope, q, k: key, v: (*v).into(), widths, out: rotated, norms: within })
     }
 
     /// With the biases by distance, where there are any, bound after everything else.

@@ -7,6 +7,7 @@ mod matmul;
 mod rows;
 mod team;
 
+pub(super) use self::attention::MIN_TILED_ROWS;
 use self::{attention::RopeKv, best::Blocks};
 use super::{
     dispatch::{Dispatch, Extent, Lowered, Operand},
@@ -64,7 +65,7 @@ impl Lowering<'_> {
             Op::KvWrite { layer, k, v } => return self.kv_write(*layer, *k, *v),
             &Op::RopeKv { layer, heads, ref rope, q, k, v, out, .. } => {
                 let (widths, [q, k, v, out]) = ([q, k].map(|id| self.width(id)), [q, k, v, out].map(Operand::from));
-                return self.rope_kv(RopeKv { layer, heads, rope, q, k, v, widths, out });
+                return self.rope_kv(RopeKv { layer, heads, rope, q, k, v, widths, out, norms: None });
             }
             Op::Attention(a) => return self.attention(a),
             Op::Glu { gate, up, activation, out } => self.glu(*gate, *up, *activation, *out),
