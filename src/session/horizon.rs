@@ -49,12 +49,13 @@ impl Horizon {
         self.since_ms = self.now_ms();
     }
 
-    /// It is over, and had so many steps.
-    pub(super) fn ended(&mut self, n_steps: usize) {
-        let (Some(since_ms), Some(now_ms)) = (self.since_ms.take(), self.now_ms()) else { return };
+    /// It is over, and had so many steps; how long it was waited for. 0: it was neither, and says nothing about them.
+    pub(super) fn ended(&mut self, n_steps: usize) -> Option<f64> {
+        let ms = (self.now_ms()? - self.since_ms.take()?).max(0.0);
         if n_steps == self.n_steps() {
-            self.note((now_ms - since_ms).max(0.0));
+            self.note(ms);
         }
+        Some(ms)
     }
 
     fn now_ms(&self) -> Option<f64> {

@@ -115,14 +115,15 @@ impl Session {
     }
 
     /// Measures by this clock (milliseconds since some moment) what steps cost, so that [`Speculation::Auto`] knows what pays: without
-    /// one it guesses nothing. Steps that run elsewhere take no time here, so on a device this would say nothing.
+    /// one it guesses nothing. Steps that run elsewhere take no time here: for a device there is [`Self::look_ahead_by`].
     pub fn measure_by(&mut self, now_ms: impl Fn() -> f64 + 'static) {
         self.speculator = Speculator::measuring(Box::new(now_ms));
     }
 
-    /// Measures by this clock how many steps of one answer the device is to take between one look at it and the next. Without one, every
-    /// token is waited for. The answer is the same.
+    /// Measures by this clock how many steps of one answer the device is to take between one look at it and the next, and whether guesses
+    /// pay there. Without one, every token is waited for. The answer is the same.
     pub fn look_ahead_by(&mut self, now_ms: impl Fn() -> f64 + 'static) {
+        self.speculator = Speculator::elsewhere();
         self.horizon = Horizon::measuring(Box::new(now_ms));
     }
 

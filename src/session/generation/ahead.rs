@@ -8,7 +8,7 @@
 //! run behind it                                               (dropped)
 //! ```
 
-use super::{Generation, Work, sequence};
+use super::{Generation, Work, sequence, text};
 use crate::{
     error::{Error, Result},
     plan::Ahead,
@@ -17,6 +17,7 @@ use crate::{
         event::Event,
         horizon::{Horizon, IS_BUILT},
         runner::{Logits, Run, Runner},
+        speculation::{Began, Speculator, Took},
     },
 };
 
@@ -27,6 +28,19 @@ pub(super) struct Lookahead {
     behind: Option<usize>,
     /// The next step is taken by itself, because a run could not say enough about it.
     takes_one: bool,
+    /// The step in progress was.
+    is_exception: bool,
+    /// There were guesses, or were to be, since the last run: the device has nothing to do before the next.
+    is_still: bool,
+    /// How the run in progress began.
+    began: Option<Began>,
+}
+
+impl Lookahead {
+    /// A step is over that verified guesses.
+    pub(super) fn guessed(&mut self) {
+        self.is_still = IS_BUILT;
+    }
 }
 
 impl Generation {
@@ -35,11 +49,41 @@ impl Generation {
         self.ahead.behind.is_some()
     }
 
+    /// How the run in progress began.
+    pub(super) fn took(&self) -> Took {
+        Took::Run(self.ahead.began.unwrap_or(Began::Fresh))
+    }
+
+    /// Whether the step in progress is taken by itself where others are not.
+    pub(super) fn is_an_exception(&self) -> bool {
+        IS_BUILT && self.ahead.is_exception
+    }
+
+    /// Says whether this work is of the kind that runs do.
+    pub(super) fn says_how(&self, work: &Work, runner: &Runner, speculator: &mut Speculator) {
+        if IS_BUILT
+            && let Work::Decode { choices } = work
+            && let &[choice] = choices.as_slice()
+        {
+            let can_be_chosen = self.choices.get(choice).is_some_and(|c| c.chooser().is_some());
+            speculator.goes_by_runs(can_be_chosen && runner.most_ahead() > 0);
+        }
+    }
+
+    /// Whether guesses are expected to pay once the run in progress is over: then none is put behind it.
+    fn is_better_still(&mut self, choice: usize, n_steps: usize, speculator: &mut Speculator) -> bool {
+        let Self { request, choices, source, drafter, .. } = self;
+        let Some(going_on) = choices.get(choice) else { return false };
+        let (text, most) = (text(source, request, going_on), going_on.most_drafted().saturating_sub(n_steps));
+        most > 0 && drafter.draft_len(text, most, request.speculation, speculator, true) > 0
+    }
+
     /// Makes a run of what one choice is to do next, where that can be.
     pub(super) fn look_ahead(&mut self, work: Work, runner: &Runner, horizon: &Horizon) -> Work {
         let Work::Decode { choices } = &work else { return work };
         let &[choice] = choices.as_slice() else { return work };
-        if !IS_BUILT || std::mem::take(&mut self.ahead.takes_one) {
+        self.ahead.is_exception = std::mem::take(&mut self.ahead.takes_one);
+        if !IS_BUILT || self.ahead.is_exception {
             return work;
         }
         if let Some(n_steps) = self.ahead.behind {
@@ -53,14 +97,16 @@ impl Generation {
         }
     }
 
-    /// Begins a run, or goes over to the one that was put behind the last; puts another one behind it.
+    /// Begins a run, or goes over to the one that was put behind the last; puts another one behind it, unless guesses promise more.
     pub(super) fn begin_ahead(
         &mut self,
         choice: usize,
         n_steps: usize,
         runner: &mut Runner,
         horizon: &Horizon,
+        speculator: &mut Speculator,
     ) -> Result<()> {
+        let is_better_still = IS_BUILT && self.is_better_still(choice, n_steps, speculator);
         let memory = self.source.as_ref().and_then(|source| source.memory);
         let top = self.request.logprobs;
         let choice = self.choices.get(choice);
@@ -68,12 +114,21 @@ impl Generation {
         let known = choice.and_then(|c| Some((c, c.chooser()?, c.wants(top)?, c.generated.last_chunk::<1>()?)));
         let (choice, chooser, n_best, tokens) = known.ok_or_else(|| Error::internal("a run of no use"))?;
         match self.ahead.behind.take() {
-            Some(_) => runner.follow_ahead()?,
+            Some(_) => {
+                self.ahead.began = Some(Began::Behind);
+                runner.follow_ahead()?;
+            }
             None => {
+                let is_still = std::mem::take(&mut self.ahead.is_still);
+                self.ahead.began = Some(if is_still { Began::AfterGuesses } else { Began::Fresh });
                 let draws = choice.draws(0, n_steps);
                 let run = Run { sequence, tokens, logits: Logits::Last, memory };
                 runner.begin_ahead(&run, n_best, &Ahead { chooser, draws: &draws })?;
             }
+        }
+        if is_better_still {
+            self.ahead.is_still = true;
+            return Ok(());
         }
         let n_left = choice.most_to_come().saturating_sub(n_steps);
         let draws = choice.draws(n_steps, horizon.n_steps().min(runner.most_ahead()).min(n_left));

@@ -21,7 +21,7 @@ use super::{
     horizon::Horizon,
     request::Request,
     runner::{CHUNK_ROWS, FEW_ROWS, Logits, Run, Runner},
-    speculation::{Decoded, Drafter, IS_BUILT, Speculator},
+    speculation::{Decoded, Drafter, Speculator, Took},
 };
 use crate::{
     error::{Error, Result},
@@ -142,6 +142,7 @@ impl Generation {
             self.end(runner, events)?;
             return Ok(false);
         };
+        self.says_how(&work, runner, speculator);
         let work = if self.follows() { work } else { self.speculate(work, speculator) };
         let work = self.look_ahead(work, runner, horizon);
         horizon.begun();
@@ -188,7 +189,7 @@ impl Generation {
                 let n_best = self.wants(choices.iter().filter_map(|i| self.choices.get(*i)));
                 runner.begin(&choices.iter().map(run).collect::<Result<Vec<_>>>()?, n_best)?;
             }
-            Work::Ahead { choice, n_steps } => self.begin_ahead(*choice, *n_steps, runner, horizon)?,
+            Work::Ahead { choice, n_steps } => self.begin_ahead(*choice, *n_steps, runner, horizon, speculator)?,
             Work::Verify { choice, tokens } => {
                 let choice = self.choices.get(*choice);
                 let n_best = choice.and_then(|c| c.wants_all(self.request.logprobs, tokens.len().saturating_sub(1)));
@@ -228,15 +229,19 @@ impl Generation {
                 }
             }
             Work::Ahead { choice, n_steps } => {
-                horizon.ended(n_steps);
+                let (waited_ms, took) = (horizon.ended(n_steps), self.took());
+                decoded = Some(Decoded { n_rows: 1, n_tokens: n_steps, waited_ms, took });
                 self.ahead_done(choice, n_steps, runner, scratch, events)?;
             }
             Work::Verify { choice, tokens } => {
-                decoded = Some(self.draft_done(choice, &tokens, runner, scratch, events)?);
+                let waited_ms = horizon.ended(0);
+                let n_tokens = self.draft_done(choice, &tokens, runner, scratch, events)?;
+                decoded = Some(Decoded { n_rows: tokens.len(), n_tokens, waited_ms, took: Took::Step });
             }
             Work::Decode { choices } => {
-                horizon.ended(choices.len());
-                decoded = (choices.len() == 1).then_some(Decoded { n_rows: 1, n_tokens: 1 });
+                let step =
+                    Decoded { n_rows: 1, n_tokens: 1, waited_ms: horizon.ended(choices.len()), took: Took::Step };
+                decoded = (choices.len() == 1 && !self.is_an_exception()).then_some(step);
                 for (o, index) in choices.into_iter().enumerate() {
                     if let Some(choice) = self.choices.get_mut(index) {
                         choice.n_cached += 1;
@@ -317,15 +322,10 @@ impl Generation {
         let Self { request, choices, source, drafter, .. } = self;
         let Work::Decode { choices: decoded } = &work else { return work };
         let &[choice] = decoded.as_slice() else { return work };
-        if !IS_BUILT {
-            return work;
-        }
         let Some((going_on, newest)) = choices.get(choice).and_then(|c| Some((c, *c.generated.last()?))) else {
             return work;
         };
-        // What is read, what is gone on from, and the answer.
-        let read = source.as_ref().map_or(&[][..], |source| &source.tokens);
-        let text = [read, &request.prompt, &going_on.generated];
+        let text = text(source, request, going_on);
         let mut tokens = drafter.draft(text, going_on.most_drafted(), request.speculation, speculator);
         if let Some(end) = tokens.iter().position(|token| going_on.ends_with(*token)) {
             // Nothing comes behind it.
@@ -338,7 +338,7 @@ impl Generation {
         Work::Verify { choice, tokens }
     }
 
-    /// The logits behind the newest token of a choice and behind guesses are there.
+    /// The logits behind the newest token of a choice and behind guesses are there; how many tokens that gave.
     fn draft_done(
         &mut self,
         choice: usize,
@@ -346,10 +346,9 @@ impl Generation {
         runner: &mut Runner,
         scratch: &mut Scratch,
         events: &mut Vec<Event>,
-    ) -> Result<Decoded> {
+    ) -> Result<usize> {
         let Self { request, choices, drafter, .. } = self;
-        let choice = choices.get_mut(choice).filter(|_| IS_BUILT);
-        let choice = choice.ok_or_else(|| Error::internal("a draft for no choice"))?;
+        let choice = choices.get_mut(choice).ok_or_else(|| Error::internal("a draft for no choice"))?;
         let mut n_tokens = 0;
         loop {
             choice.sample(runner.scores(n_tokens)?, request.logprobs, scratch, events)?;
@@ -364,7 +363,8 @@ impl Generation {
         // Of the rows those in front of the newest token count, as if there had been no others.
         choice.n_cached += n_tokens;
         runner.kv.truncate(sequence(Some(choice))?, choice.n_cached)?;
-        Ok(Decoded { n_rows: tokens.len(), n_tokens })
+        self.ahead.guessed();
+        Ok(n_tokens)
     }
 
     fn prompt_done(
@@ -486,6 +486,12 @@ impl Generation {
         }));
         Ok(())
     }
+}
+
+/// What is read, what is gone on from, and the answer.
+fn text<'a>(source: &'a Option<Source>, request: &'a Request, going_on: &'a Choice) -> [&'a [u32]; 3] {
+    let read = source.as_ref().map_or(&[][..], |source| &source.tokens);
+    [read, &request.prompt, &going_on.generated]
 }
 
 fn sequence(choice: Option<&Choice>) -> Result<SequenceId> {

@@ -1,12 +1,16 @@
 //! What steps of several rows cost: learned from those that were run, beside steps of one row on the same machine lately.
 
-use super::super::FEW_ROWS;
+use super::{super::FEW_ROWS, HAS_DEVICES};
 
 /// Before anything was measured: what a row more costs, steps of one row.
 const EXPECTED_SLOPE: f64 = 0.75;
 /// Beyond what was measured a row more costs so much of what the rows before cost: kernels are better at more rows, and what is never
 /// tried is never known.
 const LATER_SLOPE: f64 = 0.7;
+/// On a device a row more costs so much of a step: weights are read once for all, and the rest is the way there and back.
+const SLOPE_ELSEWHERE: f64 = 0.1;
+/// A run says as much about its steps as so many of them, at most.
+const MOST_NOTES: usize = 4;
 /// How much the newest measurement says beside all before it, once there are many.
 const NEWEST: f64 = 0.1;
 /// A measurement is taken for at most so many times what was expected: the rest is another's doing (a garbage collector, a page
@@ -48,9 +52,49 @@ pub(super) struct Costs {
     /// Of 2 rows and more, steps of one row.
     ratios: [Option<Mean>; FEW_ROWS + 1],
     n_steps: u64,
+    elsewhere: bool,
+    /// Of a device: a run was seen that began behind another. Until then a step is what it is waited for.
+    runs: bool,
+    /// Of a device: steps of the newest run that began when it had nothing to do, and how long it was waited for, ms.
+    fresh: Option<(usize, f64)>,
 }
 
 impl Costs {
+    /// Of a device.
+    pub(super) fn elsewhere() -> Self {
+        Self { elsewhere: true, ..Self::default() }
+    }
+
+    pub(super) fn is_elsewhere(&self) -> bool {
+        HAS_DEVICES && self.elsewhere
+    }
+
+    /// What is lost when a device has to begin anew: the way there and back, steps of one row.
+    pub(super) fn wait(&self) -> f64 {
+        match (self.fresh, self.one_ms()) {
+            (Some((n_steps, ms)), Some(one_ms)) if HAS_DEVICES && self.runs => (ms / one_ms - n_steps as f64).max(0.0),
+            _ => 0.0,
+        }
+    }
+
+    /// A run of a device took so long, which began when it had nothing to do.
+    pub(super) fn note_fresh(&mut self, n_steps: usize, ms: f64) {
+        self.fresh = Some((n_steps, ms));
+        if !self.runs {
+            self.note(1, ms / n_steps.max(1) as f64);
+        }
+    }
+
+    /// A run of a device took so long that began behind another.
+    pub(super) fn note_behind(&mut self, n_steps: usize, ms: f64) {
+        if !std::mem::replace(&mut self.runs, true) {
+            self.one_ms = None;
+        }
+        for _ in 0..n_steps.min(MOST_NOTES) {
+            self.note(1, ms / n_steps as f64);
+        }
+    }
+
     /// A step of so many rows took so long. What that is, steps of one row, as far as it is believed.
     pub(super) fn note(&mut self, rows: usize, ms: f64) -> f64 {
         self.n_steps += 1;
@@ -58,7 +102,7 @@ impl Costs {
         if rows == 1 {
             let expected_ms = self.one_ms.map_or(ms, |mean| mean.value);
             self.one_ms = Some(Mean::with(self.one_ms, ms, expected_ms, self.n_steps));
-            return expected;
+            return 1.0;
         }
         let Some(one_ms) = self.one_ms() else { return expected };
         let measured = (ms / one_ms).min(expected * MOST_SURPRISE);
@@ -82,7 +126,8 @@ impl Costs {
     /// What a step of so many rows costs, steps of one row; between and beyond what was measured, on a line.
     pub(super) fn ratio(&self, rows: usize) -> f64 {
         let known = |rows: usize| match rows {
-            1 => Some(1.0),
+            // One that is waited for.
+            1 => Some(1.0 + self.wait()),
             _ => {
                 let mean = (*self.ratios.get(rows)?)?;
                 let kept_steps = MOST_KEPT_STEPS.min(mean.n * KEPT_STEPS);
@@ -92,10 +137,11 @@ impl Costs {
         if let Some(ratio) = known(rows) {
             return ratio;
         }
-        let (below, from) = (1..rows).rev().find_map(|n| Some((n, known(n)?))).unwrap_or((1, 1.0));
+        let (below, from) = (1..rows).rev().find_map(|n| Some((n, known(n)?))).unwrap_or((1, 1.0 + self.wait()));
         let above = (rows + 1..=FEW_ROWS).find_map(|n| Some((n, known(n)?)));
         let slope = match above {
             Some((above, to)) => (to - from) / (above - below) as f64,
+            None if self.is_elsewhere() => SLOPE_ELSEWHERE,
             None if below == 1 => EXPECTED_SLOPE,
             None => LATER_SLOPE * (from - 1.0) / (below - 1) as f64,
         };
