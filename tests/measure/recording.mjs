@@ -26,7 +26,7 @@ const CAPABILITIES = JSON.parse(readFileSync(fileURLToPath(new URL('../../webdri
 const WATCH = `
 globalThis.recorded = [];
 {
-  let since = 0, dispatches = 0;
+  let since, dispatches = 0;
   const around = (type, name, before, after) => {
     const plain = type.prototype[name];
     type.prototype[name] = function (...given) {
@@ -41,7 +41,11 @@ globalThis.recorded = [];
     dispatches = 0;
   });
   around(GPUComputePassEncoder, 'dispatchWorkgroups', () => dispatches++);
-  around(GPUQueue, 'submit', undefined, () => globalThis.recorded.push([performance.now() - since, dispatches]));
+  // Submissions of nothing, which make a browser look at the GPU, record nothing.
+  around(GPUQueue, 'submit', undefined, () => {
+    if (since !== undefined) globalThis.recorded.push([performance.now() - since, dispatches]);
+    since = undefined;
+  });
 }
 `;
 
