@@ -57,6 +57,10 @@ pub struct Facts {
     pub software: bool,
     /// Present where shaders may use subgroups.
     pub subgroups: Option<Subgroups>,
+    /// Shaders may compute in f16.
+    pub f16: bool,
+    /// Shaders may multiply four bytes at a time; whether that is fast is not said.
+    pub packed_dot: bool,
     /// Largest storage binding, bytes.
     pub binding_limit_bytes: u64,
     /// Largest buffer, bytes.
@@ -138,9 +142,11 @@ impl Context {
         let subgroup = if browser || subgroups.is_none() { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP };
         // For who asks where the time goes.
         let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let f16 = adapter.features() & wgpu::Features::SHADER_F16;
+        let packed = instance.wgsl_language_features();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kinglet"),
-            required_features: subgroup | timestamps,
+            required_features: subgroup | timestamps | f16,
             required_limits: required_limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };
@@ -151,6 +157,8 @@ impl Context {
             name: info.name,
             software: info.device_type == wgpu::DeviceType::Cpu,
             subgroups,
+            f16: !f16.is_empty(),
+            packed_dot: packed.contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
             binding_limit_bytes: required_limits.max_storage_buffer_binding_size.min(own_limit),
             buffer_limit_bytes: required_limits.max_buffer_size.min(own_limit),
             dialect: if browser { Dialect::Browser } else { Dialect::Naga },

@@ -3,8 +3,20 @@
 
 use super::{
     context::{Facts, Subgroups},
-    shader::{APPEND, BEST, EMBED, Kernel, PARTS, SUBGROUPS, Shader},
+    shader::{APPEND, BEST, EMBED, Kernel, PARTS, SUBGROUPS, Shader, T_16, T_64},
 };
+
+/// What tiles of products are multiplied as; sums are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// As they are.
+    F32,
+    /// Quants and scaled activations as f16, where the adapter has it: products of four are rounded to 11 bits.
+    F16,
+    /// Quants and activations as signed bytes, by the packed dot product: activations are rounded to 127 steps per block of 32, as on
+    /// the CPU. Formats without quants, and plans that are precise, go without.
+    Bytes,
+}
 
 /// The forms in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +25,12 @@ pub struct Forms {
     pub subgroups: Option<Subgroups>,
     /// Many rows are multiplied tile by tile; without, eight rows at a time as in decoding.
     pub tiles: bool,
+    /// Rows of such a tile: 32 or 64.
+    pub tile_t: u32,
+    /// Steps of up to 16 rows have tiles of their own.
+    pub short_tiles: bool,
+    /// What tiles multiply.
+    pub numbers: Numbers,
     /// Many rows attend together; without, row by row as in decoding.
     pub attention_tiles: bool,
     /// Attention of one row rotates and appends by itself; without, that is a dispatch of its own.
@@ -70,6 +88,9 @@ impl Forms {
         Self {
             subgroups: facts.subgroups,
             tiles: true,
+            tile_t: 32,
+            short_tiles: true,
+            numbers: Numbers::F32,
             attention_tiles: true,
             appends: true,
             parts: true,
@@ -88,6 +109,15 @@ impl Forms {
         let takes = |takes: fn(&Shader) -> bool| shaders.iter().any(takes);
         if self.subgroups.is_some() && takes(|s| s.has(SUBGROUPS)) {
             return Some(Self { subgroups: None, ..self });
+        }
+        if self.numbers != Numbers::F32 && takes(|s| s.kernel == Kernel::MatmulNarrow) {
+            return Some(Self { numbers: Numbers::F32, ..self });
+        }
+        if self.short_tiles && takes(|s| s.has(T_16)) {
+            return Some(Self { short_tiles: false, ..self });
+        }
+        if self.tile_t == 64 && takes(|s| s.has(T_64)) {
+            return Some(Self { tile_t: 32, ..self });
         }
         if self.tiles && takes(|s| s.kernel.is_tiled_product()) {
             return Some(Self { tiles: false, ..self });
@@ -116,7 +146,14 @@ impl Forms {
     /// The forms by name, for people.
     pub(super) fn names(self) -> Vec<String> {
         let subgroups = self.subgroups.map(|Subgroups { min, max }| format!("subgroups {min}–{max}"));
-        let tiles = self.tiles.then(|| "matmul tiles".to_owned());
+        let tiles = self.tiles.then(|| {
+            let numbers = match self.numbers {
+                Numbers::F32 => "f32",
+                Numbers::F16 => "f16",
+                Numbers::Bytes => "packed bytes",
+            };
+            format!("matmul tiles of {} in {numbers}", self.tile_t)
+        });
         let attention = self.attention_tiles.then(|| "attention tiles".to_owned());
         let appends = self.appends.then(|| "appending attention".to_owned());
         let parts = self.parts.then(|| "attention in parts".to_owned());

@@ -34,7 +34,7 @@ mod weights;
 pub mod zones;
 
 pub use context::{Context, Facts, Made, Request, Subgroups};
-pub use forms::Forms;
+pub use forms::{Forms, Numbers};
 
 use std::{collections::VecDeque, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
