@@ -19,6 +19,7 @@ use super::{
     ledger::Ledger,
     pipelines::Pipelines,
     shader::{Dialect, Shader},
+    tune::Tuning,
 };
 use crate::{
     error::{Error, Result},
@@ -79,6 +80,9 @@ pub struct Context {
     health: Arc<Mutex<Health>>,
     scopes: RefCell<Vec<Scope>>,
     ledger: Rc<Ledger>,
+    tuning: RefCell<Option<Tuning>>,
+    /// What is made now is for a trial.
+    is_trying: Cell<bool>,
     #[cfg(not(target_arch = "wasm32"))]
     faults: RefCell<Vec<super::fault::Fault>>,
 }
@@ -92,6 +96,8 @@ struct Health {
     broken: Vec<(Shader, Error)>,
     /// What became of that: bind groups for them.
     consequence: Option<Error>,
+    /// Something of the last trial could not be had.
+    trial_failed: bool,
     /// Raised when the device is lost: nothing else may come.
     waiting: Vec<Signal>,
 }
@@ -111,6 +117,8 @@ pub(super) enum Subject {
     Shader(Shader),
     /// Bind groups, for what: they fail where a shader did.
     Bindings(String),
+    /// Anything that tuning tries: where it cannot be had, it is done without.
+    Trial,
 }
 
 impl std::fmt::Debug for Context {
@@ -190,6 +198,8 @@ impl Context {
             health,
             scopes: RefCell::default(),
             ledger: Rc::default(),
+            tuning: RefCell::default(),
+            is_trying: Cell::default(),
             #[cfg(not(target_arch = "wasm32"))]
             faults: RefCell::default(),
         }
@@ -285,6 +295,7 @@ impl Context {
         let verdicts: [Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>; 3] =
             [Box::pin(validation.pop()), Box::pin(internal.pop()), Box::pin(memory.pop())];
         let mut scopes = self.scopes.borrow_mut();
+        let subject = if self.is_trying.get() { Subject::Trial } else { subject };
         scopes.extend(verdicts.map(|verdict| Scope { verdict, subject: subject.clone() }));
         made
     }
@@ -301,6 +312,24 @@ impl Context {
         };
         self.pipelines.borrow_mut().forget(&|shader| broken.iter().any(|(s, _)| s == shader));
         broken
+    }
+
+    pub(super) fn tuning(&self) -> &RefCell<Option<Tuning>> {
+        &self.tuning
+    }
+
+    /// Begins or ends a trial: what is made in it and cannot be had is nobody's fault.
+    pub(super) fn set_trying(&self, is_trying: bool) {
+        lock(&self.health).trial_failed &= !is_trying;
+        self.is_trying.set(is_trying);
+    }
+
+    /// Whether all of the last trial could be had; `None` while that is not known.
+    pub(super) fn trial(&self) -> Option<bool> {
+        // What else is wrong is said elsewhere.
+        drop(self.health());
+        let is_open = self.scopes.borrow().iter().any(|scope| matches!(scope.subject, Subject::Trial));
+        (!is_open).then(|| !lock(&self.health).trial_failed)
     }
 
     /// A buffer; to be called inside [`Self::guarded`]. It is filled with zeros.
@@ -353,11 +382,13 @@ impl Context {
         let mut health = lock(&self.health);
         let refused = |what: &str| Error::internal(format!("{what}: the GPU refused it: {error}"));
         match (&error, subject) {
+            (_, Subject::Trial) => health.trial_failed = true,
             (wgpu::Error::OutOfMemory { .. }, subject) => {
                 let (what, needed_bytes) = match subject {
                     Subject::Memory(what, needed_bytes) => (what.clone(), *needed_bytes),
                     Subject::Shader(shader) => (shader.label(), 0),
                     Subject::Bindings(what) => (what.clone(), 0),
+                    Subject::Trial => (String::new(), 0),
                 };
                 health.fault.get_or_insert(Error::Memory { what: format!("{what} on the GPU"), needed_bytes });
             }

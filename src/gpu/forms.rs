@@ -43,6 +43,8 @@ pub struct Forms {
     pub embeds: bool,
     /// The product that makes the logits of one row finds the best of blocks of them; without, that is a dispatch of its own.
     pub best_in_products: bool,
+    /// Teams of matrix × vector have at most this part of the lanes that they could have.
+    pub lanes_part: usize,
     /// From so many invocations on, matrix × vector takes several rows of the matrix at once.
     pub wide_from_invocations: usize,
     /// A part has so many positions at least.
@@ -55,10 +57,10 @@ pub struct Forms {
 /// ones do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Thresholds {
-    /// See [`Forms`].
-    pub(super) wide_from_invocations: usize,
-    /// See [`Forms`].
-    pub(super) part_positions: usize,
+    /// See [`Forms`], which holds where there is none.
+    pub(super) wide_from_invocations: Option<usize>,
+    /// See [`Forms`], which holds where there is none.
+    pub(super) part_positions: Option<usize>,
     /// See [`Forms`].
     pub(super) most_blocks: usize,
     /// Whether there are runs, and those that look up: the self-check leaves out what a sample is not for.
@@ -71,20 +73,18 @@ pub(super) struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        // So many rows only if there remain 32,768 invocations: fewer do not fill a GPU.
-        // A part is as long as a workgroup of attention, so that each invocation has one position.
         // Blocks are many more than logits are ever wanted, so that there is seldom a second of the best in one, and few enough for the
         // workgroup that goes through all of them.
-        let (wide_from_invocations, part_positions, most_blocks) = (4 << 15, 256, 4096);
-        let (shard_bytes, runs, embeds) = (u64::MAX, true, true);
+        let (most_blocks, shard_bytes, runs, embeds) = (4096, u64::MAX, true, true);
+        let (wide_from_invocations, part_positions) = (None, None);
         Self { wide_from_invocations, part_positions, most_blocks, runs, embeds, shard_bytes }
     }
 }
 
 impl Forms {
-    /// The fastest that the device can do.
+    /// What the device can do, and is likely to do fast.
     pub fn of(facts: &Facts) -> Self {
-        let Thresholds { wide_from_invocations, part_positions, most_blocks, runs, embeds, .. } = Thresholds::default();
+        let Thresholds { most_blocks, runs, embeds, .. } = Thresholds::default();
         Self {
             subgroups: facts.subgroups,
             tiles: true,
@@ -97,8 +97,11 @@ impl Forms {
             runs,
             embeds,
             best_in_products: true,
-            wide_from_invocations,
-            part_positions,
+            lanes_part: 1,
+            // So many rows only if there remain 32,768 invocations: fewer do not fill a GPU.
+            wide_from_invocations: 4 << 15,
+            // As long as a workgroup of attention, so that each invocation has one position.
+            part_positions: 256,
             most_blocks,
         }
     }

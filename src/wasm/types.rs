@@ -92,6 +92,13 @@ struct GpuOptions {
     subgroups: bool,
     subgroup_min_size: f64,
     subgroup_max_size: f64,
+    /// Where it is to be tuned: what it is called.
+    #[cfg(feature = "gpu")]
+    #[serde(default)]
+    name: String,
+    /// And what is known of it.
+    #[cfg(feature = "gpu")]
+    tuned: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +125,13 @@ impl EngineOptions {
             (min <= max).then_some(Subgroups { min, max })
         });
         GpuRequest { subgroups, without_subgroups: subgroups.is_none(), ..GpuRequest::default() }
+    }
+
+    /// Where the GPU is to be tuned: its name, and what is known of it.
+    #[cfg(feature = "gpu")]
+    pub(super) fn tuned(&self) -> Option<(&str, &str)> {
+        let gpu = self.gpu.as_ref()?;
+        Some((&gpu.name, gpu.tuned.as_deref()?))
     }
 
     #[cfg(feature = "cpu")]
@@ -250,6 +264,10 @@ pub(super) struct EngineInfo<'a> {
     /// What is used of the GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     features: Option<Vec<String>>,
+    /// What has been found out of the GPU, for a later load.
+    #[cfg(feature = "gpu")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuned: Option<String>,
     threads: usize,
     simd: &'static str,
 }
@@ -266,6 +284,8 @@ impl<'a> EngineInfo<'a> {
             device: processor.kind(),
             adapter: processor.adapter(),
             features: processor.features(),
+            #[cfg(feature = "gpu")]
+            tuned: processor.tuned(),
             threads: processor.threads(),
             simd,
         }

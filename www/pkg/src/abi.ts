@@ -9,6 +9,10 @@ export interface GpuOptions {
   subgroupMinSize: number;
   subgroupMaxSize: number;
   f16: boolean;
+  /** Where it is to be tuned while the model arrives: what it is called. */
+  name?: string;
+  /** And what `EngineInfo.tuned` was at an earlier time, or anything. */
+  tuned?: string;
 }
 
 /** Options of `Engine.create`. */
@@ -57,6 +61,8 @@ export interface EngineInfo {
   adapter?: string;
   /** With device 'webgpu': the kernel variants in use, which together with the adapter fix the results. */
   features?: string[];
+  /** Where the GPU is tuned: what is to be told at the next load. */
+  tuned?: string;
 }
 
 /** What the file says about chat. */
