@@ -84,15 +84,27 @@ fn fetch_x(t: u32, to: u32, b: u32) {
 fn fetch_w(block: u32, to: u32) {
   //#if SCALES
   let scale = block_scale(block);
-  //#if HALVES
-  w_scales[to] = vec4<f32>(scale.d, scale.m);
-  //#else
-  w_scales[to] = vec4<f32>(scale.d.x, 0.0, scale.m.xx);
-  //#endif
   //#if AS_BYTES
+  let m = scale.m;
   let q = packed_quants(block);
   //#else
+  //#if MINIMA
+  // Quants about 0 make smaller sums, which are rounded to less.
+  let centre = f32(1u << (LOW + HIGH - 1u));
+  let m = scale.m + centre * scale.d;
+  var q = block_quants(block);
+  for (var i = 0u; i < 8u; i++) {
+    q[i] -= vec4<f32>(centre);
+  }
+  //#else
+  let m = scale.m;
   let q = block_quants(block);
+  //#endif
+  //#endif
+  //#if HALVES
+  w_scales[to] = vec4<f32>(scale.d, m);
+  //#else
+  w_scales[to] = vec4<f32>(scale.d.x, 0.0, m.xx);
   //#endif
   //#else
   let weights = block_weights(block);

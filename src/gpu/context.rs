@@ -41,6 +41,8 @@ pub struct Request {
     /// In a browser, wgpu cannot ask for subgroups: the page's shim does, and says here that it did. Natively `None` means
     /// what the adapter has.
     pub subgroups: Option<Subgroups>,
+    /// The page has seen that WGSL has packed dot products there; natively it always has.
+    pub packed_dot: bool,
     /// Do without subgroups even where there are some.
     pub without_subgroups: bool,
     /// Stay at WebGPU's default limits, even where the adapter has more.
@@ -151,7 +153,6 @@ impl Context {
         // For who asks where the time goes.
         let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         let f16 = adapter.features() & wgpu::Features::SHADER_F16;
-        let packed = instance.wgsl_language_features();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kinglet"),
             required_features: subgroup | timestamps | f16,
@@ -166,7 +167,8 @@ impl Context {
             software: info.device_type == wgpu::DeviceType::Cpu,
             subgroups,
             f16: !f16.is_empty(),
-            packed_dot: packed.contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
+            // naga has it everywhere.
+            packed_dot: request.packed_dot || !browser,
             binding_limit_bytes: required_limits.max_storage_buffer_binding_size.min(own_limit),
             buffer_limit_bytes: required_limits.max_buffer_size.min(own_limit),
             dialect: if browser { Dialect::Browser } else { Dialect::Naga },

@@ -92,11 +92,14 @@ struct GpuOptions {
     subgroups: bool,
     subgroup_min_size: f64,
     subgroup_max_size: f64,
-    /// Where it is to be tuned: what it is called.
+    #[cfg(feature = "gpu")]
+    #[serde(default)]
+    packed_dot: bool,
+    /// What it is called.
     #[cfg(feature = "gpu")]
     #[serde(default)]
     name: String,
-    /// And what is known of it.
+    /// Where it is to be tuned: what is known of it.
     #[cfg(feature = "gpu")]
     tuned: Option<String>,
 }
@@ -124,7 +127,8 @@ impl EngineOptions {
             let max = size("subgroupMaxSize", gpu.subgroup_max_size)?;
             (min <= max).then_some(Subgroups { min, max })
         });
-        GpuRequest { subgroups, without_subgroups: subgroups.is_none(), ..GpuRequest::default() }
+        let packed_dot = self.gpu.as_ref().is_some_and(|gpu| gpu.packed_dot);
+        GpuRequest { subgroups, without_subgroups: subgroups.is_none(), packed_dot, ..GpuRequest::default() }
     }
 
     /// Where the GPU is to be tuned: its name, and what is known of it.

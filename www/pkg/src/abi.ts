@@ -9,9 +9,10 @@ export interface GpuOptions {
   subgroupMinSize: number;
   subgroupMaxSize: number;
   f16: boolean;
-  /** Where it is to be tuned while the model arrives: what it is called. */
-  name?: string;
-  /** And what `EngineInfo.tuned` was at an earlier time, or anything. */
+  packedDot: boolean;
+  /** What it is called. */
+  name: string;
+  /** Where it is to be tuned while the model arrives: what `EngineInfo.tuned` was at an earlier time, or anything. */
   tuned?: string;
 }
 

@@ -186,7 +186,7 @@ class Loading {
     if (decision.kind === 'cpu') return options;
     const { software, ...gpu } = decision.adapter;
     // A processor that plays a GPU is not worth the time.
-    return { ...options, threads: 1, gpu: software ? gpu : { ...gpu, tuned: this.#input.gpuTuned } };
+    return { ...options, threads: 1, gpu: software ? gpu : { ...gpu, tuned: this.#input.gpuTuned ?? '' } };
   }
 
   /** Of a model that comes with a tokenizer.json, which takes the place of what the weights' file says. */
