@@ -1,74 +1,14 @@
-// y = W · x for many rows of x, tile by tile: 32 rows of x by 64 rows of W per workgroup, one block of 32 weights at a time.
+// y = W · x for many rows of x, in f32, tile by tile (tiles.wgsl). Half of the invocations unpack a block of W each, the others fetch x:
 //
-// Half of the invocations unpack a block of W each, the others fetch x; then each multiplies 4 rows of x by 4 rows of W:
+//   w_tile [8 vectors along K][64 rows of W]     x_tile [8 vectors along K][TILE_T rows of x]
 //
-//   w_tile [8 vectors along K][64 rows of W]   invocation (tx, ty) takes rows tx, tx + 16, tx + 32, tx + 48 of W
-//   x_tile [8 vectors along K][32 rows of x]                   and rows ty, ty + 8, ty + 16, ty + 24 of x
-//
-// With GLU the first 32 rows of a tile are gate's and the others the same rows of up, so that both end up in one invocation.
-// BIAS, ADD, ACTIVATED, PARTS_2, PARTS_3 and RAGGED are those of matvec.wgsl.
-
-@group(0) @binding(1) var<storage, read> quants: array<vec4<u32>>;
-//#if SCALES
-@group(0) @binding(2) var<storage, read> scales: array<u32>;
-//#endif
-//#if RAGGED
-@group(0) @binding(3) var<storage, read> x: array<f32>;
-//#else
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
-//#endif
-
-const TILE_T = 32u;
-const TILE_ROWS = 64u;
-//#if GLU
-const STRIDE = TILE_ROWS / 2u;
-//#else
-const STRIDE = TILE_ROWS;
-//#endif
+//   T_16 T_64   16 or 64 rows of x instead of 32: two or eight of them per invocation
 
 var<workgroup> w_tile: array<vec4<f32>, 8u * TILE_ROWS>;
 var<workgroup> x_tile: array<vec4<f32>, 8u * TILE_T>;
 
-// The row of W that is row i of the tile which begins at `first`.
-fn tile_row(first: u32, i: u32) -> u32 {
-  //#if GLU
-  return first + i % STRIDE + UP_ROW * (i / STRIDE);
-  //#else
-  return first + i;
-  //#endif
-}
-
-// Vector i of block b of row t of x.
-fn x_vector(t: u32, b: u32, i: u32) -> vec4<f32> {
-  //#if RAGGED
-  let k = 32u * b + 4u * i;
-  var vector = vec4<f32>();
-  for (var j = 0u; j < 4u; j++) {
-    if k + j < K {
-      vector[j] = x[t * K + k + j];
-    }
-  }
-  return vector;
-  //#else
-  return x[t * (K / 4u) + 8u * b + i];
-  //#endif
-}
-
 fn dots(w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>, w3: vec4<f32>, v: vec4<f32>) -> vec4<f32> {
   return vec4<f32>(dot(w0, v), dot(w1, v), dot(w2, v), dot(w3, v));
-}
-
-// What was summed up for row t of x and the rows of the tile from `row` on, 16 apart.
-fn finish(t: u32, row: u32, sums: vec4<f32>) {
-  //#if GLU
-  store(t, row, sums.x, sums.z);
-  store(t, row + 16u, sums.y, sums.w);
-  //#else
-  store(t, row, sums.x);
-  store(t, row + 16u, sums.y);
-  store(t, row + 32u, sums.z);
-  store(t, row + 48u, sums.w);
-  //#endif
 }
 
 @compute @workgroup_size(128)
@@ -78,10 +18,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let tx = me % 16u;
   let ty = me / 16u;
   let last_t = n_rows() - 1u;
+  // Not an array, so that no compiler puts them into memory.
   var sums_0 = vec4<f32>();
   var sums_1 = vec4<f32>();
+  //#if T_16
+  //#else
   var sums_2 = vec4<f32>();
   var sums_3 = vec4<f32>();
+  //#endif
+  //#if T_64
+  var sums_4 = vec4<f32>();
+  var sums_5 = vec4<f32>();
+  var sums_6 = vec4<f32>();
+  var sums_7 = vec4<f32>();
+  //#endif
   for (var b = 0u; b < BLOCKS; b++) {
     if me < TILE_ROWS {
       let weights = block_weights(tile_row(first_row, me) * BLOCKS + b);
@@ -110,13 +60,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let v = i * TILE_T + ty;
       sums_0 += dots(w0, w1, w2, w3, x_tile[v]);
       sums_1 += dots(w0, w1, w2, w3, x_tile[v + 8u]);
+      //#if T_16
+      //#else
       sums_2 += dots(w0, w1, w2, w3, x_tile[v + 16u]);
       sums_3 += dots(w0, w1, w2, w3, x_tile[v + 24u]);
+      //#endif
+      //#if T_64
+      sums_4 += dots(w0, w1, w2, w3, x_tile[v + 32u]);
+      sums_5 += dots(w0, w1, w2, w3, x_tile[v + 40u]);
+      sums_6 += dots(w0, w1, w2, w3, x_tile[v + 48u]);
+      sums_7 += dots(w0, w1, w2, w3, x_tile[v + 56u]);
+      //#endif
     }
     workgroupBarrier();
   }
-  finish(first_t + ty, first_row + tx, sums_0);
-  finish(first_t + ty + 8u, first_row + tx, sums_1);
-  finish(first_t + ty + 16u, first_row + tx, sums_2);
-  finish(first_t + ty + 24u, first_row + tx, sums_3);
+  let t = first_t + ty;
+  let row = first_row + tx;
+  finish(t, row, sums_0);
+  finish(t + 8u, row, sums_1);
+  //#if T_16
+  //#else
+  finish(t + 16u, row, sums_2);
+  finish(t + 24u, row, sums_3);
+  //#endif
+  //#if T_64
+  finish(t + 32u, row, sums_4);
+  finish(t + 40u, row, sums_5);
+  finish(t + 48u, row, sums_6);
+  finish(t + 56u, row, sums_7);
+  //#endif
 }

@@ -19,9 +19,9 @@ use common::{
 use kinglet::{
     error::{Error, Result},
     gpu::{
-        Context, Gpu, Request,
+        Context, Forms, Gpu, Numbers, Request,
         fault::{Fault, FaultKind},
-        shader::{Dialect, Kernel, SUBGROUPS, Shader, TEAM_4},
+        shader::{Dialect, Kernel, SUBGROUPS, Shader, T_16, T_64, TEAM_4},
     },
     kv::KvFormat,
     quant::Format,
@@ -218,5 +218,38 @@ fn a_faulty_form_is_given_up_and_the_results_are_right() {
             assert!(d < 2e-3, "{label} {kind:?}: {d} of the largest logit");
             context.heal();
         }
+    }
+}
+
+/// Tiles of every kind pass, and a faulty one is given up; of an operation that has short and long ones, both.
+#[test]
+fn tiles_that_tuning_may_choose() {
+    let context = context(&Request::default());
+    let mut all = vec![Numbers::Bytes];
+    all.extend(context.facts().f16.then_some(Numbers::F16));
+    let chosen = |numbers| Forms { numbers, tile_t: 64, ..context.forms() };
+    let chunk = |format| prepared_plan(&context, &small(format), KvFormat::F32, 2).expect("it prepares");
+    let flip = FaultKind::FlipBits { written: 0, word: 2, mask: MASK };
+    for numbers in all {
+        context.set_forms(chosen(numbers));
+        let formats = [Format::F16, Format::Q4_1, Format::Q6_K, Format::MXFP4];
+        formats.into_iter().for_each(|format| assert_passes(&context, chunk(format)));
+        for kind in [flip, FaultKind::Refused] {
+            context.inject(Fault::of("matmul_narrow", kind));
+            context.set_forms(chosen(numbers));
+            assert_eq!(check(&context, &mut chunk(Format::Q4_1)), Ok(()), "{numbers:?} {kind:?}");
+            assert_eq!(context.forms(), chosen(Numbers::F32), "{numbers:?} {kind:?}");
+            context.heal();
+        }
+    }
+    for (flag, expected) in [
+        (T_64, Forms { tile_t: 32, short_tiles: false, ..chosen(Numbers::F32) }),
+        (T_16, Forms { short_tiles: false, ..chosen(Numbers::F32) }),
+    ] {
+        context.inject(Fault { shaders: Box::new(move |s| s.has(flag)), kind: flip });
+        context.set_forms(chosen(Numbers::F32));
+        assert_eq!(check(&context, &mut chunk(Format::Q4_1)), Ok(()), "{flag}");
+        assert_eq!(context.forms(), expected);
+        context.heal();
     }
 }

@@ -12,8 +12,8 @@ use common::{
     gpu::{context, watched},
 };
 use kinglet::{
-    gpu::{Context, Forms, Gpu, Request, Subgroups, dispatch::Counts, shader::Kernel},
-    plan::Executor,
+    gpu::{Context, Forms, Gpu, Numbers, Request, Subgroups, dispatch::Counts, shader::Kernel},
+    plan::{Activation, Executor},
     quant::Format,
     reference::Reference,
     weights::{WeightId, WeightSpec},
@@ -30,8 +30,8 @@ fn products() -> Vec<Case> {
     cases::on_gpu().into_iter().filter(has_product).collect()
 }
 
-fn complaint(mut case: Case, context: &Rc<Context>) -> Option<String> {
-    case.tolerance = SUMMED_ON_GPU;
+fn complaint(mut case: Case, tolerance: Tolerance, context: &Rc<Context>) -> Option<String> {
+    case.tolerance = tolerance;
     let mut gpu = Gpu::new(context.clone(), case.geometry);
     let actual = match case.run(&mut gpu, usize::MAX) {
         Ok(results) => results,
@@ -43,7 +43,11 @@ fn complaint(mut case: Case, context: &Rc<Context>) -> Option<String> {
 }
 
 fn agree(cases: impl IntoIterator<Item = Case>, context: &Rc<Context>) {
-    let complaints: Vec<String> = cases.into_iter().filter_map(|case| complaint(case, context)).collect();
+    agree_within(SUMMED_ON_GPU, cases, context);
+}
+
+fn agree_within(tolerance: Tolerance, cases: impl IntoIterator<Item = Case>, context: &Rc<Context>) {
+    let complaints: Vec<String> = cases.into_iter().filter_map(|case| complaint(case, tolerance, context)).collect();
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
     assert_eq!(context.n_buffers(), 0, "every buffer is given back");
     assert_eq!(context.allocated_bytes(), 0);
@@ -96,6 +100,93 @@ fn without_tiles() {
     let context = watched(&Request::default());
     context.set_forms(Forms { tiles: false, ..context.forms() });
     agree(products().into_iter().filter(|c| is_small(c) && c.max_rows() > 8), &context);
+}
+
+/// Tiles of every size, in steps of rows that fill none of them, one and a bit, several.
+#[test]
+fn tiles_of_every_size() {
+    let context = watched(&Request::default());
+    for (tile_t, short_tiles) in [(32, false), (64, true), (64, false)] {
+        context.set_forms(Forms { tile_t, short_tiles, ..context.forms() });
+        agree(tiled_by(tile_t), &context);
+    }
+    let labels = tile_labels(&context, 17, Format::Q4_1);
+    assert_eq!(labels, ["matmul Q4_1 COUNTED SCALES T_64"]);
+    context.set_forms(Forms { short_tiles: true, ..context.forms() });
+    let labels = tile_labels(&context, 17, Format::Q4_1);
+    assert_eq!(labels, ["matmul Q4_1 COUNTED SCALES T_16", "matmul Q4_1 COUNTED SCALES T_64"]);
+}
+
+/// What is multiplied has 11 bits, f16's, if it is no quant, and so has each sum of four: an error of 2⁻¹² of it at most. Sums of four are
+/// some times as large as what is left of them in the end (of Q6_K, whose quants are up to 63 before 32 is taken away), and in a gated
+/// product there are two such errors.
+const IN_F16: Tolerance = Tolerance { name: "multiplied in f16", abs: 1e-2, rel: 2e-3, outliers: 0.0, nmse: 1e-5 };
+
+/// Where the device has it: SwiftShader has not.
+#[test]
+fn tiles_in_f16() {
+    let context = watched(&Request::default());
+    if !context.facts().f16 {
+        println!("no f16 here");
+        return;
+    }
+    for tile_t in [32, 64] {
+        context.set_forms(Forms { tile_t, numbers: Numbers::F16, ..context.forms() });
+        agree_within(IN_F16, tiled_by(tile_t), &context);
+    }
+    assert_eq!(tile_labels(&context, 9, Format::F16), ["matmul_narrow F16 AS_F16 COUNTED T_16"]);
+}
+
+/// Activations in 127 steps of the largest of 32, as on the CPU; of a gated product both factors are such.
+const IN_BYTES: Tolerance = Tolerance { name: "multiplied in bytes", abs: 0.04, rel: 0.02, outliers: 1e-3, nmse: 1e-4 };
+
+#[test]
+fn tiles_in_bytes() {
+    let context = watched(&Request::default());
+    assert!(context.facts().packed_dot, "naga has it everywhere");
+    for tile_t in [32, 64] {
+        context.set_forms(Forms { tile_t, numbers: Numbers::Bytes, ..context.forms() });
+        agree_within(IN_BYTES, tiled_by(tile_t), &context);
+    }
+    assert_eq!(tile_labels(&context, 9, Format::Q4_1), ["matmul_narrow Q4_1 AS_BYTES COUNTED SCALES T_16"]);
+    assert_eq!(tile_labels(&context, 9, Format::F16), ["matmul F16 COUNTED T_16"], "there are no quants");
+}
+
+/// Rows that quantizing loses nothing of are multiplied exactly, but for the order of sums.
+#[test]
+fn bytes_are_exact_where_activations_are_whole() {
+    let context = watched(&Request::default());
+    context.set_forms(Forms { numbers: Numbers::Bytes, ..context.forms() });
+    let cases = Format::ALL.map(|format| cases::product(format, 70, whole(format, 288), 20));
+    agree(cases, &context);
+}
+
+/// Every format, every number of tiles, every ending.
+fn many_rows() -> Vec<Case> {
+    let mut cases: Vec<Case> = Format::ALL.map(|format| cases::product(format, 70, whole(format, 288), 20)).into();
+    cases.extend([12, 16, 17, 40, 70].map(|rows| cases::product(Format::Q4_1, 70, 96, rows)));
+    for (format, rows) in [(Format::Q4_1, 12), (Format::Q6_K, 40), (Format::F16, 65)] {
+        cases.push(cases::gated(format, rows, Activation::Silu));
+        cases.push(cases::residual(format, rows));
+        cases.push(cases::norm_product(format, SUMMED_ON_GPU, rows));
+    }
+    let is_odd = |c: &Case| c.max_rows() > 8 && !c.name.starts_with("product ");
+    cases.into_iter().chain(products().into_iter().filter(is_odd)).collect()
+}
+
+/// Of these, those that another number of rows makes a difference to.
+fn tiled_by(tile_t: u32) -> Vec<Case> {
+    many_rows().into_iter().filter(|c| tile_t == 32 || c.max_rows() > 20).collect()
+}
+
+/// The shaders of a product of up to so many rows.
+fn tile_labels(context: &Rc<Context>, rows: usize, format: Format) -> Vec<String> {
+    let case = cases::product(format, 100, 256, rows);
+    let mut gpu = Gpu::new(context.clone(), case.geometry);
+    let slot = case.announce(&mut gpu).expect("it is prepared");
+    let dispatches = &gpu.lowered(slot).expect("it is there").dispatches;
+    let tiled = dispatches.iter().filter(|d| d.shader.kernel.is_tiled_product());
+    tiled.map(|d| d.shader.label()).collect()
 }
 
 /// Matrices longer than a binding may be are cut into shards, also where they are read by row; gate and up then are two

@@ -14,10 +14,10 @@ use common::{
 };
 use kinglet::{
     gpu::{
-        Gpu, Request,
+        Forms, Gpu, Numbers, Request,
         ahead::RunEntry,
         dispatch::{Dispatch, Extent, Operand},
-        shader::{self as kernel, Dialect, Kernel, SUBGROUPS},
+        shader::{self as kernel, Dialect, Kernel, SUBGROUPS, T_64},
         step::{Header, RowEntry},
     },
     plan::BufferId,
@@ -80,7 +80,12 @@ fn parameter_structs() -> [ParameterStruct; 3] {
 
 /// The dispatches of the whole table, each text with each set of constants and operands once.
 fn dispatches(request: &Request) -> Vec<Dispatch> {
+    dispatches_with(request, |forms| forms)
+}
+
+fn dispatches_with(request: &Request, forms: impl Fn(Forms) -> Forms) -> Vec<Dispatch> {
     let context = context(request);
+    context.set_forms(forms(context.forms()));
     let mut seen = BTreeSet::new();
     let mut all = vec![];
     for case in &cases::on_gpu() {
@@ -216,8 +221,13 @@ fn over_limits(shader: &Shader) -> Vec<String> {
 
 fn check(request: &Request) -> Vec<Dispatch> {
     let all = dispatches(request);
+    check_all(&all);
+    all
+}
+
+fn check_all(all: &[Dispatch]) {
     let mut wrong: Vec<String> = vec![];
-    for dispatch in &all {
+    for dispatch in all {
         match inspected(dispatch) {
             Ok(shader) => wrong.extend(complaints(dispatch, &shader)),
             Err(what) => wrong.push(format!("{}: {what}", dispatch.shader.label())),
@@ -226,7 +236,17 @@ fn check(request: &Request) -> Vec<Dispatch> {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let texts: BTreeSet<_> = all.iter().map(|d| d.shader.label()).collect();
     println!("{} texts, {} pipelines: {texts:#?}", texts.len(), all.len());
-    all
+}
+
+#[test]
+fn and_in_the_forms_that_tuning_may_choose() {
+    for numbers in [Numbers::F32, Numbers::F16, Numbers::Bytes] {
+        let chosen = |forms| Forms { tile_t: 64, lanes_part: 4, numbers, ..forms };
+        let mut all = dispatches_with(&Request::default(), chosen);
+        all.retain(|dispatch| dispatch.shader.kernel.is_tiled_product());
+        assert!(all.iter().any(|d| d.shader.has(T_64)));
+        check_all(&all);
+    }
 }
 
 #[test]

@@ -120,6 +120,23 @@ fn block_quants(block: u32) -> array<vec4<f32>, 8> {
   );
 }
 
+//#if AS_BYTES
+// The same as signed bytes.
+fn packed_quants(block: u32) -> array<u32, 8> {
+  let q = block_bytes(block);
+  let words = array<u32, 8>(q.even.x, q.odd.x, q.even.y, q.odd.y, q.even.z, q.odd.z, q.even.w, q.odd.w);
+  //#if TABLE
+  var packed = array<u32, 8>();
+  for (var i = 0u; i < 8u; i++) {
+    packed[i] = pack4xI8(vec4<i32>(numbers(words[i])));
+  }
+  return packed;
+  //#else
+  return words;
+  //#endif
+}
+//#endif
+
 // For the halves of a block.
 struct Scale {
   d: vec2<f32>,

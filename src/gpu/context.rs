@@ -19,6 +19,7 @@ use super::{
     ledger::Ledger,
     pipelines::Pipelines,
     shader::{Dialect, Shader},
+    tune::Tuning,
 };
 use crate::{
     error::{Error, Result},
@@ -40,6 +41,8 @@ pub struct Request {
     /// In a browser, wgpu cannot ask for subgroups: the page's shim does, and says here that it did. Natively `None` means
     /// what the adapter has.
     pub subgroups: Option<Subgroups>,
+    /// The page has seen that WGSL has packed dot products there; natively it always has.
+    pub packed_dot: bool,
     /// Do without subgroups even where there are some.
     pub without_subgroups: bool,
     /// Stay at WebGPU's default limits, even where the adapter has more.
@@ -57,6 +60,10 @@ pub struct Facts {
     pub software: bool,
     /// Present where shaders may use subgroups.
     pub subgroups: Option<Subgroups>,
+    /// Shaders may compute in f16.
+    pub f16: bool,
+    /// Shaders may multiply four bytes at a time; whether that is fast is not said.
+    pub packed_dot: bool,
     /// Largest storage binding, bytes.
     pub binding_limit_bytes: u64,
     /// Largest buffer, bytes.
@@ -75,6 +82,9 @@ pub struct Context {
     health: Arc<Mutex<Health>>,
     scopes: RefCell<Vec<Scope>>,
     ledger: Rc<Ledger>,
+    tuning: RefCell<Option<Tuning>>,
+    /// What is made now is for a trial.
+    is_trying: Cell<bool>,
     #[cfg(not(target_arch = "wasm32"))]
     faults: RefCell<Vec<super::fault::Fault>>,
 }
@@ -88,6 +98,8 @@ struct Health {
     broken: Vec<(Shader, Error)>,
     /// What became of that: bind groups for them.
     consequence: Option<Error>,
+    /// Something of the last trial could not be had.
+    trial_failed: bool,
     /// Raised when the device is lost: nothing else may come.
     waiting: Vec<Signal>,
 }
@@ -107,6 +119,8 @@ pub(super) enum Subject {
     Shader(Shader),
     /// Bind groups, for what: they fail where a shader did.
     Bindings(String),
+    /// Anything that tuning tries: where it cannot be had, it is done without.
+    Trial,
 }
 
 impl std::fmt::Debug for Context {
@@ -138,9 +152,10 @@ impl Context {
         let subgroup = if browser || subgroups.is_none() { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP };
         // For who asks where the time goes.
         let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let f16 = adapter.features() & wgpu::Features::SHADER_F16;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kinglet"),
-            required_features: subgroup | timestamps,
+            required_features: subgroup | timestamps | f16,
             required_limits: required_limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };
@@ -151,6 +166,9 @@ impl Context {
             name: info.name,
             software: info.device_type == wgpu::DeviceType::Cpu,
             subgroups,
+            f16: !f16.is_empty(),
+            // naga has it everywhere.
+            packed_dot: request.packed_dot || !browser,
             binding_limit_bytes: required_limits.max_storage_buffer_binding_size.min(own_limit),
             buffer_limit_bytes: required_limits.max_buffer_size.min(own_limit),
             dialect: if browser { Dialect::Browser } else { Dialect::Naga },
@@ -182,6 +200,8 @@ impl Context {
             health,
             scopes: RefCell::default(),
             ledger: Rc::default(),
+            tuning: RefCell::default(),
+            is_trying: Cell::default(),
             #[cfg(not(target_arch = "wasm32"))]
             faults: RefCell::default(),
         }
@@ -277,6 +297,7 @@ impl Context {
         let verdicts: [Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>; 3] =
             [Box::pin(validation.pop()), Box::pin(internal.pop()), Box::pin(memory.pop())];
         let mut scopes = self.scopes.borrow_mut();
+        let subject = if self.is_trying.get() { Subject::Trial } else { subject };
         scopes.extend(verdicts.map(|verdict| Scope { verdict, subject: subject.clone() }));
         made
     }
@@ -293,6 +314,24 @@ impl Context {
         };
         self.pipelines.borrow_mut().forget(&|shader| broken.iter().any(|(s, _)| s == shader));
         broken
+    }
+
+    pub(super) fn tuning(&self) -> &RefCell<Option<Tuning>> {
+        &self.tuning
+    }
+
+    /// Begins or ends a trial: what is made in it and cannot be had is nobody's fault.
+    pub(super) fn set_trying(&self, is_trying: bool) {
+        lock(&self.health).trial_failed &= !is_trying;
+        self.is_trying.set(is_trying);
+    }
+
+    /// Whether all of the last trial could be had; `None` while that is not known.
+    pub(super) fn trial(&self) -> Option<bool> {
+        // What else is wrong is said elsewhere.
+        drop(self.health());
+        let is_open = self.scopes.borrow().iter().any(|scope| matches!(scope.subject, Subject::Trial));
+        (!is_open).then(|| !lock(&self.health).trial_failed)
     }
 
     /// A buffer; to be called inside [`Self::guarded`]. It is filled with zeros.
@@ -345,11 +384,13 @@ impl Context {
         let mut health = lock(&self.health);
         let refused = |what: &str| Error::internal(format!("{what}: the GPU refused it: {error}"));
         match (&error, subject) {
+            (_, Subject::Trial) => health.trial_failed = true,
             (wgpu::Error::OutOfMemory { .. }, subject) => {
                 let (what, needed_bytes) = match subject {
                     Subject::Memory(what, needed_bytes) => (what.clone(), *needed_bytes),
                     Subject::Shader(shader) => (shader.label(), 0),
                     Subject::Bindings(what) => (what.clone(), 0),
+                    Subject::Trial => (String::new(), 0),
                 };
                 health.fault.get_or_insert(Error::Memory { what: format!("{what} on the GPU"), needed_bytes });
             }

@@ -86,6 +86,9 @@ pub enum Extent {
     PerRows(u32),
     /// One for so many rows that ask for outputs.
     PerOutputs(u32),
+    /// One for so many new rows where there are from..=to of them, else none.
+    #[expect(missing_docs, reason = "said above")]
+    RowsBetween { each: u32, from: u32, to: u32 },
     /// One for each part of what the farthest row sees.
     PerParts(Parts),
     /// That many where there are several parts, else none.
@@ -137,6 +140,10 @@ impl Extent {
             Self::Fixed(n) => n,
             Self::PerRows(each) => (counts.rows as u32).div_ceil(each),
             Self::PerOutputs(each) => (counts.outputs as u32).div_ceil(each),
+            Self::RowsBetween { each, from, to } => {
+                let n = counts.rows as u32;
+                if (from..=to).contains(&n) { n.div_ceil(each) } else { 0 }
+            }
             Self::PerParts(parts) => parts.of(counts.positions),
             Self::IfParts(parts, n) => {
                 if parts.of(counts.positions) > 1 {

@@ -3,8 +3,20 @@
 
 use super::{
     context::{Facts, Subgroups},
-    shader::{APPEND, BEST, EMBED, Kernel, NORMS, PARTS, SUBGROUPS, Shader},
+    shader::{APPEND, BEST, EMBED, Kernel, NORMS, PARTS, SUBGROUPS, Shader, T_16, T_64},
 };
+
+/// What tiles of products are multiplied as; sums are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// As they are.
+    F32,
+    /// Quants and scaled activations as f16, where the adapter has it: products of four are rounded to 11 bits.
+    F16,
+    /// Quants and activations as signed bytes, by the packed dot product: activations are rounded to 127 steps per block of 32, as on
+    /// the CPU. Formats without quants, and plans that are precise, go without.
+    Bytes,
+}
 
 /// The forms in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +25,12 @@ pub struct Forms {
     pub subgroups: Option<Subgroups>,
     /// Many rows are multiplied tile by tile; without, eight rows at a time as in decoding.
     pub tiles: bool,
+    /// Rows of such a tile: 32 or 64.
+    pub tile_t: u32,
+    /// Steps of up to 16 rows have tiles of their own.
+    pub short_tiles: bool,
+    /// What tiles multiply.
+    pub numbers: Numbers,
     /// Many rows attend together; without, row by row as in decoding.
     pub attention_tiles: bool,
     /// Attention of one row normalises, rotates and appends by itself, and a row of few takes its own position first as that does; without, it
@@ -26,6 +44,8 @@ pub struct Forms {
     pub embeds: bool,
     /// The product that makes the logits of one row finds the best of blocks of them; without, that is a dispatch of its own.
     pub best_in_products: bool,
+    /// Teams of matrix × vector have at most this part of the lanes that they could have.
+    pub lanes_part: usize,
     /// From so many invocations on, matrix × vector takes several rows of the matrix at once.
     pub wide_from_invocations: usize,
     /// A part has so many positions at least.
@@ -38,10 +58,10 @@ pub struct Forms {
 /// ones do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Thresholds {
-    /// See [`Forms`].
-    pub(super) wide_from_invocations: usize,
-    /// See [`Forms`].
-    pub(super) part_positions: usize,
+    /// See [`Forms`], which holds where there is none.
+    pub(super) wide_from_invocations: Option<usize>,
+    /// See [`Forms`], which holds where there is none.
+    pub(super) part_positions: Option<usize>,
     /// See [`Forms`].
     pub(super) most_blocks: usize,
     /// Whether there are runs, and those that look up: the self-check leaves out what a sample is not for.
@@ -54,31 +74,35 @@ pub(super) struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        // So many rows only if there remain 32,768 invocations: fewer do not fill a GPU.
-        // A part is as long as a workgroup of attention, so that each invocation has one position.
         // Blocks are many more than logits are ever wanted, so that there is seldom a second of the best in one, and few enough for the
         // workgroup that goes through all of them.
-        let (wide_from_invocations, part_positions, most_blocks) = (4 << 15, 256, 4096);
-        let (shard_bytes, runs, embeds) = (u64::MAX, true, true);
+        let (most_blocks, shard_bytes, runs, embeds) = (4096, u64::MAX, true, true);
+        let (wide_from_invocations, part_positions) = (None, None);
         Self { wide_from_invocations, part_positions, most_blocks, runs, embeds, shard_bytes }
     }
 }
 
 impl Forms {
-    /// The fastest that the device can do.
+    /// What the device can do, and is likely to do fast.
     pub fn of(facts: &Facts) -> Self {
-        let Thresholds { wide_from_invocations, part_positions, most_blocks, runs, embeds, .. } = Thresholds::default();
+        let Thresholds { most_blocks, runs, embeds, .. } = Thresholds::default();
         Self {
             subgroups: facts.subgroups,
             tiles: true,
+            tile_t: 32,
+            short_tiles: true,
+            numbers: Numbers::F32,
             attention_tiles: true,
             appends: true,
             parts: true,
             runs,
             embeds,
             best_in_products: true,
-            wide_from_invocations,
-            part_positions,
+            lanes_part: 1,
+            // So many rows only if there remain 32,768 invocations: fewer do not fill a GPU.
+            wide_from_invocations: 4 << 15,
+            // As long as a workgroup of attention, so that each invocation has one position.
+            part_positions: 256,
             most_blocks,
         }
     }
@@ -89,6 +113,15 @@ impl Forms {
         let takes = |takes: fn(&Shader) -> bool| shaders.iter().any(takes);
         if self.subgroups.is_some() && takes(|s| s.has(SUBGROUPS)) {
             return Some(Self { subgroups: None, ..self });
+        }
+        if self.numbers != Numbers::F32 && takes(|s| s.kernel == Kernel::MatmulNarrow) {
+            return Some(Self { numbers: Numbers::F32, ..self });
+        }
+        if self.short_tiles && takes(|s| s.has(T_16)) {
+            return Some(Self { short_tiles: false, ..self });
+        }
+        if self.tile_t == 64 && takes(|s| s.has(T_64)) {
+            return Some(Self { tile_t: 32, ..self });
         }
         if self.tiles && takes(|s| s.kernel.is_tiled_product()) {
             return Some(Self { tiles: false, ..self });
@@ -117,7 +150,14 @@ impl Forms {
     /// The forms by name, for people.
     pub(super) fn names(self) -> Vec<String> {
         let subgroups = self.subgroups.map(|Subgroups { min, max }| format!("subgroups {min}–{max}"));
-        let tiles = self.tiles.then(|| "matmul tiles".to_owned());
+        let tiles = self.tiles.then(|| {
+            let numbers = match self.numbers {
+                Numbers::F32 => "f32",
+                Numbers::F16 => "f16",
+                Numbers::Bytes => "packed bytes",
+            };
+            format!("matmul tiles of {} in {numbers}", self.tile_t)
+        });
         let attention = self.attention_tiles.then(|| "attention tiles".to_owned());
         let appends = self.appends.then(|| "appending attention".to_owned());
         let parts = self.parts.then(|| "attention in parts".to_owned());

@@ -28,13 +28,14 @@ mod sets;
 pub mod shader;
 pub mod step;
 mod tables;
+mod tune;
 mod vector;
 mod weights;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod zones;
 
 pub use context::{Context, Facts, Made, Request, Subgroups};
-pub use forms::Forms;
+pub use forms::{Forms, Numbers};
 
 use std::{collections::VecDeque, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
@@ -77,6 +78,9 @@ pub struct Gpu {
     recorder: Option<profile::Recorder>,
     /// Room for a step's parameters.
     upload: Vec<u8>,
+    /// While it measures; whether it has begun to.
+    tuner: Option<Box<tune::Tuner>>,
+    is_tuned: bool,
 }
 
 /// A step under way, or the last complete one.
@@ -122,6 +126,8 @@ impl Gpu {
             results: Results::default(),
             recorder: None,
             upload: vec![],
+            tuner: None,
+            is_tuned: false,
             context,
         }
     }
@@ -149,13 +155,23 @@ impl Gpu {
     fn forms(&self) -> Forms {
         let Thresholds { wide_from_invocations, part_positions, most_blocks, runs, embeds, .. } = self.thresholds;
         let forms = self.context.forms();
-        let (runs, embeds) = (runs && forms.runs, embeds && forms.embeds);
-        Forms { wide_from_invocations, part_positions, most_blocks, runs, embeds, ..forms }
+        Forms {
+            wide_from_invocations: wide_from_invocations.unwrap_or(forms.wide_from_invocations),
+            part_positions: part_positions.unwrap_or(forms.part_positions),
+            most_blocks,
+            runs: runs && forms.runs,
+            embeds: embeds && forms.embeds,
+            ..forms
+        }
     }
 
     fn shared(&self) -> Shared<'_> {
+        self.shared_with(self.forms())
+    }
+
+    fn shared_with(&self, forms: Forms) -> Shared<'_> {
         let Self { context, weights, cache, tables, .. } = self;
-        Shared { context, weights, cache, tables, forms: self.forms() }
+        Shared { context, weights, cache, tables, forms }
     }
 
     /// Records a step or a run and hands it over.
@@ -289,6 +305,9 @@ impl Executor for Gpu {
         let rules = if is_few { Rule::ON_DEVICES } else { &[Rule::NormIntoAdd, Rule::ScaleIntoMatMul] };
         let plan = Arc::new(fuse((*plan).clone(), rules));
         self.weights.place(&plan)?;
+        if self.plans.is_empty() && self.thresholds == Thresholds::default() {
+            tune::adopt(self, &plan);
+        }
         let prepared = Prepared::new(self.shared(), plan)?;
         let sources = Sources::of(&prepared, prepared.plan.rows.max(), 1, Want::Best(best::MOST));
         self.readback.reserve(2, sources.n_bytes());
@@ -319,7 +338,12 @@ impl Executor for Gpu {
         self.cache.write(page, n_positions, bytes)
     }
 
+    fn warm(&mut self) -> Result<bool> {
+        tune::go_on(self)
+    }
+
     fn begin(&mut self, slot: PlanSlot, step: &Step) -> Result<()> {
+        tune::end(self);
         self.drop_flights();
         self.cache.stop_reading();
         self.context.health()?;

@@ -56,7 +56,7 @@ pub(super) struct Prepared {
 
 /// The commands of a step, in the order in which they are run.
 #[derive(Default)]
-struct Commands {
+pub(super) struct Commands {
     /// What a step behind another in a run finds done.
     embeds: Vec<Command>,
     rest: Vec<Command>,
@@ -313,27 +313,50 @@ impl Prepared {
 
     /// Makes the pipelines and bind groups.
     fn bind(&mut self, shared: Shared<'_>) -> Result<()> {
+        self.commands = self.commands_of(shared, &self.lowered)?;
+        self.made_for = (shared.forms, shared.cache.generation());
+        Ok(())
+    }
+
+    fn commands_of(&self, shared: Shared<'_>, lowered: &Lowered) -> Result<Commands> {
         let commands = |dispatches: &[Dispatch]| -> Result<Vec<Command>> {
             let mut commands = vec![];
             dispatches.iter().try_for_each(|dispatch| self.command(shared, dispatch, &mut commands))?;
             Ok(commands)
         };
         let subject = Subject::Bindings(self.plan.name.clone());
-        let Lowered { dispatches, best, choose, n_embeds, .. } = &self.lowered;
+        let Lowered { dispatches, best, choose, n_embeds, .. } = lowered;
         let (embeds, rest) = dispatches.split_at((*n_embeds).min(dispatches.len()));
         let (blocks, best) = best.split_at(best.len().saturating_sub(1));
-        self.commands = shared.context.guarded_as(subject, || {
+        shared.context.guarded_as(subject, || {
             let (embeds, rest, blocks) = (commands(embeds)?, commands(rest)?, commands(blocks)?);
-            Ok::<_, Error>(Commands {
-                embeds,
-                rest,
-                blocks,
-                best: commands(best)?,
-                choose: commands(choose.as_slice())?,
-            })
-        })?;
-        self.made_for = (shared.forms, shared.cache.generation());
-        Ok(())
+            Ok(Commands { embeds, rest, blocks, best: commands(best)?, choose: commands(choose.as_slice())? })
+        })
+    }
+
+    /// The commands of other forms on the same buffers; `None` where they need others.
+    pub(super) fn commands_with(&self, shared: Shared<'_>) -> Result<Option<Commands>> {
+        let lowered = lower(&self.plan, shared.weights, shared.cache.geometry(), shared.forms)?;
+        let same = lowered.scratch.len() == self.lowered.scratch.len() && lowered.same == self.lowered.same;
+        let fits = lowered.scratch.iter().zip(&self.lowered.scratch).all(|(n, there)| n <= there);
+        if !(same && fits) {
+            return Ok(None);
+        }
+        self.commands_of(shared, &lowered).map(Some)
+    }
+
+    /// Records the first `most` of such commands, and those behind the plan's own.
+    pub(super) fn record_trial(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        commands: &Commands,
+        counts: Counts,
+        most: usize,
+    ) {
+        let Commands { embeds, rest, blocks, best, .. } = commands;
+        // A step of one row is short, and its last product the longest.
+        let most = if self.plan.rows.max() == 1 { rest.len() } else { most };
+        self.record_into(pass, embeds.iter().chain(rest.iter().take(most)).chain(blocks).chain(best), counts);
     }
 
     fn command(&self, shared: Shared<'_>, dispatch: &Dispatch, commands: &mut Vec<Command>) -> Result<()> {

@@ -45,6 +45,7 @@ pub enum Kernel {
     Rope,
     RopeKv,
     Matmul,
+    MatmulNarrow,
     Matvec,
     Scale,
     SelectRows,
@@ -71,6 +72,7 @@ impl Kernel {
             Self::Rope => "rope",
             Self::RopeKv => "rope_kv",
             Self::Matmul => "matmul",
+            Self::MatmulNarrow => "matmul_narrow",
             Self::Matvec => "matvec",
             Self::Scale => "scale",
             Self::SelectRows => "select_rows",
@@ -80,7 +82,7 @@ impl Kernel {
 
     /// Whether it multiplies tile by tile.
     pub fn is_tiled_product(self) -> bool {
-        matches!(self, Self::Matmul)
+        matches!(self, Self::Matmul | Self::MatmulNarrow)
     }
 
     /// Whether rows attend together.
@@ -106,6 +108,7 @@ impl Kernel {
             Self::Rope => text!("rope.wgsl"),
             Self::RopeKv => text!("rope_kv.wgsl"),
             Self::Matmul => text!("matmul.wgsl"),
+            Self::MatmulNarrow => text!("matmul_narrow.wgsl"),
             Self::Matvec => text!("matvec.wgsl"),
             Self::Scale => text!("scale.wgsl"),
             Self::SelectRows => text!("select_rows.wgsl"),
@@ -134,6 +137,14 @@ pub type Name = &'static str;
 pub const SUBGROUPS: Name = "SUBGROUPS";
 /// The flag that makes a team of matrix × vector compute four rows of the matrix.
 pub const TEAM_4: Name = "TEAM_4";
+/// The flags of matrix × matrix for tiles of 16 and of 64 rows of x instead of 32.
+pub const T_16: Name = "T_16";
+/// See [`T_16`].
+pub const T_64: Name = "T_64";
+/// The flag of matrix × matrix that multiplies f16.
+pub const AS_F16: Name = "AS_F16";
+/// The flag of matrix × matrix that multiplies signed bytes.
+pub const AS_BYTES: Name = "AS_BYTES";
 
 /// The flag of attention that takes a row's own position first.
 pub const OWN: Name = "OWN";
@@ -200,6 +211,9 @@ impl Shader {
         if dialect == Dialect::Browser && self.has(SUBGROUPS) {
             text.push_str("enable subgroups;\n");
         }
+        if self.has(AS_F16) {
+            text.push_str("enable f16;\n");
+        }
         let formats = if self.has("SCALES") { text!("formats/quantized.wgsl") } else { text!("formats/numbers.wgsl") };
         let parts = [
             Some(text!("common.wgsl")),
@@ -224,6 +238,7 @@ impl Shader {
         const ROTATED_QK: &str = text!("rotated_qk.wgsl");
         const PARTS_TEXT: &str = text!("parts.wgsl");
         const PRODUCTS: &str = text!("products.wgsl");
+        const TILES: &str = text!("tiles.wgsl");
         const ORDERED: &str = text!("ordered.wgsl");
         const STORE: &str = text!("kv/store.wgsl");
         const CANDIDATES: &str = text!("candidates.wgsl");
@@ -232,7 +247,8 @@ impl Shader {
                 &[LANES]
             }
             Kernel::Activate | Kernel::Glu => &[LANES, ACTIVATION],
-            Kernel::Matmul | Kernel::Matvec => &[LANES, ACTIVATION, PRODUCTS],
+            Kernel::Matvec => &[LANES, ACTIVATION, PRODUCTS],
+            Kernel::Matmul | Kernel::MatmulNarrow => &[LANES, ACTIVATION, PRODUCTS, TILES],
             Kernel::Attention | Kernel::AttentionPrefill if self.has(CAP) => &[LANES],
             Kernel::AttentionJoin => &[PARTS_TEXT],
             Kernel::Rope => &[ROTATION],

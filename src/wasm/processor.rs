@@ -25,7 +25,13 @@ impl Processor {
             #[cfg(feature = "cpu")]
             DeviceKind::Cpu => Ok(Self::Cpu(Threads::new(options.threads()?))),
             #[cfg(feature = "gpu")]
-            DeviceKind::WebGpu => Context::request(&options.gpu_request()).await.map(Self::Gpu),
+            DeviceKind::WebGpu => {
+                let context = Context::request(&options.gpu_request()).await?;
+                if let Some((name, known)) = options.tuned() {
+                    context.tune(super::clock::now_ms, name, known);
+                }
+                Ok(Self::Gpu(context))
+            }
             #[cfg(not(all(feature = "cpu", feature = "gpu")))]
             _ => Err(crate::error::Error::internal("this binary is made for another device")),
         }
@@ -98,6 +104,16 @@ impl Processor {
             Self::Cpu(_) => None,
             #[cfg(feature = "gpu")]
             Self::Gpu(context) => Some(context.features()),
+        }
+    }
+
+    /// What has been found out of the GPU, where it is tuned.
+    #[cfg(feature = "gpu")]
+    pub(super) fn tuned(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "cpu")]
+            Self::Cpu(_) => None,
+            Self::Gpu(context) => context.tuned(),
         }
     }
 

@@ -92,6 +92,16 @@ struct GpuOptions {
     subgroups: bool,
     subgroup_min_size: f64,
     subgroup_max_size: f64,
+    #[cfg(feature = "gpu")]
+    #[serde(default)]
+    packed_dot: bool,
+    /// What it is called.
+    #[cfg(feature = "gpu")]
+    #[serde(default)]
+    name: String,
+    /// Where it is to be tuned: what is known of it.
+    #[cfg(feature = "gpu")]
+    tuned: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -117,7 +127,15 @@ impl EngineOptions {
             let max = size("subgroupMaxSize", gpu.subgroup_max_size)?;
             (min <= max).then_some(Subgroups { min, max })
         });
-        GpuRequest { subgroups, without_subgroups: subgroups.is_none(), ..GpuRequest::default() }
+        let packed_dot = self.gpu.as_ref().is_some_and(|gpu| gpu.packed_dot);
+        GpuRequest { subgroups, without_subgroups: subgroups.is_none(), packed_dot, ..GpuRequest::default() }
+    }
+
+    /// Where the GPU is to be tuned: its name, and what is known of it.
+    #[cfg(feature = "gpu")]
+    pub(super) fn tuned(&self) -> Option<(&str, &str)> {
+        let gpu = self.gpu.as_ref()?;
+        Some((&gpu.name, gpu.tuned.as_deref()?))
     }
 
     #[cfg(feature = "cpu")]
@@ -250,6 +268,10 @@ pub(super) struct EngineInfo<'a> {
     /// What is used of the GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     features: Option<Vec<String>>,
+    /// What has been found out of the GPU, for a later load.
+    #[cfg(feature = "gpu")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuned: Option<String>,
     threads: usize,
     simd: &'static str,
 }
@@ -266,6 +288,8 @@ impl<'a> EngineInfo<'a> {
             device: processor.kind(),
             adapter: processor.adapter(),
             features: processor.features(),
+            #[cfg(feature = "gpu")]
+            tuned: processor.tuned(),
             threads: processor.threads(),
             simd,
         }

@@ -96,7 +96,7 @@ fn fused_products(formats: &[Format], cases: &mut Vec<Case>) {
 }
 
 /// q | k | v with biases and different formats, from one norm.
-fn norm_product(format: Format, tolerance: Tolerance, rows: usize) -> Case {
+pub fn norm_product(format: Format, tolerance: Tolerance, rows: usize) -> Case {
     let k = whole(format, 576);
     let mut m = maker(format!("norm and three products {} T{rows}", format.name()), tolerance)
         .plain("x", k)
@@ -124,7 +124,7 @@ fn norm_product(format: Format, tolerance: Tolerance, rows: usize) -> Case {
 }
 
 /// act(gate) ⊙ up.
-fn gated(format: Format, rows: usize, activation: Activation) -> Case {
+pub fn gated(format: Format, rows: usize, activation: Activation) -> Case {
     let k = whole(format, 576);
     let mut m = maker(format!("gated product {} T{rows}", format.name()), SUMMED)
         .grid("x", k)
@@ -142,7 +142,7 @@ fn gated(format: Format, rows: usize, activation: Activation) -> Case {
 }
 
 /// residual + product.
-fn residual(format: Format, rows: usize) -> Case {
+pub fn residual(format: Format, rows: usize) -> Case {
     let k = whole(format, 96);
     let mut m = maker(format!("product and residual {} T{rows}", format.name()), SUMMED)
         .grid("x", k)

@@ -64,7 +64,7 @@ pub fn inspect(text: &str, subgroups: bool, constants: &[(Name, f64)]) -> Result
 }
 
 fn validate(module: &Module, subgroups: bool) -> Result<ModuleInfo, String> {
-    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SHADER_FLOAT16;
     if subgroups {
         capabilities |= Capabilities::SUBGROUP;
     }

@@ -167,7 +167,9 @@ impl<'a> Trial<'a> {
     async fn judge(&mut self, index: usize, n_outputs: usize) -> Result<(), Failure> {
         let plan = &self.sample.plan;
         for (i, op) in plan.ops.iter().enumerate() {
-            let judge = Judge::of(op, self.sample.geometry.format);
+            let lowered = self.gpu.prepared(self.slots.0)?.lowered();
+            let of_op = lowered.dispatches.iter().filter(|d| d.op == i);
+            let judge = Judge::of(op, self.sample.geometry.format, of_op.map(|d| &d.shader));
             for id in op.writes() {
                 let found = judge.compare(self.gpu.tap(id)?, self.reference.tap(id)?);
                 let name = plan.buffers.get(id.0 as usize).map_or("", |b| &b.name);

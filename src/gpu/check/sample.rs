@@ -279,14 +279,14 @@ impl<'a> Maker<'a> {
         self.takes(best);
         let has = |has: fn(&Shader) -> bool| self.shaders.keys().any(has);
         let mut thresholds = Thresholds {
-            part_positions: PART_POSITIONS,
+            part_positions: Some(PART_POSITIONS),
             most_blocks: MOST_BLOCKS,
             runs: has(|s| s.kernel == Kernel::Choose),
             embeds: has(|s| s.has(EMBED)),
             ..Thresholds::default()
         };
         if is_wide {
-            thresholds.wide_from_invocations = 0;
+            thresholds.wide_from_invocations = Some(0);
         }
         if self.is_split {
             thresholds.shard_bytes = self.specs.iter().map(Weights::shortest_shard_bytes).max().unwrap_or(0);

@@ -8,9 +8,10 @@ use crate::{
 /// Positions of a part of attention, at least: the first two steps of one row see several, the third one.
 pub(super) const PART_POSITIONS: usize = 16;
 
-/// Steps of a sample. The second has other inputs, so that results of the first are seen to be stale.
+/// Steps of a sample. The second has other inputs, so that results of the first are seen to be stale; where many rows take other
+/// tiles than few do, it has few.
 pub(super) fn n_steps(max_rows: usize) -> usize {
-    if max_rows == 1 { 3 } else { 2 }
+    if (2..=8).contains(&max_rows) { 2 } else { 3 }
 }
 
 /// Whether the plan asks for whole sequences in each step.
@@ -26,7 +27,7 @@ pub(super) fn n_positions(max_rows: usize) -> usize {
 
 /// Rows of the two sequences in a step.
 pub(super) fn row_counts(max_rows: usize, index: usize) -> [usize; 2] {
-    let n = [max_rows / 2 + 1, max_rows / 8 + 1][index % 2].min(max_rows);
+    let n = [max_rows / 2 + 1, (max_rows / 8 + 1).min(16), max_rows / 4 + 1][index % 3].min(max_rows);
     [n - n / 3, n / 3]
 }
 

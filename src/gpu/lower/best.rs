@@ -63,6 +63,8 @@ impl Lowering<'_> {
 
     /// Room for so many blocks of each output.
     pub(super) fn blocks_of(&mut self, n: usize) -> Operand {
+        // As many as other teams would make, so that these can be tried on the same buffers.
+        let n = if self.plan.max_outputs == 1 { n.max(self.forms.most_blocks) } else { n };
         self.lowered.scratch.push(2 * n * self.plan.max_outputs);
         Operand::Scratch(self.lowered.scratch.len() - 1)
     }

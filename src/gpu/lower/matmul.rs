@@ -10,26 +10,30 @@ use crate::{
     error::{Error, Result},
     gpu::{
         dispatch::{Dispatch, Extent, Operand},
-        shader::{BEST, Kernel, Shader},
+        forms::Numbers,
+        shader::{AS_BYTES, AS_F16, BEST, Kernel, Shader, T_16, T_64},
         weights::{Shard, Table},
     },
     plan::{Activation, BufferId, Epilogue, Lora, MatMul, Norm, NormKind, Part, Rows},
+    quant::Format,
     weights::WeightId,
 };
 
 /// Rows of x that matrix × vector takes at once.
 const VECTOR_ROWS: usize = 8;
 
-/// Rows of x, and of the matrices together, that a workgroup of matrix × matrix takes (shaders/matmul.wgsl).
-const TILE: [u32; 2] = [32, 64];
+/// Rows of the matrices together that a workgroup of matrix × matrix takes (shaders/tiles.wgsl).
+const TILE_ROWS: u32 = 64;
+/// Rows of x that it takes where a step has no more of them.
+const SHORT_TILE: u32 = 16;
 
 /// How a product is computed.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     /// Matrix × vector, for up to eight vectors at once.
     Vectors(Team),
-    /// Matrix × matrix.
-    Tiles,
+    /// Matrix × matrix, in steps with so many rows of x.
+    Tiles { tile_t: u32, numbers: Numbers, from: u32, to: u32 },
 }
 
 /// What is multiplied: rows of a buffer.
@@ -115,7 +119,25 @@ impl Lowering<'_> {
     }
 
     fn is_tiled(&self, max_rows: usize) -> bool {
-        max_rows > VECTOR_ROWS && self.forms.tiles
+        // Bytes are not precise, and nothing but what other plans take has been checked.
+        let is_rough = self.plan.is_precise && self.forms.numbers == Numbers::Bytes;
+        max_rows > VECTOR_ROWS && self.forms.tiles && !is_rough
+    }
+
+    /// Matrix × matrix: by steps of few rows and of many, where a plan has both.
+    fn tiles(&self, source: &Source, format: Format) -> Vec<Form> {
+        let numbers = match self.forms.numbers {
+            // There are no bytes to multiply.
+            Numbers::Bytes if !format.layout().has_scales() => Numbers::F32,
+            numbers => numbers,
+        };
+        let tiles = |tile_t, from, to| Form::Tiles { tile_t, numbers, from, to };
+        let long = self.forms.tile_t;
+        match self.forms.short_tiles && source.rows == Rows::New {
+            true if source.max_rows <= SHORT_TILE as usize => vec![tiles(SHORT_TILE, 0, u32::MAX)],
+            true => vec![tiles(SHORT_TILE, 0, SHORT_TILE), tiles(long, SHORT_TILE + 1, u32::MAX)],
+            false => vec![tiles(long, 0, u32::MAX)],
+        }
     }
 
     /// A product with its low-rank addition, if it has one: `scale · (x · aᵀ) · bᵀ` joins what the plain product gave.
@@ -188,34 +210,36 @@ impl Lowering<'_> {
                 (Ending::None, Some(last)) if tables.len() > 1 => last.row + last.n_rows - first.row,
                 _ => n_first,
             };
-            let form = match self.is_tiled(source.max_rows) {
-                true => Form::Tiles,
-                false => Form::Vectors(Team::of(self.forms, first.row_blocks, n_rows, source.max_rows)),
+            let forms = match self.is_tiled(source.max_rows) {
+                true => self.tiles(&source, first.format),
+                false => vec![Form::Vectors(Team::of(self.forms, first.row_blocks, n_rows, source.max_rows))],
             };
-            let shader = shader(&source, &first, targets.len(), ending, form).flag("BIAS", biases.is_some());
-            let mut dispatch = Dispatch::new(shader, &[], grid(&source, form, ending, n_rows));
-            dispatch.operands = operands(&source, targets, ending, shard);
-            dispatch = match form {
-                Form::Vectors(team) if self.makes_logits(&source, targets, ending, first.shards) => {
-                    self.with_blocks(dispatch, team, n_rows)
-                }
-                Form::Vectors(team) => {
-                    let [width, _] = team.grid(n_rows);
-                    team.constants(dispatch, width)
-                }
-                Form::Tiles => dispatch,
-            };
-            dispatch.operands.extend(norm.map(|plane| (4, Operand::Plane(plane))));
-            dispatch.operands.extend(biases.map(|plane| (5, Operand::Plane(plane))));
-            let dispatch = dispatch
-                .with("K", source.width as u32)
-                .with("BLOCKS", first.row_blocks as u32)
-                .with("OUTPUTS", u8::from(source.rows == Rows::Out))
-                .with("FIRST_ROW", shard.first_row as u32)
-                .with("ROW_0", first.row as u32)
-                .with("N", n_first as u32)
-                .with("WIDTH", first.n_rows as u32);
-            dispatches.push(epilogue(dispatch, &source, ending, &tables));
+            for form in forms {
+                let shader = shader(&source, &first, targets.len(), ending, form).flag("BIAS", biases.is_some());
+                let mut dispatch = Dispatch::new(shader, &[], grid(&source, form, ending, n_rows));
+                dispatch.operands = operands(&source, targets, ending, shard);
+                dispatch = match form {
+                    Form::Vectors(team) if self.makes_logits(&source, targets, ending, first.shards) => {
+                        self.with_blocks(dispatch, team, n_rows)
+                    }
+                    Form::Vectors(team) => {
+                        let [width, _] = team.grid(n_rows);
+                        team.constants(dispatch, width)
+                    }
+                    Form::Tiles { .. } => dispatch,
+                };
+                dispatch.operands.extend(norm.map(|plane| (4, Operand::Plane(plane))));
+                dispatch.operands.extend(biases.map(|plane| (5, Operand::Plane(plane))));
+                let dispatch = dispatch
+                    .with("K", source.width as u32)
+                    .with("BLOCKS", first.row_blocks as u32)
+                    .with("OUTPUTS", u8::from(source.rows == Rows::Out))
+                    .with("FIRST_ROW", shard.first_row as u32)
+                    .with("ROW_0", first.row as u32)
+                    .with("N", n_first as u32)
+                    .with("WIDTH", first.n_rows as u32);
+                dispatches.push(epilogue(dispatch, &source, ending, &tables));
+            }
         }
         dispatches.into_iter().for_each(|d| self.push(d));
         Ok(())
@@ -308,7 +332,12 @@ fn shader(source: &Source, table: &Table<'_>, n_parts: usize, ending: Ending, fo
     let is_glu = matches!(ending, Ending::Glu(_));
     let shader = match form {
         Form::Vectors(team) => team.flags(Shader::new(Kernel::Matvec)).flag("ROWS_8", source.max_rows > 1),
-        Form::Tiles => Shader::new(Kernel::Matmul),
+        Form::Tiles { tile_t, numbers, .. } => {
+            let kernel = if numbers == Numbers::F32 { Kernel::Matmul } else { Kernel::MatmulNarrow };
+            let shader = Shader::new(kernel).flag(AS_F16, numbers == Numbers::F16);
+            let shader = shader.flag(AS_BYTES, numbers == Numbers::Bytes);
+            shader.flag(T_16, tile_t == SHORT_TILE).flag(T_64, tile_t == 64)
+        }
     };
     shader
         .format(table.format)
@@ -335,10 +364,13 @@ fn grid(source: &Source, form: Form, ending: Ending, n_rows: usize) -> [Extent; 
             let each = if source.max_rows > 1 { VECTOR_ROWS as u32 } else { 1 };
             [Extent::Fixed(width), Extent::Fixed(height), batches(each)]
         }
-        Form::Tiles => {
-            let [tile_t, tile_rows] = TILE;
-            let each = if matches!(ending, Ending::Glu(_)) { tile_rows / 2 } else { tile_rows };
-            [Extent::Fixed((n_rows as u32).div_ceil(each)), batches(tile_t), Extent::Fixed(1)]
+        Form::Tiles { tile_t, from, to, .. } => {
+            let each = if matches!(ending, Ending::Glu(_)) { TILE_ROWS / 2 } else { TILE_ROWS };
+            let tiles = match (from, to) {
+                (0, u32::MAX) => batches(tile_t),
+                _ => Extent::RowsBetween { each: tile_t, from, to },
+            };
+            [Extent::Fixed((n_rows as u32).div_ceil(each)), tiles, Extent::Fixed(1)]
         }
     }
 }

@@ -46,6 +46,7 @@ impl Team {
             Some(subgroups) => (subgroups.min as usize, subgroups.min as usize),
             None => (TREE_WORKGROUP, MAX_TREE_LANES),
         };
+        let most = (most / forms.lanes_part.max(1)).max(1);
         let is_busy = |lanes: &usize| 4 * row_blocks >= 3 * row_blocks.next_multiple_of(*lanes);
         let powers = (0..=most.ilog2()).rev().map(|i| 1 << i);
         let lanes = powers.into_iter().find(is_busy).unwrap_or(1);

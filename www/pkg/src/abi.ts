@@ -9,6 +9,11 @@ export interface GpuOptions {
   subgroupMinSize: number;
   subgroupMaxSize: number;
   f16: boolean;
+  packedDot: boolean;
+  /** What it is called. */
+  name: string;
+  /** Where it is to be tuned while the model arrives: what `EngineInfo.tuned` was at an earlier time, or anything. */
+  tuned?: string;
 }
 
 /** Options of `Engine.create`. */
@@ -57,6 +62,8 @@ export interface EngineInfo {
   adapter?: string;
   /** With device 'webgpu': the kernel variants in use, which together with the adapter fix the results. */
   features?: string[];
+  /** Where the GPU is tuned: what is to be told at the next load. */
+  tuned?: string;
 }
 
 /** What the file says about chat. */

@@ -16,6 +16,8 @@ export interface AdapterFacts {
   subgroupMinSize: number;
   subgroupMaxSize: number;
   f16: boolean;
+  /** WGSL has dot products of four bytes. */
+  packedDot: boolean;
 }
 
 /** What is known of the GPU: an adapter; why there is none; or how an adapter failed while the model loaded. */
@@ -55,7 +57,7 @@ export async function findGpu(
   }
   try {
     const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-    if (adapter) return { kind: 'found', adapter: factsOf(adapter) };
+    if (adapter) return { kind: 'found', adapter: factsOf(adapter, gpu) };
     return missing(
       'the browser gave no WebGPU adapter: there is no GPU that it supports, or it has been turned off or blocked',
     );
@@ -66,7 +68,7 @@ export async function findGpu(
 
 const missing = (why: string): GpuState => ({ kind: 'missing', why });
 
-function factsOf(adapter: GPUAdapter): AdapterFacts {
+function factsOf(adapter: GPUAdapter, gpu: GPU): AdapterFacts {
   const { info, features } = adapter;
   const { vendor, architecture, device, description } = info;
   const names = [vendor, architecture, device, description];
@@ -81,6 +83,7 @@ function factsOf(adapter: GPUAdapter): AdapterFacts {
     subgroupMinSize: info.subgroupMinSize || SUBGROUP_SIZES.least,
     subgroupMaxSize: info.subgroupMaxSize || SUBGROUP_SIZES.most,
     f16: features.has('shader-f16'),
+    packedDot: !!gpu.wgslLanguageFeatures?.has('packed_4x8_integer_dot_product'),
   };
 }
 

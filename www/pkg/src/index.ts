@@ -19,7 +19,7 @@ import { score } from './score.js';
 import { watchStart } from './spawn.js';
 import { describeTemplate } from './template-facts.js';
 import { TemplateRenderer, templateOf } from './templates.js';
-import { firstTuning, type Guess, remember } from './tuning.js';
+import { firstTuning, GPU_KEY, type Guess, keep, kept, remember } from './tuning.js';
 import type {
   CallOptions,
   ChatMessage,
@@ -124,6 +124,7 @@ export class Kinglet {
       });
       const [loaded] = await Promise.all([loading.result, templates.started]);
       const info = infoOf(loaded, choice);
+      if (loaded.info.tuned) keep(GPU_KEY, loaded.info.tuned);
       const speculates = options.speculation !== 'off';
       const onFound = (found: Guess): void => {
         if (options.threads === undefined) remember(detect().cores, info.build, info.fileBytes, found);
@@ -290,6 +291,7 @@ function loadInput(
     threads: choice.threads,
     sharedMemory: choice.sharedMemory,
     kvType: options.kvType ?? 'f16',
+    gpuTuned: kept(GPU_KEY),
     files: { worker: files.worker, wasm: files.wasm },
     faultChannel,
   };

@@ -184,8 +184,9 @@ class Loading {
     if (contextLength !== undefined) options.contextLength = contextLength;
     if (this.#vocabulary) options.vocabulary = this.#vocabulary;
     if (decision.kind === 'cpu') return options;
-    const { subgroups, subgroupMinSize, subgroupMaxSize, f16 } = decision.adapter;
-    return { ...options, threads: 1, gpu: { subgroups, subgroupMinSize, subgroupMaxSize, f16 } };
+    const { software, ...gpu } = decision.adapter;
+    // A processor that plays a GPU is not worth the time.
+    return { ...options, threads: 1, gpu: software ? gpu : { ...gpu, tuned: this.#input.gpuTuned ?? '' } };
   }
 
   /** Of a model that comes with a tokenizer.json, which takes the place of what the weights' file says. */

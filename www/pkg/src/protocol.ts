@@ -70,6 +70,8 @@ export interface LoadInput {
   sharedMemory: boolean;
   /** How many of them work best is found out; without it all do. */
   tuning?: Tuning;
+  /** What was found out of the GPU at an earlier time. */
+  gpuTuned?: string;
   contextLength?: number;
   kvType: 'f16' | 'q8_0' | 'f32';
   /** Of a checkpoint: what its matrices become. */

@@ -14,6 +14,8 @@ export interface Tuning {
 
 /** Where the record is. */
 export const STORAGE_KEY = 'kinglet.threads';
+/** Where what was measured of the GPU is: text of the engine's (src/gpu/tune/record.rs), which takes no other. */
+export const GPU_KEY = 'kinglet.gpu';
 
 type Store = Pick<Storage, 'getItem' | 'setItem'>;
 
@@ -31,10 +33,24 @@ export function remember(cores: number, build: string, fileBytes: number, found:
   const machine = machineOf(cores, build);
   const [known, size] = [read(machine, store), sizeClass(fileBytes)];
   if (String(known[size]) === String(found)) return;
+  keep(STORAGE_KEY, JSON.stringify({ machine, known: { ...known, [size]: found } }), store);
+}
+
+/** Keeps a text. */
+export function keep(key: string, text: string, store = storage): void {
   try {
-    store()?.setItem(STORAGE_KEY, JSON.stringify({ machine, known: { ...known, [size]: found } }));
+    store()?.setItem(key, text);
   } catch {
     // Full, or forbidden: it is found out again the next time.
+  }
+}
+
+/** What is kept, which may be anything. */
+export function kept(key: string, store = storage): string {
+  try {
+    return store()?.getItem(key) ?? '';
+  } catch {
+    return '';
   }
 }
 
@@ -49,7 +65,7 @@ const machineOf = (cores: number, build: string): string => `${cores} ${build}`;
 /** What is stored may be anything: only whole numbers up to 64 are taken. */
 function read(machine: string, store: () => Store | undefined): Record<string, Guess> {
   try {
-    const record = JSON.parse(store()?.getItem(STORAGE_KEY) ?? 'null') as { machine?: unknown; known?: object } | null;
+    const record = JSON.parse(kept(STORAGE_KEY, store)) as { machine?: unknown; known?: object } | null;
     if (record?.machine !== machine) return {};
     const isCount = (n: unknown): boolean => Number.isInteger(n) && (n as number) >= 0 && (n as number) <= 64;
     const entries = Object.entries(record.known ?? {}).filter(

@@ -459,6 +459,7 @@ export const GPU: { kind: 'found'; adapter: AdapterFacts } = {
     subgroupMinSize: 32,
     subgroupMaxSize: 32,
     f16: true,
+    packedDot: true,
   },
 };
 

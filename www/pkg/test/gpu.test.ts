@@ -22,7 +22,8 @@ const adapterOf = (info: object, features: string[] = [], more: object = {}) =>
     features: new Set(features),
     ...more,
   }) as unknown as GPUAdapter;
-const gpuOf = (adapter: GPUAdapter | null) => ({ requestAdapter: async () => adapter }) as unknown as GPU;
+const gpuOf = (adapter: GPUAdapter | null, more: object = {}) =>
+  ({ requestAdapter: async () => adapter, ...more }) as unknown as GPU;
 const look = async (info: object, features?: string[], more?: object) => {
   const found = await findGpu(gpuOf(adapterOf(info, features, more)), true);
   assert.ok(found.kind === 'found');
@@ -58,6 +59,16 @@ describe('what is seen of an adapter', () => {
     assert.deepEqual(await facts({}), [false, 4, 128, false]);
     const sizes = { subgroupMinSize: 8, subgroupMaxSize: 32 };
     assert.deepEqual(await facts(sizes, ['subgroups', 'shader-f16']), [true, 8, 32, true]);
+  });
+
+  test('packed dot products, where the browser has a list of what its WGSL can do', async () => {
+    const packed = async (more: object) => {
+      const found = await findGpu(gpuOf(adapterOf({}), more), true);
+      return found.kind === 'found' && found.adapter.packedDot;
+    };
+    assert.equal(await packed({}), false);
+    assert.equal(await packed({ wgslLanguageFeatures: new Set() }), false);
+    assert.equal(await packed({ wgslLanguageFeatures: new Set(['packed_4x8_integer_dot_product']) }), true);
   });
 
   test('why there is none', async () => {
@@ -235,7 +246,15 @@ describe('loading', () => {
       device: 'webgpu',
       kvType: 'f32',
       threads: 1,
-      gpu: { subgroups: true, subgroupMinSize: 32, subgroupMaxSize: 32, f16: true },
+      gpu: {
+        name: 'acme rocket',
+        subgroups: true,
+        subgroupMinSize: 32,
+        subgroupMaxSize: 32,
+        f16: true,
+        packedDot: true,
+        tuned: '',
+      },
     });
     assert.deepEqual(pools, []);
     const phases = events.map((event) => event.phase);

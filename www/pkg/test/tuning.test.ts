@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { EngineOptions } from '../src/abi.js';
 import { Client } from '../src/client.js';
 import { serve } from '../src/dispatch.js';
 import { KingletError } from '../src/errors.js';
 import type { EngineRequests, LoadInput } from '../src/protocol.js';
-import { firstTuning, remember, sizeClass, STORAGE_KEY } from '../src/tuning.js';
-import { FakeEngine, FILES, hostOf, loadFake, pair } from './fake.js';
+import { firstTuning, GPU_KEY, keep, kept, remember, sizeClass, STORAGE_KEY } from '../src/tuning.js';
+import { FakeEngine, FILES, GPU, hostOf, loadFake, pair } from './fake.js';
 
 const MIB = 2 ** 20;
 
@@ -66,13 +67,24 @@ test('a store that is broken, full or forbidden is done without', () => {
   assert.deepEqual(firstTuning(8, 8, 'a', forbidden).known, {});
   remember(8, 'a', 1, [1, 1], forbidden);
   assert.deepEqual(firstTuning(8, 8, 'a', () => undefined).known, {}, 'a worker has none');
+  keep(GPU_KEY, 'what was measured', forbidden);
+  assert.equal(kept(GPU_KEY, forbidden), '');
+  const { store } = memory();
+  assert.equal(kept(GPU_KEY, store), '');
+  keep(GPU_KEY, 'what was measured', store);
+  assert.equal(kept(GPU_KEY, store), 'what was measured');
 });
 
-function load(onPool: () => void | Promise<void>, more: Partial<LoadInput> = {}) {
+function load(onPool: () => void | Promise<void>, more: Partial<LoadInput> = {}, adapter = GPU.adapter) {
   const engine = new FakeEngine();
+  const told: EngineOptions[] = [];
   const { worker, scope } = pair();
   const client = new Client<EngineRequests>(worker, () => new Error('did not start'));
-  serve<EngineRequests>(scope, hostOf(engine, { onPool }), { trapsAreFatal: true });
+  const make = (options: EngineOptions): FakeEngine => {
+    told.push(options);
+    return options.device === 'webgpu' ? new FakeEngine({}, options) : engine;
+  };
+  serve<EngineRequests>(scope, hostOf(make, { onPool, gpu: { kind: 'found', adapter } }), { trapsAreFatal: true });
   const { result } = client.call('load', {
     source: { kind: 'blob', blob: new Blob([new Uint8Array(100)]) },
     device: 'cpu',
@@ -84,7 +96,7 @@ function load(onPool: () => void | Promise<void>, more: Partial<LoadInput> = {})
     faultChannel: '',
     ...more,
   } as LoadInput);
-  return { engine, result };
+  return { engine, result, told };
 }
 
 test('an engine is ready though its threads are late, and tunes itself where nobody said how many', async () => {
@@ -103,6 +115,17 @@ test('an engine is ready though its threads are late, and tunes itself where nob
   const half = load(() => {}, { tuning: { guess: [2, 2], known: { [sizeClass(100)]: [3, 0] } } });
   await half.result;
   assert.deepEqual(half.engine.tunes, [[3, 2]], 'no long prompt has shown what is best for it');
+});
+
+test('a GPU is told what is known of it, a software one is not tuned', async () => {
+  const told = async (more: Partial<LoadInput>, adapter = GPU.adapter): Promise<unknown> => {
+    const { result, told } = load(() => {}, { device: 'webgpu', ...more }, adapter);
+    await result;
+    return told[0]?.gpu?.tuned;
+  };
+  assert.equal(await told({}), '');
+  assert.equal(await told({ gpuTuned: 'what was measured' }), 'what was measured');
+  assert.equal(await told({ gpuTuned: 'what was measured' }, { ...GPU.adapter, software: true }), undefined);
 });
 
 test('a thread that cannot start is said while the model loads', async () => {
