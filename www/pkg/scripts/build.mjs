@@ -1,12 +1,12 @@
-// Builds dist/: type-checks and compiles src/ with tsc, bundles what is loaded as one (wasm-bindgen's glue, src/generated, which build.sh
-// makes together with dist/*.wasm, is a part of the worker), and minifies it, which saves a quarter of the scripts' bytes.
+// Builds dist/: type-checks and compiles src/ with tsc, bundles what is loaded as one, minified (wasm-bindgen's glue, src/generated, which
+// build.sh makes together with dist/*.wasm, is a part of the worker).
 //   node scripts/build.mjs           the package
 //   node scripts/build.mjs test      the tests, with the sources that they read, into test/build
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, transformSync } from 'esbuild';
+import { build } from 'esbuild';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
@@ -41,11 +41,12 @@ const MODULES = Object.values(EXPORTS)
 // (src/files.ts says why), so the glue is in it.
 async function bundleModules() {
   const entries = ['index.js', 'worker.js', 'checkpoint-worker.js', 'template-worker.js', ...MODULES];
-  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8' };
+  // Minified as they are bundled: what one module says of another, such as a constant, is put in its place.
+  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', minify: true, target: 'es2022', legalComments: 'inline' };
   const bundles = [];
   for (const name of entries) bundles.push([name, await build({ entryPoints: [inRoot('dist', name)], ...options })]);
-  // A classic script, as a page has it in its head; minify() makes it one.
-  bundles.push(['isolation.js', await build({ entryPoints: [inRoot('dist/isolation.js')], ...options })]);
+  // A classic script, as a page has it in its head.
+  bundles.push(['isolation.js', await build({ entryPoints: [inRoot('dist/isolation.js')], ...options, format: 'iife' })]);
   // From TypeScript: tsc has checked them, with the types of Node.js.
   const node = { ...options, platform: 'node', target: 'node20', plugins: [nodeHost] };
   bundles.push(['node.js', await build({ entryPoints: [inRoot('src/index.ts')], ...node })]);
@@ -81,16 +82,6 @@ function pruneDeclarations() {
       fs.rmdirSync(inRoot('dist', entry.name));
 }
 
-function minify() {
-  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
-    if (!name.endsWith('.js')) continue;
-    const format = name === 'isolation.js' ? 'iife' : 'esm';
-    const options = { minify: true, format, target: 'es2022', charset: 'utf8', legalComments: 'inline' };
-    const { code } = transformSync(fs.readFileSync(inRoot('dist', name), 'utf8'), options);
-    fs.writeFileSync(inRoot('dist', name), code);
-  }
-}
-
 const tsc = (...options) =>
   execFileSync(process.execPath, [inRoot('node_modules/typescript/bin/tsc'), ...options], {
     cwd: root,
@@ -114,5 +105,4 @@ if (process.argv[2] === 'test') {
   for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
   await bundleModules();
   pruneDeclarations();
-  minify();
 }
