@@ -26,7 +26,7 @@ export interface ChatCompletions {
 export async function createChat(
   core: Core,
   params: ChatParams,
-  { signal }: CallOptions = {},
+  callOptions: CallOptions = {},
   watcher?: StreamWatcher<ChatCompletionChunk>,
 ): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
   core.checkOpen();
@@ -36,6 +36,7 @@ export async function createChat(
   if (core.info.chatTemplate === 'plain') request.stop.push(PLAIN_STOP);
   // The caller may change the messages while the call waits: what was asked is what they said at the call.
   const [messages, variables] = cloneOf([params.messages, params.chat_template_kwargs ?? {}] as const);
+  const { signal } = callOptions;
   const options = { variables, ...(signal && { signal }) };
   const prompt = (some: ChatMessage[]): Promise<Uint32Array> => core.chatPrompt(some, options);
   const extra: Extra = {};
@@ -44,7 +45,7 @@ export async function createChat(
     extra.truncated_messages = result.truncated;
     return result.prompt;
   };
-  const generation = await core.generate(request, truncates ? fitted : () => prompt(messages), { stream, signal });
+  const generation = await core.generate(request, truncates ? fitted : () => prompt(messages), stream, callOptions);
   return stream
     ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage, extra), watcher)
     : whole(generation, core.info.name, extra);

@@ -24,7 +24,7 @@ export interface Completions {
 export async function createCompletion(
   core: Core,
   params: CompletionParams,
-  { signal }: CallOptions = {},
+  options: CallOptions = {},
 ): Promise<Completion | Stream<CompletionChunk>> {
   core.checkOpen();
   core.checkTask('generate', 'completions.create');
@@ -32,7 +32,7 @@ export async function createCompletion(
   if (request.echo && core.isEncoderDecoder)
     throw new KingletError('E_UNSUPPORTED_TASK', 'echo: an encoder-decoder does not score its prompt');
   const prompt = typeof params.prompt === 'string' ? params.prompt : Uint32Array.from(params.prompt);
-  const generation = await core.generate(request, () => core.textPrompt(prompt, signal), { stream, signal });
+  const generation = await core.generate(request, () => core.textPrompt(prompt, options.signal), stream, options);
   return stream
     ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage))
     : whole(generation, core.info.name);
