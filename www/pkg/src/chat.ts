@@ -1,6 +1,6 @@
 // chat.completions.create in OpenAI's shape: messages to prompt, events to an answer or to chunks.
 
-import type { GenerateEvent } from './abi.js';
+import type { Alternative, GenerateEvent } from './abi.js';
 import { ChunkStream, eventsOf, head, pieceOf, type StreamWatcher, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkChat } from './params.js';
@@ -145,7 +145,8 @@ async function* chunks(
 
 function logprobs(event: Extract<GenerateEvent, { type: 'token' }>): ChatLogprobs | null {
   if (event.logprob === undefined) return null;
-  const entry = (token: string, logprob: number, bytes: Iterable<number>) => ({ token, logprob, bytes: [...bytes] });
-  const top_logprobs = (event.top ?? []).map((other) => entry(other.text, other.logprob, other.bytes));
-  return { content: [{ ...entry(pieceOf(event), event.logprob, event.bytes ?? []), top_logprobs }], refusal: null };
+  const entry = ({ id, text, logprob, bytes }: Alternative) => ({ id, token: text, logprob, bytes: [...bytes] });
+  const { logprob, bytes = [] } = event;
+  const one = entry({ ...event, text: pieceOf(event), logprob, bytes });
+  return { content: [{ ...one, top_logprobs: (event.top ?? []).map(entry) }], refusal: null };
 }

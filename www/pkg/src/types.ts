@@ -360,6 +360,8 @@ export interface Timings {
 }
 
 export interface TopLogprob {
+  /** Extension, as llama-server has it: the token itself, which its text may not say. */
+  id: number;
   token: string;
   logprob: number;
   bytes: number[];
@@ -379,6 +381,8 @@ export interface CompletionLogprobs {
   tokens: string[];
   token_logprobs: (number | null)[];
   top_logprobs: (Record<string, number> | null)[];
+  /** Extension: the ids of the tokens in `top_logprobs`. */
+  top_token_ids: (Record<string, number> | null)[];
   text_offset: number[];
 }
 
