@@ -64,19 +64,32 @@ const nodeHost = {
   },
 };
 
-// Declarations that no entry of the package leads to say nothing to anybody.
+// Declarations that no entry of the package leads to say nothing to anybody. Those that it does not export are for the compiler alone, which
+// reads no comments.
 function pruneDeclarations() {
-  const reached = new Set();
-  const reach = (file) => {
-    if (reached.has(file)) return;
-    reached.add(file);
-    for (const [, from] of fs.readFileSync(file, 'utf8').matchAll(/['"](\.{1,2}\/[^'"]+)\.js['"]/g))
-      reach(path.join(path.dirname(file), `${from}.d.ts`));
+  const entries = Object.values(EXPORTS)
+    .map((entry) => entry.default ?? entry)
+    .filter((entry) => entry.endsWith('.js'))
+    .map((entry) => inRoot(entry.replace(/js$/, 'd.ts')));
+  const reachedBy = (imports) => {
+    const reached = new Set();
+    const reach = (file) => {
+      if (reached.has(file)) return;
+      reached.add(file);
+      for (const [, from] of fs.readFileSync(file, 'utf8').matchAll(imports))
+        reach(path.join(path.dirname(file), `${from}.d.ts`));
+    };
+    for (const entry of entries) reach(entry);
+    return reached;
   };
-  for (const entry of Object.values(EXPORTS).map((entry) => entry.default ?? entry))
-    if (entry.endsWith('.js')) reach(inRoot(entry.replace(/js$/, 'd.ts')));
-  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
-    if (name.endsWith('.d.ts') && !reached.has(inRoot('dist', name))) fs.rmSync(inRoot('dist', name));
+  const read = reachedBy(/['"](\.{1,2}\/[^'"]+)\.js['"]/g);
+  const exported = reachedBy(/^export .*['"](\.{1,2}\/[^'"]+)\.js['"]/gm);
+  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
+    const file = inRoot('dist', name);
+    if (!name.endsWith('.d.ts') || exported.has(file)) continue;
+    if (read.has(file)) fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace(/ *\/\*\*.*?\*\/\n/gs, ''));
+    else fs.rmSync(file);
+  }
   for (const entry of fs.readdirSync(inRoot('dist'), { withFileTypes: true }))
     if (entry.isDirectory() && fs.readdirSync(inRoot('dist', entry.name)).length === 0)
       fs.rmdirSync(inRoot('dist', entry.name));
