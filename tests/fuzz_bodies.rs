@@ -130,6 +130,11 @@ fn sampler() {
     run_target("sampler");
 }
 
+#[test]
+fn snapshot() {
+    run_target("snapshot");
+}
+
 /// Encoding takes linear time: a quadratic one would take minutes here.
 #[test]
 fn long_texts_of_one_kind_are_encoded_at_once() {
@@ -160,7 +165,7 @@ fn long_texts_of_one_kind_are_encoded_at_once() {
 #[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn the_checks_can_fail() {
-    use bodies::{checkpoint, dequantize, gguf, gguf_struct, sampler, tokenizer};
+    use bodies::{checkpoint, dequantize, gguf, gguf_struct, sampler, snapshot, tokenizer};
     use kinglet::{error::Error, quant::Format, tokenizer::Tokenizer};
 
     let fails = |what: &str, check: &dyn Fn()| {
@@ -189,6 +194,8 @@ fn the_checks_can_fail() {
     fails("a token that is not there", &|| sampler::check(&Ok(3), &[0.0; 3], None));
     fails("a token of no logits", &|| sampler::check(&Ok(0), &[f32::NAN], None));
     fails("a needless error", &|| sampler::check(&Err(internal()), &[0.0], None));
+    fails("a defect for a bad snapshot", &|| snapshot::blames_the_bytes(&internal()));
+    fails("another answer", &|| snapshot::is_undisturbed(&[(1, 2)], &[(1, 3)]));
     fails("a wrong sum", &|| sampler::sum_to_one(&[-1.0, -1.0]));
 
     let vocabulary = bodies::vocabulary::Vocabulary::small("gpt2");

@@ -24,6 +24,19 @@ const rows = (page) =>
       row.tagName,
     ]),
   );
+/** The texts and ids in the open list; the one that was said is marked. */
+const ids = (page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll('.alternatives:popover-open :is(button, .row-said)')].map((row) => ({
+      word: row.querySelector('.word').textContent,
+      id: row.querySelector('.id').textContent,
+      said: row.matches('.row-said'),
+    })),
+  );
+async function idsOf(page, index) {
+  await page.locator('.answer:last-child .token').nth(index).focus();
+  return ids(page);
+}
 const recording = (page, on = true) =>
   page.evaluate((on) => {
     const box = document.getElementById('probabilities');
@@ -94,6 +107,34 @@ test('a click on an alternative goes on from there: the same up to it, then what
     await page.click('.answer [aria-label="Version before"]');
     await turned(page, '1 / 2');
     assert.deepEqual(await tokens(page), first);
+  }));
+
+test('each alternative has its id: the same while it is written and worked out afterwards, and what is chosen is that token', () =>
+  demo.visit(async (page) => {
+    await loadSmall(page, { tokens: 10 });
+    await recording(page);
+    await ask(page, 'Once upon a time');
+    const live = [await idsOf(page, 2), await idsOf(page, 5)];
+    for (const list of live) {
+      assert.ok(list.length >= 6 && list.every(({ id }) => /^#\d+$/.test(id)), JSON.stringify(list));
+      assert.equal(new Set(list.map(({ id }) => id)).size, list.length, 'no two are one');
+      assert.equal(list.filter(({ said }) => said).length, 1);
+    }
+    await page.click('#new-chat');
+    await recording(page, false);
+    await ask(page, 'Once upon a time');
+    await page.click('.probabilities');
+    await page.waitForSelector('.tokens');
+    await quiet(page);
+    const sorted = (list) => list.map(({ word, id }) => `${id} ${word}`).sort();
+    const later = [await idsOf(page, 2), await idsOf(page, 5)];
+    assert.deepEqual(later.map(sorted), live.map(sorted));
+    const chosen = later[1].find(({ said }) => !said);
+    await page.click('.alternatives:popover-open button >> nth=0');
+    await turned(page, '2 / 2');
+    await quiet(page);
+    assert.equal((await idsOf(page, 5)).find(({ said }) => said).id, chosen.id);
+    assert.deepEqual((await idsOf(page, 2)).map(({ id }) => id), later[0].map(({ id }) => id));
   }));
 
 test('by keyboard: one stop for Tab, arrows from token to token and to the alternatives, Enter chooses', () =>

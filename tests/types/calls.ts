@@ -7,6 +7,8 @@ import {
   type EmbeddingResponse,
   Kinglet,
   KingletError,
+  MemoryBudget,
+  type MemoryShare,
   type Stream,
 } from 'kinglet';
 import { compare, evaluate, readBenchmark } from 'kinglet/eval';
@@ -23,6 +25,13 @@ export async function loading(): Promise<void> {
   await Kinglet.load(new URL('https://example.org/model/'), { quantize: 'q8_0', threads: 2, cache: 'revalidate' });
   await Kinglet.load(new Blob([]), { signal: AbortSignal.timeout(1), onProgress: ({ loadedBytes }) => loadedBytes });
   await Kinglet.load({ files: { 'config.json': new Uint8Array(), 'model.safetensors': '/model.safetensors' } });
+  const budget = new MemoryBudget(1e9);
+  await Kinglet.load('/model.gguf', { budget, onProgress: ({ model }) => model?.memory['weightsBytes']?.toFixed() });
+  const release = budget.reserve('textures', 1e8);
+  release();
+  is<Same<typeof budget.shares, MemoryShare[]>>();
+  // @ts-expect-error: a number is no budget
+  await Kinglet.load('/model.gguf', { budget: 1e9 });
   // @ts-expect-error: a source is asked for
   await Kinglet.load();
   // @ts-expect-error: a number is no source
@@ -90,7 +99,9 @@ export async function chats(engine: Kinglet): Promise<void> {
 
 export async function conversations(engine: Kinglet): Promise<void> {
   const chat: Conversation = engine.conversation({ messages, temperature: 0, truncation: 'auto' });
-  const answer = await chat.send('hello', { max_tokens: 5 }, { signal: AbortSignal.timeout(1) });
+  const answer = await chat.send('hello', { max_tokens: 5 }, { signal: AbortSignal.timeout(1), whenBusy: 'fail' });
+  // @ts-expect-error: a call waits or fails
+  await chat.snapshot({ whenBusy: 'queue' });
   is<Same<typeof answer, ChatCompletion>>();
   const stream = await chat
     .fork()

@@ -10,6 +10,7 @@ pub mod gguf_struct;
 pub mod input;
 pub mod models;
 pub mod sampler;
+pub mod snapshot;
 pub mod tokenizer;
 pub mod vocabulary;
 
@@ -22,7 +23,7 @@ pub struct Target {
 }
 
 /// All targets, as their binaries and folders of the corpus are named.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "gguf", run: gguf::run, max_bytes: 4096 },
     Target { name: "gguf_struct", run: gguf_struct::run, max_bytes: 48 },
     Target { name: "checkpoint", run: checkpoint::run, max_bytes: 96 },
@@ -30,4 +31,5 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "tokenizer", run: tokenizer::run, max_bytes: 400 },
     Target { name: "detokenize", run: detokenize::run, max_bytes: 200 },
     Target { name: "sampler", run: sampler::run, max_bytes: 400 },
+    Target { name: "snapshot", run: snapshot::run, max_bytes: 64 },
 ];

@@ -37,18 +37,19 @@ const panelToggle = byId('panel-toggle', HTMLButtonElement);
 const system = byId('system', HTMLTextAreaElement);
 
 const device = new DeviceChoice();
-const sampling = new SamplingControls(byId('sampling', HTMLElement));
+const sampling = new SamplingControls(byId('sampling', HTMLElement), { key: 'kinglet.sampling' });
 const transcript = new Transcript(byId('transcript', HTMLElement), byId('scroller', HTMLElement), {
   edit(id, text) {
     if (!loader.engine) byId('announce', HTMLElement).textContent = 'Load a model first.';
     else void chat.edit(id, text);
     return loader.engine !== undefined;
   },
+  answer: (id) => void chat.answer(id),
   regenerate: (id) => void chat.regenerate(id),
   goOn: (id) => void chat.goOn(id),
   turn: (id, by) => void chat.turn(id, by),
   toggleTokens: (id) => void chat.toggleTokens(id),
-  branch: (id, index, text) => void chat.branch(id, index, text),
+  branch: (id, index, chosen) => void chat.branch(id, index, chosen),
 });
 const figures = new Figures();
 const loader = new Loader(showState);

@@ -4,7 +4,15 @@ import type { ChatMessage } from 'kinglet';
 import type { ConversationStore } from './conversations/store.js';
 import { TokenBook } from './conversations/token-book.js';
 import { Tree } from './conversations/tree.js';
-import { type AnswerTokens, type Conversation, type Message, newId, now, titleOf } from './conversations/types.js';
+import {
+  type Alternative,
+  type AnswerTokens,
+  type Conversation,
+  type Message,
+  newId,
+  now,
+  titleOf,
+} from './conversations/types.js';
 import { byId } from './dom.js';
 import { type Asked, generate } from './generation.js';
 import type { Engine } from './loader.js';
@@ -153,6 +161,13 @@ export class Chat {
     if (message) this.#ask(text, message.parent);
   }
 
+  /** Answers a question that has no answer, as a file may bring one. */
+  async answer(id: string): Promise<void> {
+    await this.stop();
+    const question = this.#tree.get(id);
+    if (question) this.#answer(question);
+  }
+
   /** Another answer to the same question: another branch. */
   async regenerate(id: string): Promise<void> {
     await this.stop();
@@ -215,7 +230,7 @@ export class Chat {
   }
 
   /** Goes on with another token in the place of one of an answer: another branch, the same up to there. */
-  async branch(id: string, index: number, text: string): Promise<void> {
+  async branch(id: string, index: number, chosen: Alternative): Promise<void> {
     await this.stop();
     const message = this.#tree.get(id);
     const engine = this.#options.engine();
@@ -227,7 +242,7 @@ export class Chat {
           'ANOTHER_MODEL',
           'Another model wrote this answer; only that one can go on from a token of it.',
         );
-      const begun = await startWith(engine, { tokens: known.tokens, index, text });
+      const begun = await startWith(engine, { tokens: known.tokens, index, chosen });
       const start = begun.tokens.map((token) => token.text).join('');
       const other = this.#add({ role: 'assistant', text: start, parent: message.parent });
       this.#asTokens.add(other.id);
@@ -368,10 +383,12 @@ export class Chat {
   #show(): void {
     const path = this.#tree.path(this.#conversation?.leaf ?? null);
     this.#options.transcript.show(
-      path.map((message) => {
+      path.map((message, i) => {
         const versions = this.#tree.versions(message);
         const tokens = this.#asTokens.has(message.id) ? this.#tokens.get(message.id)?.tokens : undefined;
-        return { message, place: versions.indexOf(message) + 1, of: versions.length, ...(tokens && { tokens }) };
+        const place = versions.indexOf(message) + 1;
+        const isLast = i === path.length - 1;
+        return { message, place, of: versions.length, isLast, ...(tokens && { tokens }) };
       }),
     );
     this.#showContext();

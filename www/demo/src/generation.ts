@@ -4,12 +4,13 @@ import type {
   ChatCompletionChunk,
   ChatMessage,
   CompletionChunk,
+  CompletionLogprobs,
   CompletionParams,
   Info,
   Timings,
   Usage,
 } from 'kinglet';
-import type { Token } from './conversations/types.js';
+import type { Alternative, Token } from './conversations/types.js';
 import { answersSingly } from './facts.js';
 import type { Engine } from './loader.js';
 import type { Sampling } from './settings.js';
@@ -95,12 +96,23 @@ function tokensOf({ token_ids, logprobs }: Choice, text: string): Token[] {
   if ('content' in logprobs) {
     const [first] = logprobs.content;
     if (!first) return [{ id, text }];
-    const top = first.top_logprobs.map(({ token, logprob }) => ({ text: token, logprob }));
+    const top = first.top_logprobs.map(({ id, token, logprob }) => ({ id, text: token, logprob }));
     return [{ id, text, logprob: first.logprob, top }];
   }
-  const top = Object.entries(logprobs.top_logprobs[0] ?? {}).map(([token, logprob]) => ({ text: token, logprob }));
+  const top = alternativesAt(logprobs, 0);
   const logprob = logprobs.token_logprobs[0];
   return [{ id, text, ...(typeof logprob === 'number' && { logprob }), top }];
+}
+
+/** What could have stood in a place of a text, the likeliest first. (An object has its keys that read like numbers before the others.) */
+export function alternativesAt(
+  { top_logprobs, top_token_ids }: Pick<CompletionLogprobs, 'top_logprobs' | 'top_token_ids'>,
+  place: number,
+): Alternative[] {
+  const ids = top_token_ids[place] ?? {};
+  return Object.entries(top_logprobs[place] ?? {})
+    .map(([text, logprob]) => ({ text, logprob, ...(ids[text] !== undefined && { id: ids[text] }) }))
+    .sort((a, b) => b.logprob - a.logprob);
 }
 
 /**

@@ -1,6 +1,6 @@
 // Probabilities of answers that are there already, and answers that begin with another token in the place of one.
-import type { Token } from './conversations/types.js';
-import { type Asked, N_ALTERNATIVES, promptOf } from './generation.js';
+import type { Alternative, Token } from './conversations/types.js';
+import { alternativesAt, type Asked, N_ALTERNATIVES, promptOf } from './generation.js';
 import type { Engine } from './loader.js';
 import { PlainProblem } from './words.js';
 
@@ -21,12 +21,11 @@ export async function score(
   const first = prompt.length - ids.length;
   return ids.map((id, i) => {
     const logprob = all.token_logprobs[first + i];
-    const top = Object.entries(all.top_logprobs[first + i] ?? {});
     return {
       id,
       text: all.tokens[first + i] ?? '',
       ...(typeof logprob === 'number' && { logprob }),
-      top: top.map(([text, logprob]) => ({ text, logprob })),
+      top: alternativesAt(all, first + i),
     };
   });
 }
@@ -36,11 +35,11 @@ export async function score(
  */
 export async function startWith(
   engine: Engine,
-  { tokens, index, text }: { tokens: readonly Token[]; index: number; text: string },
+  { tokens, index, chosen: { text, id, logprob } }: { tokens: readonly Token[]; index: number; chosen: Alternative },
 ): Promise<{ tokens: Token[]; isEnd: boolean }> {
   const kept = tokens.slice(0, index);
   const before = kept.map(({ id }) => id);
-  const found = await tokenOf(engine, before, text);
+  const found = await tokenOf(engine, before, { text, id });
   if (found === 'end') return { tokens: kept, isEnd: true };
   if (!found)
     throw new PlainProblem(
@@ -48,21 +47,19 @@ export async function startWith(
       'This token is only a part of a character, so nothing can begin with it.',
     );
   const { top = [] } = tokens[index] ?? {};
-  const logprob = top.find((one) => one.text === text)?.logprob;
   const [first, ...others] = found.ids.map((id) => ({ id, text: '', top: [] }));
-  const chosen = first ? [{ ...first, text, top, ...(logprob !== undefined && { logprob }) }] : [];
-  return { tokens: [...kept, ...chosen, ...others], isEnd: false };
+  const begun = first ? [{ ...first, text, logprob, top }] : [];
+  return { tokens: [...kept, ...begun, ...others], isEnd: false };
 }
 
 /**
- * The token that adds this text behind others. The package names alternatives by their text alone, so their ids are found by what they
- * spell. `end`: the text is a mark of the model's own, with which an answer ends. Undefined where nothing spells it, as with a part
- * of a character.
+ * The token that adds this text behind others: the one with this id, or where none was kept, one that spells it. `end`: the text is a
+ * mark of the model's own, with which an answer ends. Undefined where nothing spells it, as with a part of a character.
  */
 async function tokenOf(
   engine: Engine,
   before: readonly number[],
-  text: string,
+  { text, id }: { text: string; id: number | undefined },
 ): Promise<{ ids: number[] } | 'end' | undefined> {
   const only = { addSpecial: false };
   const [plain, read, line] = await Promise.all([
@@ -78,6 +75,7 @@ async function tokenOf(
     const whole = ids.length > 0 ? await engine.detokenize([...before, ...ids]) : '';
     return before.length > 0 ? whole === spelled + text : whole.trimStart() === text.trimStart() && whole !== '';
   };
-  for (const ids of [plain, behindLine].sort((a, b) => a.length - b.length)) if (await spells(ids)) return { ids };
+  const known = id === undefined ? [plain, behindLine].sort((a, b) => a.length - b.length) : [[id]];
+  for (const ids of known) if (await spells(ids)) return { ids };
   return undefined;
 }

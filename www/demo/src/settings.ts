@@ -1,4 +1,5 @@
-// The sampling controls: one table drives the fields, their limits, and the parameters that a call gets.
+// The sampling controls: one table drives the fields, their limits, and the parameters that a call gets. What the visitor sets can be kept
+// in this browser.
 import { el } from './dom.js';
 
 interface Control {
@@ -118,9 +119,10 @@ export class SamplingControls {
   readonly name = el('span');
   readonly #hint = el('p', { class: 'fine' });
   readonly #idStart: string;
+  readonly #key: string | undefined;
 
-  /** `idStart`: ids of fields begin with it. */
-  constructor(target: HTMLElement, idStart = 'sampling') {
+  /** `idStart`: ids of fields begin with it. `key`: what the browser keeps them by, if it is to. */
+  constructor(target: HTMLElement, { idStart = 'sampling', key }: { idStart?: string; key?: string } = {}) {
     this.#idStart = idStart;
     this.#preset = el('select', {}, ...[...PRESETS.map(([name]) => name), OWN].map((name) => el('option', {}, name)));
     const own = this.#preset.options[PRESETS.length];
@@ -136,8 +138,10 @@ export class SamplingControls {
       el('div', { class: 'control' }, el('label', { for: this.#preset.id }, 'Preset'), this.#preset, this.#hint),
     );
     for (const control of CONTROLS) target.append(this.#row(control));
-    target.addEventListener('input', () => this.#showPreset());
+    target.addEventListener('input', () => this.#changed());
     this.reset();
+    this.#key = key;
+    this.#recall();
   }
 
   choose(preset: string): void {
@@ -150,6 +154,33 @@ export class SamplingControls {
       if (values[name] === undefined) continue;
       field.value = String(values[name]);
       field.dispatchEvent(new Event('input'));
+    }
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#showPreset();
+    if (this.#key === undefined) return;
+    try {
+      localStorage.setItem(this.#key, JSON.stringify(this.values()));
+    } catch {
+      // They still hold for this visit.
+    }
+  }
+
+  /** Sets what was kept, which may have been written by anything on this origin: it is moved to within the limits when it is used. */
+  #recall(): void {
+    if (this.#key === undefined) return;
+    try {
+      const kept = JSON.parse(localStorage.getItem(this.#key) ?? '') as Record<string, unknown>;
+      for (const [{ name, slider }, field] of this.#fields) {
+        const value = kept[name];
+        if (typeof value === 'number') field.value = String(value);
+        else if (!slider) field.value = ''; // was empty
+        field.dispatchEvent(new Event('input'));
+      }
+    } catch {
+      // Nothing was kept.
     }
     this.#showPreset();
   }
@@ -182,7 +213,7 @@ export class SamplingControls {
       field.value = value === undefined ? '' : String(value);
       field.dispatchEvent(new Event('input'));
     }
-    this.#showPreset();
+    this.#changed();
   }
 
   #row({ ...control }: Control): HTMLElement {

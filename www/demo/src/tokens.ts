@@ -1,6 +1,6 @@
 // An answer token by token: each has the colour of its probability; what else the model could have said in its place is shown for the one
 // that is pointed at or has the focus, and can be chosen to go on from there. Knows nothing of the engine.
-import type { Token } from './conversations/types.js';
+import type { Alternative, Token } from './conversations/types.js';
 import { el } from './dom.js';
 
 /** Colours, from the likeliest: a token has the first whose bound its probability reaches. */
@@ -31,7 +31,7 @@ export const legend = (): HTMLElement =>
     ...BOUNDS.map((bound, level) => el('span', { class: `token level-${level}` }, `${Math.round(100 * bound)}+`)),
   );
 
-type Branch = (index: number, text: string) => void;
+type Branch = (index: number, chosen: Alternative) => void;
 
 export class TokenView {
   readonly element = el('div', {
@@ -44,7 +44,7 @@ export class TokenView {
   #tokens: readonly Token[] = [];
 
   constructor(branch: Branch) {
-    this.#alternatives = new Alternatives((index, text) => branch(index, text));
+    this.#alternatives = new Alternatives(branch);
     this.element.append(this.#line, this.#alternatives.element);
     this.#line.addEventListener('keydown', (event) => this.#key(event));
     for (const type of ['pointerover', 'focusin', 'click'])
@@ -146,21 +146,26 @@ class Alternatives {
     this.element.style.top = `${isBelow ? bottom : Math.max(8, top - offsetHeight)}px`;
   }
 
-  #rows({ text, logprob, top = [] }: Token, index: number): HTMLElement[] {
+  #rows({ id, text, logprob, top = [] }: Token, index: number): HTMLElement[] {
     if (logprob === undefined) return [el('p', { class: 'fine' }, 'The probabilities of this token were not kept.')];
-    const isAmong = top.some((one) => one.text === text);
-    const rows = [...top, ...(isAmong ? [] : [{ text, logprob }])].map((one) => {
+    const isSaid = (one: Alternative): boolean => (one.id === undefined ? one.text === text : one.id === id);
+    const rows = [...top, ...(top.some(isSaid) ? [] : [{ id, text, logprob }])].map((one) => {
       const bar = el('span', { class: 'bar', 'aria-hidden': 'true' });
       bar.style.setProperty('--part', String(Math.exp(one.logprob)));
       const parts = [
         el('span', { class: 'word' }, visible(one.text)),
+        el(
+          'span',
+          { class: 'id', title: 'The token’s number in the vocabulary' },
+          one.id === undefined ? '' : `#${one.id}`,
+        ),
         el('span', { class: 'figures' }, percentOf(one.logprob)),
         bar,
       ];
-      if (one.text === text) return el('p', { class: 'row-said' }, ...parts);
+      if (isSaid(one)) return el('p', { class: 'row-said' }, ...parts);
       const choose = (): void => {
         this.hide();
-        this.#branch(index, one.text);
+        this.#branch(index, one);
       };
       const purpose = el('span', { class: 'sr-only' }, 'go on with this');
       return el('button', { type: 'button', onclick: choose }, ...parts, purpose);

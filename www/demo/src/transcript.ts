@@ -1,5 +1,5 @@
 // The conversation as it is seen: one list item per message, with what can be done to it. Knows nothing of the engine.
-import type { Message, Token } from './conversations/types.js';
+import type { Alternative, Message, Token } from './conversations/types.js';
 import { copyButton } from './copy.js';
 import { el } from './dom.js';
 import { MarkdownView } from './render.js';
@@ -11,6 +11,8 @@ export interface Shown {
   message: Message;
   place: number;
   of: number;
+  /** Nothing follows it. */
+  isLast: boolean;
   /** With an answer that is shown token by token. */
   tokens?: readonly Token[];
 }
@@ -19,6 +21,8 @@ export interface Shown {
 export interface Actions {
   /** False where there is no model to answer it. */
   edit(id: string, text: string): boolean;
+  /** Answers a question that has no answer. */
+  answer(id: string): void;
   regenerate(id: string): void;
   goOn(id: string): void;
   /** Shows the version before or after this one. */
@@ -26,7 +30,7 @@ export interface Actions {
   /** Shows an answer token by token, or as text again. */
   toggleTokens(id: string): void;
   /** Goes on from another token in the place of this one: another branch. */
-  branch(id: string, index: number, text: string): void;
+  branch(id: string, index: number, chosen: Alternative): void;
 }
 
 type View = UserView | AnswerView;
@@ -125,6 +129,7 @@ class UserView {
   readonly #said: HTMLElement;
   readonly #foot: HTMLElement;
   readonly #edit = el('button', { type: 'button', class: 'quiet needs-model edit' }, 'Edit');
+  readonly #answer = el('button', { type: 'button', class: 'quiet needs-model' }, 'Answer');
 
   constructor(message: Message, actions: Actions) {
     this.#message = message;
@@ -138,12 +143,15 @@ class UserView {
       this.#versions.element,
       copyButton(() => message.text),
       this.#edit,
+      this.#answer,
     );
+    this.#answer.addEventListener('click', () => actions.answer(message.id));
     this.element = el('li', { class: 'user' }, el('h2', { class: 'sr-only' }, 'You'), this.#said, this.#foot);
   }
 
   set(shown: Shown): void {
     this.#versions.show(shown);
+    this.#answer.hidden = !shown.isLast;
   }
 
   focusTurn(by: -1 | 1): void {
@@ -229,7 +237,7 @@ export class AnswerView {
     this.#tokens = tokens;
     this.#toggle.setAttribute('aria-pressed', String(tokens !== undefined));
     if (!tokens) this.#tokenView = undefined;
-    else this.#tokenView ??= new TokenView((index, text) => this.#actions.branch(this.#message.id, index, text));
+    else this.#tokenView ??= new TokenView((index, chosen) => this.#actions.branch(this.#message.id, index, chosen));
     const body = this.#tokenView?.element ?? this.#body;
     const old = body === this.#body ? this.element.querySelector('.tokens') : this.#body;
     if (!body.isConnected || !this.element.contains(body)) old?.replaceWith(body);

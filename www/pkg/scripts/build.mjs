@@ -1,12 +1,12 @@
-// Builds dist/: type-checks and compiles src/ with tsc, bundles what is loaded as one (wasm-bindgen's glue, src/generated, which build.sh
-// makes together with dist/*.wasm, is a part of the worker), and minifies it, which saves a quarter of the scripts' bytes.
+// Builds dist/: type-checks and compiles src/ with tsc, bundles what is loaded as one, minified (wasm-bindgen's glue, src/generated, which
+// build.sh makes together with dist/*.wasm, is a part of the worker).
 //   node scripts/build.mjs           the package
 //   node scripts/build.mjs test      the tests, with the sources that they read, into test/build
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, transformSync } from 'esbuild';
+import { build } from 'esbuild';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
@@ -41,11 +41,12 @@ const MODULES = Object.values(EXPORTS)
 // (src/files.ts says why), so the glue is in it.
 async function bundleModules() {
   const entries = ['index.js', 'worker.js', 'checkpoint-worker.js', 'template-worker.js', ...MODULES];
-  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8' };
+  // Minified as they are bundled: what one module says of another, such as a constant, is put in its place.
+  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', minify: true, target: 'es2022', legalComments: 'inline' };
   const bundles = [];
   for (const name of entries) bundles.push([name, await build({ entryPoints: [inRoot('dist', name)], ...options })]);
-  // A classic script, as a page has it in its head; minify() makes it one.
-  bundles.push(['isolation.js', await build({ entryPoints: [inRoot('dist/isolation.js')], ...options })]);
+  // A classic script, as a page has it in its head.
+  bundles.push(['isolation.js', await build({ entryPoints: [inRoot('dist/isolation.js')], ...options, format: 'iife' })]);
   // From TypeScript: tsc has checked them, with the types of Node.js.
   const node = { ...options, platform: 'node', target: 'node20', plugins: [nodeHost] };
   bundles.push(['node.js', await build({ entryPoints: [inRoot('src/index.ts')], ...node })]);
@@ -63,32 +64,35 @@ const nodeHost = {
   },
 };
 
-// Declarations that no entry of the package leads to say nothing to anybody.
+// Declarations that no entry of the package leads to say nothing to anybody. Those that it does not export are for the compiler alone, which
+// reads no comments.
 function pruneDeclarations() {
-  const reached = new Set();
-  const reach = (file) => {
-    if (reached.has(file)) return;
-    reached.add(file);
-    for (const [, from] of fs.readFileSync(file, 'utf8').matchAll(/['"](\.{1,2}\/[^'"]+)\.js['"]/g))
-      reach(path.join(path.dirname(file), `${from}.d.ts`));
+  const entries = Object.values(EXPORTS)
+    .map((entry) => entry.default ?? entry)
+    .filter((entry) => entry.endsWith('.js'))
+    .map((entry) => inRoot(entry.replace(/js$/, 'd.ts')));
+  const reachedBy = (imports) => {
+    const reached = new Set();
+    const reach = (file) => {
+      if (reached.has(file)) return;
+      reached.add(file);
+      for (const [, from] of fs.readFileSync(file, 'utf8').matchAll(imports))
+        reach(path.join(path.dirname(file), `${from}.d.ts`));
+    };
+    for (const entry of entries) reach(entry);
+    return reached;
   };
-  for (const entry of Object.values(EXPORTS).map((entry) => entry.default ?? entry))
-    if (entry.endsWith('.js')) reach(inRoot(entry.replace(/js$/, 'd.ts')));
-  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
-    if (name.endsWith('.d.ts') && !reached.has(inRoot('dist', name))) fs.rmSync(inRoot('dist', name));
+  const read = reachedBy(/['"](\.{1,2}\/[^'"]+)\.js['"]/g);
+  const exported = reachedBy(/^export .*['"](\.{1,2}\/[^'"]+)\.js['"]/gm);
+  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
+    const file = inRoot('dist', name);
+    if (!name.endsWith('.d.ts') || exported.has(file)) continue;
+    if (read.has(file)) fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace(/ *\/\*\*.*?\*\/\n/gs, ''));
+    else fs.rmSync(file);
+  }
   for (const entry of fs.readdirSync(inRoot('dist'), { withFileTypes: true }))
     if (entry.isDirectory() && fs.readdirSync(inRoot('dist', entry.name)).length === 0)
       fs.rmdirSync(inRoot('dist', entry.name));
-}
-
-function minify() {
-  for (const name of fs.readdirSync(inRoot('dist'), { recursive: true })) {
-    if (!name.endsWith('.js')) continue;
-    const format = name === 'isolation.js' ? 'iife' : 'esm';
-    const options = { minify: true, format, target: 'es2022', charset: 'utf8', legalComments: 'inline' };
-    const { code } = transformSync(fs.readFileSync(inRoot('dist', name), 'utf8'), options);
-    fs.writeFileSync(inRoot('dist', name), code);
-  }
 }
 
 const tsc = (...options) =>
@@ -114,5 +118,4 @@ if (process.argv[2] === 'test') {
   for (const name of GLUE) copy(inRoot('src/generated', name), inRoot('dist/generated', name));
   await bundleModules();
   pruneDeclarations();
-  minify();
 }

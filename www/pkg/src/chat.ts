@@ -1,6 +1,6 @@
 // chat.completions.create in OpenAI's shape: messages to prompt, events to an answer or to chunks.
 
-import type { GenerateEvent } from './abi.js';
+import type { Alternative, GenerateEvent } from './abi.js';
 import { ChunkStream, eventsOf, head, pieceOf, type StreamWatcher, timingsOf, usageOf } from './answer.js';
 import type { Core, Generation } from './core.js';
 import { checkChat } from './params.js';
@@ -26,7 +26,7 @@ export interface ChatCompletions {
 export async function createChat(
   core: Core,
   params: ChatParams,
-  { signal }: CallOptions = {},
+  callOptions: CallOptions = {},
   watcher?: StreamWatcher<ChatCompletionChunk>,
 ): Promise<ChatCompletion | Stream<ChatCompletionChunk>> {
   core.checkOpen();
@@ -36,6 +36,7 @@ export async function createChat(
   if (core.info.chatTemplate === 'plain') request.stop.push(PLAIN_STOP);
   // The caller may change the messages while the call waits: what was asked is what they said at the call.
   const [messages, variables] = cloneOf([params.messages, params.chat_template_kwargs ?? {}] as const);
+  const { signal } = callOptions;
   const options = { variables, ...(signal && { signal }) };
   const prompt = (some: ChatMessage[]): Promise<Uint32Array> => core.chatPrompt(some, options);
   const extra: Extra = {};
@@ -44,7 +45,7 @@ export async function createChat(
     extra.truncated_messages = result.truncated;
     return result.prompt;
   };
-  const generation = await core.generate(request, truncates ? fitted : () => prompt(messages), { stream, signal });
+  const generation = await core.generate(request, truncates ? fitted : () => prompt(messages), stream, callOptions);
   return stream
     ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage, extra), watcher)
     : whole(generation, core.info.name, extra);
@@ -144,7 +145,8 @@ async function* chunks(
 
 function logprobs(event: Extract<GenerateEvent, { type: 'token' }>): ChatLogprobs | null {
   if (event.logprob === undefined) return null;
-  const entry = (token: string, logprob: number, bytes: Iterable<number>) => ({ token, logprob, bytes: [...bytes] });
-  const top_logprobs = (event.top ?? []).map((other) => entry(other.text, other.logprob, other.bytes));
-  return { content: [{ ...entry(pieceOf(event), event.logprob, event.bytes ?? []), top_logprobs }], refusal: null };
+  const entry = ({ id, text, logprob, bytes }: Alternative) => ({ id, token: text, logprob, bytes: [...bytes] });
+  const { logprob, bytes = [] } = event;
+  const one = entry({ ...event, text: pieceOf(event), logprob, bytes });
+  return { content: [{ ...one, top_logprobs: (event.top ?? []).map(entry) }], refusal: null };
 }

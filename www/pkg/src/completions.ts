@@ -24,7 +24,7 @@ export interface Completions {
 export async function createCompletion(
   core: Core,
   params: CompletionParams,
-  { signal }: CallOptions = {},
+  options: CallOptions = {},
 ): Promise<Completion | Stream<CompletionChunk>> {
   core.checkOpen();
   core.checkTask('generate', 'completions.create');
@@ -32,7 +32,7 @@ export async function createCompletion(
   if (request.echo && core.isEncoderDecoder)
     throw new KingletError('E_UNSUPPORTED_TASK', 'echo: an encoder-decoder does not score its prompt');
   const prompt = typeof params.prompt === 'string' ? params.prompt : Uint32Array.from(params.prompt);
-  const generation = await core.generate(request, () => core.textPrompt(prompt, signal), { stream, signal });
+  const generation = await core.generate(request, () => core.textPrompt(prompt, options.signal), stream, options);
   return stream
     ? new ChunkStream(generation, chunks(generation, core.info.name, includeUsage))
     : whole(generation, core.info.name);
@@ -51,13 +51,14 @@ class GrowingChoice {
   ): CompletionLogprobs | null {
     this.text += shown;
     if (!withLogprobs) return null;
-    const result: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
+    const result = noLogprobs();
     for (const { piece, logprob, top } of tokens) {
+      const byText = (name: 'logprob' | 'id'): Record<string, number> | null =>
+        top && logprob !== null ? Object.fromEntries(top.map((other) => [other.text, other[name]])) : null;
       result.tokens.push(piece);
       result.token_logprobs.push(logprob);
-      result.top_logprobs.push(
-        top && logprob !== null ? Object.fromEntries(top.map((other) => [other.text, other.logprob])) : null,
-      );
+      result.top_logprobs.push(byText('logprob'));
+      result.top_token_ids.push(byText('id'));
       result.text_offset.push(this.#n_chars);
       this.#n_chars += piece.length;
     }
@@ -113,12 +114,11 @@ function piecesOf(event: GenerateEvent, growing: GrowingChoice[], withLogprobs: 
 async function whole(generation: Generation, model: string): Promise<Completion> {
   const withLogprobs = generation.request.logprobs !== undefined;
   const growing = generation.generated.map(() => new GrowingChoice());
-  const empty = (): CompletionLogprobs => ({ tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] });
   const choices = generation.generated.map((token_ids, index) => ({
     index,
     text: '',
     finish_reason: 'stop' as FinishReason,
-    logprobs: withLogprobs ? empty() : null,
+    logprobs: withLogprobs ? noLogprobs() : null,
     token_ids,
   }));
   const events = eventsOf(generation);
@@ -141,11 +141,16 @@ async function whole(generation: Generation, model: string): Promise<Completion>
   }
 }
 
+const noLogprobs = (): CompletionLogprobs => ({
+  tokens: [],
+  token_logprobs: [],
+  top_logprobs: [],
+  top_token_ids: [],
+  text_offset: [],
+});
+
 function append(to: CompletionLogprobs, more: CompletionLogprobs): void {
-  to.tokens.push(...more.tokens);
-  to.token_logprobs.push(...more.token_logprobs);
-  to.top_logprobs.push(...more.top_logprobs);
-  to.text_offset.push(...more.text_offset);
+  for (const name of Object.keys(to) as (keyof CompletionLogprobs)[]) (to[name] as unknown[]).push(...more[name]);
 }
 
 async function* chunks(

@@ -116,8 +116,9 @@ export class Conversation {
    * takes them up, also on another page, with the same model and version of this package. What the cache had no room for is computed
    * again then.
    */
-  async snapshot({ signal }: CallOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+  async snapshot(callOptions: CallOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
     this.#core.checkOpen();
+    const { signal } = callOptions;
     const saved = this.#saved;
     const { messages, params, truncated } = saved;
     const note = new TextEncoder().encode(JSON.stringify(saved));
@@ -129,7 +130,7 @@ export class Conversation {
     };
     const tokens = async (): Promise<Uint32Array> =>
       isBegun ? this.#core.chatPrompt(newest(messages, truncated), options) : new Uint32Array();
-    return this.#core.snapshot(note, tokens, signal);
+    return this.#core.snapshot(note, tokens, callOptions);
   }
 
   /** What is never changed, but replaced. */
@@ -175,13 +176,12 @@ export function createConversation(
 export async function restoreConversation(
   core: Core,
   snapshot: Uint8Array,
-  { signal }: CallOptions = {},
+  options: CallOptions = {},
 ): Promise<Conversation> {
   core.checkOpen();
   core.checkTask('generate', 'restore');
   if (!(snapshot instanceof Uint8Array)) throw new TypeError('a snapshot is a Uint8Array');
-  signal?.throwIfAborted();
-  const note = await core.restore(snapshot, signal);
+  const note = await core.restore(snapshot, options);
   try {
     const { messages, params, truncated } = JSON.parse(new TextDecoder().decode(note)) as Saved;
     if (!Array.isArray(messages)) throw new TypeError('no messages');

@@ -5,10 +5,11 @@
 import type { EncodeOutput, EncodeRequest, GenerateEvent, GenerateRequest } from './abi.js';
 import type { Call, Client } from './client.js';
 import { KingletError } from './errors.js';
+import { oneOf } from './params.js';
 import type { EngineRequests, GenerateOutput, LoadOutput } from './protocol.js';
 import { type TemplateRenderer, templateOf } from './templates.js';
 import type { Guess } from './tuning.js';
-import type { ChatMessage, Info, Profile, Task, TemplateOptions } from './types.js';
+import type { CallOptions, ChatMessage, Info, Profile, Task, TemplateOptions } from './types.js';
 
 /** Tokens that are computed ahead of a stream's reader. */
 const STREAM_WINDOW_TOKENS = 32;
@@ -27,7 +28,10 @@ export class Core {
   readonly #speculates: boolean;
   readonly #closing = new AbortController();
   readonly #onFound: (found: Guess) => void;
-  #lastTurn: Promise<void> = Promise.resolve();
+  /** The newest place in the queue. */
+  #newest: { ready: Promise<void>; follow(): void } = { ready: Promise.resolve(), follow: () => {} };
+  /** Calls that somebody waits for. */
+  #n_calls = 0;
 
   /** `onFound` is told with how many threads the engine is fastest, once it knows. */
   constructor(
@@ -158,10 +162,11 @@ export class Core {
   async generate(
     request: Omit<GenerateRequest, 'prompt'>,
     prepare: () => Promise<Uint32Array>,
-    { stream, signal }: { stream: boolean; signal: AbortSignal | undefined },
+    stream: boolean,
+    options: CallOptions,
   ): Promise<Generation> {
-    signal?.throwIfAborted();
-    const turn = this.#takeTurn();
+    const turn = this.#takeTurn(options);
+    const { signal } = options;
     try {
       const prompt = await prepare();
       if (prompt.length > this.info.contextLength) throw overflow(prompt.length, this.info.contextLength);
@@ -189,31 +194,29 @@ export class Core {
         signals: signal ? [signal, this.#closing.signal] : [this.#closing.signal],
       });
     } catch (thrown) {
+      turn.leave();
       turn.done();
       throw signal?.aborted ? signal.reason : thrown;
     }
   }
 
   /** Takes the next place in the queue; resolves when every input is done, to the outputs in order and the milliseconds they took. */
-  async encode(
-    request: EncodeRequest,
-    signal: AbortSignal | undefined,
-  ): Promise<{ outputs: EncodeOutput[]; ms: number }> {
+  async encode(request: EncodeRequest, options: CallOptions): Promise<{ outputs: EncodeOutput[]; ms: number }> {
     const outputs: EncodeOutput[] = [];
     const call = (): Call<number> =>
-      this.#client.call('encode', request, { signal, onEvent: (some) => outputs.push(...some) });
-    return { ms: await this.#inTurn(call, signal), outputs };
+      this.#client.call('encode', request, { signal: options.signal, onEvent: (some) => outputs.push(...some) });
+    return { ms: await this.#inTurn(call, options), outputs };
   }
 
   /** Takes the next place in the queue; resolves when every continuation was told. What `onEvent` throws ends it. */
   async score(
     items: EngineRequests['score']['input'],
-    signal: AbortSignal | undefined,
+    options: CallOptions,
     onEvent: (events: EngineRequests['score']['event']) => void,
   ): Promise<void> {
     const call = (): Call<void> => {
       const running: Call<void> = this.#client.call('score', items, {
-        signal,
+        signal: options.signal,
         onEvent: (events) => {
           try {
             onEvent(events);
@@ -224,55 +227,85 @@ export class Core {
       });
       return running;
     };
-    await this.#inTurn(call, signal);
+    await this.#inTurn(call, options);
   }
 
   /** Takes the next place in the queue; resolves to what the cache has of the tokens that `prepare` makes, with the note. */
   async snapshot(
     note: Uint8Array,
     prepare: () => Promise<Uint32Array>,
-    signal: AbortSignal | undefined,
+    options: CallOptions,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    signal?.throwIfAborted();
-    const tokens = await prepare();
-    return this.#inTurn(() => this.#client.call('snapshot', { note, tokens }, { signal }), signal);
+    const { signal } = options;
+    return this.#inTurn((tokens) => this.#client.call('snapshot', { note, tokens }, { signal }), options, prepare);
   }
 
   /** Takes the next place in the queue; resolves to the note when the cache holds what the bytes do. */
-  async restore(bytes: Uint8Array, signal: AbortSignal | undefined): Promise<Uint8Array> {
-    return this.#inTurn(() => this.#client.call('restore', { bytes }, { signal }), signal);
+  async restore(bytes: Uint8Array, options: CallOptions): Promise<Uint8Array> {
+    return this.#inTurn(() => this.#client.call('restore', { bytes }, { signal: options.signal }), options);
   }
 
-  /** Waits for its turn, calls, and lets the next one in when the worker is done. */
-  async #inTurn<T>(begin: () => Call<T>, signal: AbortSignal | undefined): Promise<T> {
-    signal?.throwIfAborted();
-    const turn = this.#takeTurn();
+  /** Waits for its turn, calls, and lets the next one in when the worker is done. `prepare` runs while earlier calls still do. */
+  async #inTurn<T, P = void>(
+    begin: (prepared: P) => Call<T>,
+    options: CallOptions,
+    prepare?: () => Promise<P>,
+  ): Promise<T> {
+    const turn = this.#takeTurn(options);
     let call: Call<T> | undefined;
     try {
-      await untilAborted(turn.ready, signal);
-      call = begin();
+      const prepared = (await prepare?.()) as P;
+      options.signal?.throwIfAborted();
+      await untilAborted(turn.ready, options.signal);
+      call = begin(prepared);
       return await call.result;
     } finally {
+      turn.leave();
       // The next one waits while the worker is still at this one, or at those before it.
-      void (call?.settled ?? turn.ready).then(() => turn.done());
+      void (call?.settled ?? turn.ready).then(turn.done);
     }
   }
 
-  #takeTurn(): Turn {
-    const ready = this.#lastTurn;
-    let done = (): void => {};
-    const mine = new Promise<void>((resolve) => {
-      done = resolve;
-    });
-    this.#lastTurn = ready.then(() => mine);
-    return { ready, done };
+  /** The next place in the queue, at once; throws where there is a reason not to take one. */
+  #takeTurn({ signal, whenBusy }: CallOptions): Turn {
+    signal?.throwIfAborted();
+    const calls = this.#n_calls;
+    if (oneOf({ whenBusy }, 'whenBusy', ['wait', 'fail']) === 'fail' && calls > 0)
+      throw new KingletError('E_BUSY', `the engine is busy: ${calls} calls are not answered yet`, { details: { calls } });
+    const { ready, follow } = this.#newest;
+    follow();
+    const [mine, done] = latch();
+    const [followed, followMine] = latch();
+    this.#newest = { ready: ready.then(() => mine), follow: followMine };
+    this.#n_calls++;
+    let isWanted = true;
+    const leave = (): void => {
+      if (isWanted) this.#n_calls--;
+      isWanted = false;
+    };
+    return { ready, followed, leave, done };
   }
 }
 
-/** A place in the queue. `ready`: all earlier ones are done. */
+/** A place in the queue. */
 interface Turn {
+  /** All earlier ones are done. */
   ready: Promise<void>;
+  /** Somebody waits behind it. */
+  followed: Promise<void>;
+  /** Nobody waits for its answer any more. */
+  leave(): void;
+  /** The worker has done with it. */
   done(): void;
+}
+
+/** A promise, and what resolves it. */
+function latch(): [Promise<void>, () => void] {
+  let open = (): void => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return [opened, open];
 }
 
 /** One generation from the queue to its end: its events in order, and the record from which it could be repeated or resumed. */
@@ -285,6 +318,7 @@ export class Generation {
   #call: Call<GenerateOutput> | undefined;
   #ended: { output: GenerateOutput } | { error: unknown } | undefined;
   #wake: () => void = () => {};
+  readonly #leave: () => void;
   readonly #stopListening: () => void;
 
   constructor({
@@ -302,6 +336,7 @@ export class Generation {
   }) {
     this.prompt = prompt;
     this.request = request;
+    this.#leave = turn.leave;
     this.generated = Array.from({ length: request.n }, () => []);
     const listeners = signals.map((signal) => {
       const onAbort = (): void => this.cancel(signal.reason);
@@ -347,12 +382,14 @@ export class Generation {
   async #run(turn: Turn, begin: (onEvent: (events: GenerateEvent[]) => void) => Call<GenerateOutput>): Promise<void> {
     await turn.ready;
     if (!this.#ended) {
-      this.#call = begin((events) => this.#receive(events));
-      this.#call.result.then(
+      const call = (this.#call = begin((events) => this.#receive(events)));
+      call.result.then(
         (output) => this.#end({ output }),
         (error: unknown) => this.#end({ error }),
       );
-      await this.#call.settled;
+      // Whoever waits behind it does not wait for its reader: the rest is computed and kept here.
+      void turn.followed.then(() => call.acknowledge(Infinity));
+      await call.settled;
     }
     turn.done();
   }
@@ -367,6 +404,7 @@ export class Generation {
   #end(how: { output: GenerateOutput } | { error: unknown }): void {
     if (this.#ended) return;
     this.#ended = how;
+    this.#leave();
     this.#stopListening();
     this.#wake();
   }

@@ -34,13 +34,13 @@ export interface Embeddings {
 export async function createEmbeddings(
   core: Core,
   params: EmbeddingParams,
-  { signal }: CallOptions = {},
+  options: CallOptions = {},
 ): Promise<EmbeddingResponse<number[] | string>> {
   core.checkOpen();
   core.checkTask('embed', 'embeddings.create');
   const { inputs, dimensions, base64 } = checkEmbeddings(params, core.info);
   const request = { task: 'embed' as const, inputs, candidates: 1, ...(dimensions !== undefined && { dimensions }) };
-  const { outputs, ms } = await core.encode(request, signal);
+  const { outputs, ms } = await core.encode(request, options);
   const prompt_tokens = outputs.reduce((sum, { tokenCount }) => sum + tokenCount, 0);
   return {
     object: 'list',
@@ -99,9 +99,8 @@ export async function fillMask(
   texts: readonly EncoderInput[],
   options: CallOptions & { top?: number; only?: readonly number[] } = {},
 ): Promise<FilledMask[][][]> {
-  const { signal, ...rest } = options;
-  const { top: candidates = DEFAULT_CANDIDATES, only } = checkFillMask(rest, core.info.vocabularySize);
-  const outputs = await run(core, 'fill-mask', texts, { ...(signal && { signal }) }, candidates, only);
+  const { top: candidates = DEFAULT_CANDIDATES, only } = checkFillMask(options, core.info.vocabularySize);
+  const outputs = await run(core, 'fill-mask', texts, options, candidates, only);
   return outputs.map(({ candidates: masks }) =>
     masks.map((tokens) =>
       tokens
@@ -117,14 +116,14 @@ async function run(
   core: Core,
   task: keyof typeof CALLS,
   texts: readonly EncoderInput[],
-  { signal }: CallOptions,
+  options: CallOptions,
   candidates = 1,
   only?: number[],
 ): Promise<EncodeOutput[]> {
   core.checkOpen();
   core.checkTask(task, CALLS[task]);
   const inputs: EncodeRequest['inputs'] = checkTexts(texts, core.info.vocabularySize);
-  const { outputs } = await core.encode({ task, inputs, candidates, ...(only && { only }) }, signal);
+  const { outputs } = await core.encode({ task, inputs, candidates, ...(only && { only }) }, options);
   if (outputs.length !== inputs.length)
     throw new KingletError('E_INTERNAL', `${inputs.length} inputs became ${outputs.length} outputs`);
   return outputs;

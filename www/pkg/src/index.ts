@@ -40,6 +40,8 @@ import type {
 } from './types.js';
 import { VERSION } from './version.js';
 
+export { MemoryBudget } from './budget.js';
+export type { MemoryShare } from './budget.js';
 export { KingletError } from './errors.js';
 export type { ErrorCode, ErrorDetails } from './errors.js';
 export type { ChatCompletions } from './chat.js';
@@ -105,17 +107,27 @@ export class Kinglet {
     const faults = new BroadcastChannel(`kinglet-${crypto.getRandomValues(new Uint32Array(4)).join('-')}`);
     let client: Client<EngineRequests> | undefined;
     let templates: TemplateRenderer | undefined;
+    let release = (): void => {};
+    let hold = ({ name, memory }: Pick<Info, 'name' | 'memory'>): void => {
+      release();
+      if (options.budget) release = options.budget.reserve(name, sum(Object.values(memory)));
+    };
     try {
       const engine = new Client<EngineRequests>(spawn(script), () => watch.error());
       client = engine;
       faults.onmessage = ({ data }: MessageEvent<PlainError>) => engine.fail(fromPlain(data));
-      engine.whenFailed(() => faults.close());
+      engine.whenFailed(() => {
+        faults.close();
+        release();
+        hold = () => {};
+      });
       templates = startTemplates(files.templates);
       const loading = engine.call('load', loadInput(described, choice, options, { files, faultChannel: faults.name }), {
         transfer: described.transfer,
         signal: options.signal,
         onEvent: (event) => {
           try {
+            if (event.model) hold(event.model);
             options.onProgress?.(event);
           } catch (thrown) {
             engine.fail(thrown); // the caller's own exception comes back as it is
@@ -125,6 +137,7 @@ export class Kinglet {
       const [loaded] = await Promise.all([loading.result, templates.started]);
       const info = infoOf(loaded, choice);
       if (loaded.info.tuned) keep(GPU_KEY, loaded.info.tuned);
+      hold(info);
       const speculates = options.speculation !== 'off';
       const onFound = (found: Guess): void => {
         if (options.threads === undefined) remember(detect().cores, info.build, info.fileBytes, found);
@@ -261,6 +274,8 @@ export class Kinglet {
 function notBuilt(what: string): never {
   throw unsupported(`${what} is not built yet`);
 }
+
+const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0);
 
 function startTemplates(url: string): TemplateRenderer {
   return new TemplateRenderer(() => {

@@ -198,7 +198,8 @@ class Loading {
   }
 
   /** The JSON and all headers, the decision, and then the weights, file by file. */
-  async #fillCheckpoint(checkpoint: CheckpointFiles, { engine, runtime, device }: Target): Promise<void> {
+  async #fillCheckpoint(checkpoint: CheckpointFiles, target: Target): Promise<void> {
+    const { engine, runtime } = target;
     const progress = this.#progress;
     const onFile = (name: string, number: number, count: number): void => {
       progress.file = { name, number, count };
@@ -208,7 +209,7 @@ class Loading {
     this.#notices = notices;
     engine.beginCheckpoint(header);
     progress.totalBytes = checkpoint.totalBytes;
-    if (device === 'webgpu') await this.#check(engine);
+    await this.#decided(target);
     for (const [i, { file, headerBytes, dataBytes }] of checkpoint.weights.entries()) {
       onFile(file.name, i + 1, checkpoint.weights.length);
       const hash = file.sha256 === undefined ? undefined : runtime.createSha256();
@@ -232,7 +233,7 @@ class Loading {
 
   /** All headers, the decision, and then the weights, file by file. */
   async #fillParts(parts: Parts, target: Target): Promise<void> {
-    const { engine, device } = target;
+    const { engine } = target;
     const progress = this.#progress;
     const { files } = parts;
     const order = await parts.join(engine, (number) => {
@@ -240,7 +241,7 @@ class Loading {
       progress.report('download', true);
     });
     progress.totalBytes = engine.info().fileBytes;
-    if (device === 'webgpu') await this.#check(engine);
+    await this.#decided(target);
     for (const [i, file] of order.entries()) {
       progress.file = { name: file.name, number: i + 1, count: order.length };
       progress.report('download', true);
@@ -250,7 +251,8 @@ class Loading {
   }
 
   /** Every byte of a file, into the engine and its checksum. */
-  async #feed(file: SourceFile, { engine, runtime, device }: Target): Promise<void> {
+  async #feed(file: SourceFile, target: Target): Promise<void> {
+    const { engine, runtime } = target;
     const progress = this.#progress;
     const hash = file.sha256 === undefined ? undefined : runtime.createSha256();
     let isDecided = this.#model instanceof Parts;
@@ -260,7 +262,7 @@ class Loading {
       progress.loadedBytes += chunk.byteLength;
       if (header?.fileBytes) progress.totalBytes = header.fileBytes;
       if (header?.quantization && !FIRST_FORMATS.has(header.quantization)) void runtime.complete();
-      if (header && device === 'webgpu') await this.#check(engine);
+      if (header) await this.#decided(target);
       isDecided ||= header !== undefined;
       if (isDecided) file.forget();
       progress.report('download');
@@ -268,7 +270,11 @@ class Loading {
     checkSum(file, hash?.hex());
   }
 
-  async #check(engine: Engine): Promise<void> {
+  /** The page is told what it will take, and a GPU has to show that it computes right. */
+  async #decided({ engine, device }: Target): Promise<void> {
+    const { name, memory } = engine.info();
+    this.#progress.report('download', true, { name, memory });
+    if (device === 'cpu') return;
     this.#progress.report('check', true);
     await waitForGpu(engine.check(), () => engine.nudge());
   }
@@ -321,7 +327,7 @@ class Progress {
     this.#emit = emit;
   }
 
-  report(phase: ProgressEvent['phase'], always = false): void {
+  report(phase: ProgressEvent['phase'], always = false, model?: ProgressEvent['model']): void {
     const now = performance.now();
     if (!always && now - this.#lastMs < PROGRESS_EVERY_MS) return;
     this.#lastMs = now;
@@ -332,6 +338,7 @@ class Progress {
       bytesPerSecond,
       ...(this.totalBytes === undefined ? {} : { totalBytes: this.totalBytes }),
       ...(this.file && { file: this.file }),
+      ...(model && { model }),
     });
   }
 }

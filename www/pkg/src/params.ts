@@ -2,6 +2,7 @@
 // E_UNSUPPORTED_FEATURE for what is unknown or not built. None is ever ignored. `null` counts as absent, as with OpenAI.
 
 import type { EncodeRequest, GenerateRequest } from './abi.js';
+import { MemoryBudget } from './budget.js';
 import { unsupported } from './errors.js';
 import type { ContinuationInput } from './score-tokens.js';
 import type {
@@ -74,6 +75,8 @@ const CHAT = new Set([
 ]);
 /** What a template is told by other ways than by variables. */
 const RESERVED = ['messages', 'tools', 'add_generation_prompt'];
+/** What the calls themselves look at. */
+const CALL = ['signal', 'whenBusy'];
 const COMPLETION = new Set([...COMMON, 'prompt', 'echo']);
 const LOAD = new Set([
   'device',
@@ -87,6 +90,7 @@ const LOAD = new Set([
   'headers',
   'signal',
   'onProgress',
+  'budget',
   'wasmUrl',
   'wasmLaterUrl',
   'workerUrl',
@@ -232,9 +236,9 @@ export function checkTexts(
   });
 }
 
-/** Checks the options of `fillMask` but for the signal: how many tokens to propose, or which. */
+/** Checks the options of `fillMask`: how many tokens to propose, or which. */
 export function checkFillMask(options: object, vocabularySize: number): { top?: number; only?: number[] } {
-  const bag = asBag(options, 'options', new Set(['top', 'only']));
+  const bag = asBag(options, 'options', new Set(['top', 'only', ...CALL]));
   const top = integer(bag, 'top', 1, MAX_CANDIDATES);
   const { only } = bag;
   if (only === undefined) return top === undefined ? {} : { top };
@@ -246,9 +250,9 @@ export function checkFillMask(options: object, vocabularySize: number): { top?: 
   return { only: ids };
 }
 
-/** Checks what is to be scored, and the options but for the signal. */
+/** Checks what is to be scored, and the options. */
 export function checkScore(items: unknown, options: object, vocabularySize: number): ContinuationInput[][] {
-  const { onProgress, onItem } = asBag(options, 'options', new Set(['signal', 'onProgress', 'onItem']));
+  const { onProgress, onItem } = asBag(options, 'options', new Set(['onProgress', 'onItem', ...CALL]));
   for (const [name, call] of Object.entries({ onProgress, onItem })) {
     if (call !== undefined && typeof call !== 'function') throw new TypeError(`${name} must be a function`);
   }
@@ -295,6 +299,8 @@ export function checkLoad(options: LoadOptions): LoadOptions {
     throw new TypeError('signal must be an AbortSignal');
   if (bag['onProgress'] !== undefined && typeof bag['onProgress'] !== 'function')
     throw new TypeError('onProgress must be a function');
+  if (bag['budget'] !== undefined && !(bag['budget'] instanceof MemoryBudget))
+    throw new TypeError('budget must be a MemoryBudget');
   oneOf(bag, 'quantize', ['f16', 'q8_0', 'q4_0']);
   return options;
 }
@@ -446,7 +452,8 @@ function boolean(bag: Bag, name: string): boolean | undefined {
   return value;
 }
 
-function oneOf<T extends string>(bag: Bag, name: string, values: readonly T[]): T | undefined {
+/** One of these, or nothing. */
+export function oneOf<T extends string>(bag: Bag, name: string, values: readonly T[]): T | undefined {
   const value = bag[name];
   if (value == null) return undefined;
   if (typeof value !== 'string') throw new TypeError(`${name} must be one of ${values.join(', ')}`);

@@ -16,7 +16,7 @@ export async function score(
   const scores: (ScoredContinuation | undefined)[][] = input.map((item) => item.map(() => undefined));
   const missing = input.map((item) => item.length);
   let done = 0;
-  await core.score(input, options.signal, (events) => {
+  await core.score(input, options, (events) => {
     for (const { group, span, tokens, logprobs, isGreedy } of events) {
       const item = scores[group];
       if (!item) continue;

@@ -1,8 +1,10 @@
 // The public types of the package: options, parameters and answers. The names of parameters and of the fields of answers are
 // OpenAI's, with extensions named as such.
 
+import type { MemoryBudget } from './budget.js';
 import type { ChatMessage } from './messages.js';
 
+export type * from './heads.js';
 export type * from './messages.js';
 export type { Profile } from './profile.js';
 
@@ -45,6 +47,8 @@ export interface ProgressEvent {
   bytesPerSecond: number;
   /** Which file is being read, where the model is several; bytes are counted over all of them. `number` from 1. */
   file?: { name: string; number: number; count: number };
+  /** Told once, when the header has been read and before the weights are: what it is, and the bytes that it will take, as in {@link Info}. */
+  model?: { name: string; memory: Readonly<Record<string, number>> };
 }
 
 /** Options of {@link Kinglet.load}. */
@@ -92,6 +96,8 @@ export interface LoadOptions {
   /** Ends the loading; the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   onProgress?: (event: ProgressEvent) => void;
+  /** Memory that it shares with other engines: where it needs more than is left, it is refused with E_MEMORY as soon as that is known. */
+  budget?: MemoryBudget;
   /**
    * Where the wasm files are: their folder's URL, ending in `/`, or the URL of one of them, which is then taken for its device. Default: beside
    * `workerUrl` if that is given, or else where the package's own files are.
@@ -166,10 +172,18 @@ export interface Info {
   build: string;
 }
 
-/** The second argument of every `create`. */
+/** The second argument of every `create`, and the options of the other calls that compute. */
 export interface CallOptions {
-  /** Ends the call within 100 ms, also while the GPU is busy; it rejects with the signal's reason. */
+  /**
+   * Ends the call within 100 ms, also while the GPU is busy; it rejects with the signal's reason. One that still waits for its turn leaves
+   * the queue at once.
+   */
   signal?: AbortSignal;
+  /**
+   * What to do while the engine has other calls to answer. `'wait'` (default): calls are answered in their order. `'fail'`: reject with
+   * E_BUSY at once; `details.calls` says how many there are. A call that was aborted is none of them.
+   */
+  whenBusy?: 'wait' | 'fail';
 }
 
 /** Parameters that chat and plain completions share. Unknown or unbuilt ones throw E_UNSUPPORTED_FEATURE; none is ignored. */
@@ -292,43 +306,6 @@ export interface EmbeddingResponse<E extends number[] | string = number[]> {
   timings: Timings;
 }
 
-/** What a head looks at: a text, two texts together (a question and a passage, say), or token ids as they are. */
-export type EncoderInput = string | { text: string; text_pair: string } | readonly number[];
-
-/** How much a label applies to a text. */
-export interface Classification {
-  /** One of `info.labels`. */
-  label: string;
-  /** Probability among all labels; of a single label, as rankers have it, 1 / (1 + e^-logit). */
-  score: number;
-  /** What the model gave. */
-  logit: number;
-}
-
-/** A token and its label. */
-export interface LabelledToken {
-  /** Id of the token. */
-  token: number;
-  /** The part of the text that it stands for, as in `text.slice(start, end)`; null where that is not known. */
-  start: number | null;
-  end: number | null;
-  /** The most probable of `info.labels`. */
-  label: string;
-  /** Its probability. */
-  score: number;
-  /** Of all labels, in the order of `info.labels`. */
-  logits: Float32Array;
-}
-
-/** A token that may stand in the place of a mask. */
-export interface FilledMask {
-  token: number;
-  text: string;
-  /** Its probability. */
-  score: number;
-  logprob: number;
-}
-
 /** A text, and what it is to go on with. Strings are made to tokens together: spaces at the end of the context go to the continuation. */
 export interface Continuation {
   /** Empty stands for the model's BOS token, or where it has none for its EOS token. */
@@ -383,6 +360,8 @@ export interface Timings {
 }
 
 export interface TopLogprob {
+  /** Extension, as llama-server has it: the token itself, which its text may not say. */
+  id: number;
   token: string;
   logprob: number;
   bytes: number[];
@@ -402,6 +381,8 @@ export interface CompletionLogprobs {
   tokens: string[];
   token_logprobs: (number | null)[];
   top_logprobs: (Record<string, number> | null)[];
+  /** Extension: the ids of the tokens in `top_logprobs`. */
+  top_token_ids: (Record<string, number> | null)[];
   text_offset: number[];
 }
 
@@ -469,8 +450,9 @@ export type CompletionChunk = Answer<
 > & { usage?: Usage | null; timings?: Timings };
 
 /**
- * The chunks of an answer, once. Reading holds the engine back: it stops computing when the reader falls behind. Leaving the
- * loop (`break`), `return()` or `cancel()` ends the generation; a stream that is neither read nor ended keeps later calls waiting.
+ * The chunks of an answer, once. Reading holds the engine back: it stops computing when the reader falls behind. But no other call waits
+ * for a reader: as soon as one is behind it in the queue, the rest of the answer is computed and kept for the reader. Leaving the
+ * loop (`break`), `return()` or `cancel()` ends the generation.
  */
 export interface Stream<T> extends AsyncIterableIterator<T> {
   /** The same chunks as a stream of objects. */

@@ -82,6 +82,7 @@ test('echo, scores and offsets in the legacy form', async () => {
     tokens: ['a', 'b', 'b'],
     token_logprobs: [null, -1, -0.5],
     top_logprobs: [null, null, { b: -0.5 }],
+    top_token_ids: [null, null, { b: 98 }],
     text_offset: [0, 1, 2],
   });
   assert.deepEqual(choice?.token_ids, [98]);
@@ -100,7 +101,7 @@ test('a chat answer with logprobs and two choices', async () => {
   })) as ChatCompletion;
   assert.equal(engine.detokenize(engine.requests[0]?.prompt ?? new Uint32Array()), '<user>hé');
   assert.equal(answer.choices.length, 2);
-  const token = { token: 'é', logprob: -0.5, bytes: [0xc3, 0xa9] };
+  const token = { id: 233, token: 'é', logprob: -0.5, bytes: [0xc3, 0xa9] };
   for (const [index, choice] of answer.choices.entries()) {
     assert.deepEqual(choice, {
       index,

@@ -150,6 +150,17 @@ test('a snapshot has everything, and comes back', async () => {
   assert.equal(there.prompts()[0], '<user>né<assistant>én.<user>x');
 });
 
+test('a snapshot ends with what was said last: the turn of the next answer is not opened', async () => {
+  const template =
+    '{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}';
+  const { core, engine, prompts } = await fake({ template });
+  const chat = createConversation(core, { max_tokens: 1 });
+  await chat.send('a');
+  await chat.snapshot();
+  assert.deepEqual(prompts(), ['<user>a<assistant>']);
+  assert.deepEqual(engine.snapshots, ['<user>a<assistant>>.'], 'nothing stands behind the answer');
+});
+
 test('a snapshot of what was not begun has no tokens', async () => {
   const { core, engine } = await fake();
   for (const messages of [[], [{ role: 'system' as const, content: 'S' }]]) {

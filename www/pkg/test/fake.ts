@@ -40,6 +40,8 @@ export interface Faults {
   trapAtToken?: number;
   /** The file has no chat template. */
   noTemplate?: boolean;
+  /** Another one than the fake's own. */
+  template?: string;
   /** The template's worker never answers. */
   deafTemplates?: boolean;
   /** What the device's self-check rejects with. */
@@ -162,6 +164,7 @@ export class FakeEngine implements Engine {
     if (this.faults.noTemplate) return { specialStrings: [] };
     return {
       chatTemplate:
+        this.faults.template ??
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ suffix }}{% if messages[0].content == 'loop' %}{{ raise_exception('no loops') }}{% endif %}",
       specialStrings: ['<user>', '<system>'],
     };

@@ -46,6 +46,16 @@ test('every byte arrives once, and progress goes from start to ready', async () 
   assert.equal(events.at(-1)?.totalBytes, 100); // what the header says counts more than what the transport says
 });
 
+test('what it will take is told once, when the header is there', async () => {
+  const { events, result } = begin(new Uint8Array(200_000));
+  await result;
+  const told = events.filter(({ model }) => model);
+  assert.deepEqual(
+    told.map(({ model, phase }) => [model, phase]),
+    [[{ name: 'fake', memory: { weightsBytes: 1 } }, 'download']],
+  );
+});
+
 test('typed errors of the file', async () => {
   await assert.rejects(
     begin(new Uint8Array([0xff, 1])).result,

@@ -30,7 +30,7 @@ export class Side {
     this.label = label;
     const id = `compare-${label.toLowerCase()}`;
     const sampling = el('div', { class: 'side-sampling' });
-    this.#sampling = new SamplingControls(sampling, id);
+    this.#sampling = new SamplingControls(sampling, { idStart: id });
     this.#sampling.choose(preset);
     // The same seed on both sides: what differs comes of the settings, not of the draw.
     this.#sampling.set({ seed: 1, max_tokens: 256 });

@@ -1,7 +1,8 @@
 // The conversations that are kept, beside the chat: a list by day with a search; each can be renamed, saved to a file and deleted.
-// Deleting asks nothing and can be undone.
+// Deleting one asks nothing, deleting all of them does; both can be undone.
 import { byId, el } from '../dom.js';
 import { download } from '../fields.js';
+import { wireSheet } from '../sheet.js';
 import { plainError } from '../words.js';
 import { fileName, fromJson, ImportError, toJson, toMarkdown } from './files.js';
 import { Menu } from './menu.js';
@@ -47,6 +48,8 @@ export class ConversationList {
     });
     options.store.onChange(() => void this.refresh());
     byId('export-all', HTMLButtonElement).addEventListener('click', () => void this.#saveAll());
+    wireSheet('delete-all', () => void this.#askWhetherAll());
+    byId('delete-all-yes', HTMLButtonElement).addEventListener('click', () => void this.#deleteAll());
     const input = byId('import-file', HTMLInputElement);
     byId('import', HTMLButtonElement).addEventListener('click', () => input.click());
     input.addEventListener('change', () => {
@@ -64,7 +67,7 @@ export class ConversationList {
     if (turn !== this.#turn || this.#renaming) return found.length; // a newer search is under way, or a title is written
     this.#shown = found;
     this.#draw(wanted);
-    if (isSearch) announce.textContent = found.length === 1 ? '1 conversation.' : `${found.length} conversations.`;
+    if (isSearch) announce.textContent = `${count(found.length)}.`;
     return found.length;
   }
 
@@ -80,7 +83,7 @@ export class ConversationList {
         this.#toast.show(
           wholes.length === 1 && first
             ? `“${first.conversation.title}” was added.`
-            : `${wholes.length} conversations were added.`,
+            : `${count(wholes.length)} were added.`,
         );
       } catch (error) {
         const why = error instanceof ImportError ? error.message : plainError(error).text;
@@ -108,7 +111,8 @@ export class ConversationList {
     const nothing = wanted ? 'No title and no message holds these words.' : 'What you write will be listed here.';
     this.#place.replaceChildren(...(parts.length > 0 ? parts : [el('p', { class: 'fine' }, nothing)]));
     if (focused) this.#place.querySelector<HTMLElement>(`[data-conversation="${focused}"] a`)?.focus();
-    byId('export-all', HTMLButtonElement).disabled = this.#shown.length === 0 && wanted === '';
+    for (const id of ['export-all', 'delete-all-open'])
+      byId(id, HTMLButtonElement).disabled = this.#shown.length === 0 && wanted === '';
   }
 
   #item(one: Conversation): HTMLElement {
@@ -193,6 +197,34 @@ export class ConversationList {
     });
   }
 
+  /** All, whatever the search shows. */
+  async #askWhetherAll(): Promise<void> {
+    const { length } = await this.#options.store.list();
+    byId('delete-all-text', HTMLElement).textContent =
+      `This deletes ${count(length)} with every branch. What is deleted is kept nowhere else, unless you have saved it to a ` +
+      'file. For some seconds you can take it back; later you cannot.';
+  }
+
+  async #deleteAll(): Promise<void> {
+    const { store, settle, current, deleted, open } = this.#options;
+    byId('delete-all', HTMLDialogElement).close();
+    const wasOpen = current();
+    await settle(wasOpen);
+    const wholes = await store.deleteAll();
+    if (wasOpen) deleted(wasOpen);
+    await this.refresh();
+    this.#search.focus();
+    this.#toast.show(`${count(wholes.length)} ${wholes.length === 1 ? 'was' : 'were'} deleted.`, {
+      label: 'Undo',
+      run: async () => {
+        await store.saveAll(wholes);
+        await this.refresh();
+        if (wasOpen) open(wasOpen);
+        this.#place.querySelector<HTMLElement>('a')?.focus();
+      },
+    });
+  }
+
   async #saveOne(one: Conversation, type: 'md' | 'json'): Promise<void> {
     await this.#options.settle(one.id);
     const found = await this.#options.store.open(one.id);
@@ -211,6 +243,8 @@ export class ConversationList {
     download(`kinglet conversations ${day}.json`, 'application/json', toJson(wholes));
   }
 }
+
+const count = (n: number): string => (n === 1 ? '1 conversation' : `${n} conversations`);
 
 const DAY_MS = 86_400_000;
 

@@ -71,6 +71,18 @@ export class ConversationStore {
     return whole;
   }
 
+  /** The same with every conversation. */
+  async deleteAll(): Promise<Whole[]> {
+    const records = await this.#records;
+    const wholes: Whole[] = [];
+    for (const { id } of await records.conversations()) {
+      const whole = await records.take(id);
+      if (whole) wholes.push(whole);
+    }
+    this.#channel.postMessage('changed');
+    return wholes;
+  }
+
   /** The conversations with these words in their title or messages. */
   async search(text: string): Promise<Conversation[]> {
     const wanted = text.trim().toLowerCase();

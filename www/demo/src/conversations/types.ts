@@ -41,6 +41,14 @@ export interface AnswerFacts {
   contextTokens?: number;
 }
 
+/** A token that could have stood in the place of one. */
+export interface Alternative {
+  text: string;
+  logprob: number;
+  /** What was kept before the package told them has none. */
+  id?: number;
+}
+
 /** One token of an answer. */
 export interface Token {
   id: number;
@@ -48,7 +56,7 @@ export interface Token {
   text: string;
   /** Of this token, and of the most probable ones in its place, best first; where they were asked for. */
   logprob?: number;
-  top?: { text: string; logprob: number }[];
+  top?: Alternative[];
 }
 
 /** The tokens of an answer, kept beside it. They mean something only to the model that wrote them. */
