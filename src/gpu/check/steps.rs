@@ -5,12 +5,12 @@ use crate::{
     plan::{Memory, Op, Plan, Sees},
 };
 
-/// Positions of a part of attention, at least: the first two steps of one row see several, the third one.
+/// Positions of a part of attention, at least: the first two steps of few rows see several, the third one.
 pub(super) const PART_POSITIONS: usize = 16;
 
 /// Steps of a sample. The second has other inputs, so that results of the first are seen to be stale.
 pub(super) fn n_steps(max_rows: usize) -> usize {
-    if max_rows == 1 { 3 } else { 2 }
+    if max_rows <= 8 { 3 } else { 2 }
 }
 
 /// Whether the plan asks for whole sequences in each step.
