@@ -303,7 +303,7 @@ fn attentions(cases: &mut Vec<Case>) {
     let capped = Special { name: "capped", soft_cap: Some(0.5), ..PLAIN };
     let window = Special { name: "capped in a window", window: Some(17), ..capped };
     let bias = Special { name: "by distance", bias: Some((8, 20)), ..PLAIN };
-    let all = Special { name: "capped by distance in a window", window: Some(30), soft_cap: Some(2.0), ..bias };
+    let all = Special { name: "capped by distance in a window", window: Some(34), soft_cap: Some(2.0), ..bias };
     let few: &[&[usize]] = &[&[3], &[1], &[5], &[1]];
     let many: &[&[usize]] = &[&[70], &[1], &[30]];
     let (f16, f32) = (KvFormat::F16, KvFormat::F32);

@@ -22,7 +22,7 @@ use std::rc::Rc;
 pub(super) use self::sample::{Sample, samples};
 use self::{
     judge::{Judge, Wrong},
-    steps::n_steps,
+    steps::N_STEPS,
 };
 use super::{
     Context, Gpu,
@@ -116,7 +116,7 @@ impl<'a> Trial<'a> {
         if covers {
             self.check_coverage()?;
         }
-        for index in 0..n_steps(self.sample.plan.rows.max()) {
+        for index in 0..N_STEPS {
             let rows = self.sample.rows(index);
             let sequences: Vec<_> = self.sample.sequences().collect();
             let outputs = self.sample.outputs(index);

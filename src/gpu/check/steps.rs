@@ -5,14 +5,12 @@ use crate::{
     plan::{Memory, Op, Plan, Sees},
 };
 
-/// Positions of a part of attention, at least: the first two steps of one row see several, the third one.
+/// Positions of a part of attention, at least: the first two steps of few rows see several, the third one.
 pub(super) const PART_POSITIONS: usize = 16;
 
 /// Steps of a sample. The second has other inputs, so that results of the first are seen to be stale; where many rows take other
 /// tiles than few do, it has few.
-pub(super) fn n_steps(max_rows: usize) -> usize {
-    if (2..=8).contains(&max_rows) { 2 } else { 3 }
-}
+pub(super) const N_STEPS: usize = 3;
 
 /// Whether the plan asks for whole sequences in each step.
 pub(super) fn is_whole(plan: &Plan) -> bool {
@@ -22,7 +20,7 @@ pub(super) fn is_whole(plan: &Plan) -> bool {
 /// Positions that no step goes to.
 pub(super) fn n_positions(max_rows: usize) -> usize {
     let end = |index| (0..2).map(|s| starts(max_rows, index)[s] + row_counts(max_rows, index)[s]).max().unwrap_or(0);
-    (0..n_steps(max_rows)).map(end).max().unwrap_or(0)
+    (0..N_STEPS).map(end).max().unwrap_or(0)
 }
 
 /// Rows of the two sequences in a step.
@@ -42,7 +40,7 @@ pub(super) fn starts(max_rows: usize, index: usize) -> [usize; 2] {
 pub(super) fn sequences(max_rows: usize) -> [Vec<PageId>; 2] {
     let n_pages = |s: usize| {
         let end = |index: usize| starts(max_rows, index)[s] + row_counts(max_rows, index)[s];
-        (0..n_steps(max_rows)).map(|index| KvGeometry::pages_for(end(index))).max().unwrap_or(1)
+        (0..N_STEPS).map(|index| KvGeometry::pages_for(end(index))).max().unwrap_or(1)
     };
     let (first, second) = (n_pages(0), n_pages(1));
     let mut ids = (0..(first + second) as u32).rev().map(PageId);
