@@ -103,7 +103,9 @@ test('what leaves the machine is said, and is true: from then on nothing is fetc
     assert.equal(await page.evaluate(() => document.activeElement.id), 'privacy-title', 'it is read from the top');
     await page.mouse.click(5, 5);
     assert.equal(await page.isVisible('#privacy'), false, 'a click beside it closes it');
+    const rest = page.waitForResponse(/_later\.wasm$/); // of the engine, a second after the model is ready
     await loadSmall(page);
+    await (await rest).finished();
     await page.context().setOffline(true);
     const requests = [];
     // Chromium asks for the page's icon again when the address of the page changes.

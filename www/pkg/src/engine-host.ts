@@ -15,7 +15,7 @@ import { macrotask, waitForGpu } from './waiting.js';
 const WHOLE_SLICE_MS = 50;
 
 /** With the first token, or so long after the model is ready, the rest of the binary is fetched, so that nothing has to wait for it. */
-const COMPLETE_AFTER_MS = 5_000;
+const COMPLETE_AFTER_MS = 1_000;
 
 export class EngineHost implements Handlers<EngineRequests> {
   readonly #surroundings: Surroundings;
