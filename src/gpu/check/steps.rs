@@ -25,7 +25,8 @@ pub(super) fn n_positions(max_rows: usize) -> usize {
 
 /// Rows of the two sequences in a step.
 pub(super) fn row_counts(max_rows: usize, index: usize) -> [usize; 2] {
-    let n = [max_rows / 2 + 1, (max_rows / 8 + 1).min(16), max_rows / 4 + 1][index % 3].min(max_rows);
+    let third = if max_rows <= 8 { max_rows / 2 + 1 } else { max_rows / 4 + 1 };
+    let n = [max_rows / 2 + 1, (max_rows / 8 + 1).min(16), third][index % 3].min(max_rows);
     [n - n / 3, n / 3]
 }
 
