@@ -43,12 +43,12 @@ wants() {
 }
 
 # SwiftShader takes ten times as long as lavapipe to make a pipeline, and Chromium has it too. What naga says of the shaders depends on
-# no driver.
+# no driver; nor does what is left of objects and memory.
 swiftshader_filter() {
     if [ "$KINGLET_LONG" = 1 ]; then
         echo '- binary(gpu_shaders)'
     else
-        echo '& (binary(gpu_engine) | binary(gpu_cache) | binary(gpu_errors) | binary(gpu_best))'
+        echo '& (binary(gpu_engine) | binary(gpu_cache) | binary(gpu_errors) | binary(gpu_best)) - test(/^nothing_is_left/)'
     fi
 }
 

@@ -271,7 +271,9 @@ export class Core {
     signal?.throwIfAborted();
     const calls = this.#n_calls;
     if (oneOf({ whenBusy }, 'whenBusy', ['wait', 'fail']) === 'fail' && calls > 0)
-      throw new KingletError('E_BUSY', `the engine is busy: ${calls} calls are not answered yet`, { details: { calls } });
+      throw new KingletError('E_BUSY', `the engine is busy: ${calls} calls are not answered yet`, {
+        details: { calls },
+      });
     const { ready, follow } = this.#newest;
     follow();
     const [mine, done] = latch();
