@@ -160,7 +160,7 @@ test('how the sampling was set is kept, until it is set back', () =>
   demo.visit(async (page) => {
     await loadSmall(page);
     const first = await sampling(page);
-    await page.click('#panel-toggle').catch(() => {});
+    if (await page.isVisible('#panel-toggle')) await page.click('#panel-toggle');
     await page.fill('#sampling-temperature', '0.35');
     await page.fill('#sampling-top_k', '7');
     await page.fill('#sampling-seed', '42');
@@ -181,6 +181,7 @@ test('how the sampling was set is kept, until it is set back', () =>
     await page.reload();
     assert.equal((await sampling(page)).preset, 'Lively');
     assert.equal((await sampling(page)).top_k, '100');
+    await page.waitForFunction(() => document.querySelectorAll('#view-compare select[id$=-preset]').length === 2);
     const others = await page.evaluate(() => [...document.querySelectorAll('#view-compare select[id$=-preset]')].map(({ value }) => value));
     assert.ok(others.length === 2 && !others.includes('Lively'), `the pages beside it have their own: ${others}`);
   }));

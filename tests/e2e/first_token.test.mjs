@@ -48,8 +48,8 @@ function visiting(work, { isolated = true, ...options } = {}) {
 const begin = async ([url, options]) => {
   globalThis.engine = await Kinglet.load(url, options);
   const answer = engine.info.architecture === 'llama' && url.includes('Instruct')
-    ? await engine.chat.completions.create({ messages: [{ role: 'user', content: 'Hello!' }], max_tokens: 8, stream: true })
-    : await engine.completions.create({ prompt: 'Once upon a time', max_tokens: 8, stream: true });
+    ? await engine.chat.completions.create({ messages: [{ role: 'user', content: 'Hello!' }], max_tokens: 64, stream: true })
+    : await engine.completions.create({ prompt: 'Once upon a time', max_tokens: 64, stream: true });
   globalThis.rest = answer[Symbol.asyncIterator]();
   for (;;) {
     const { value } = await rest.next();

@@ -14,7 +14,7 @@ import { macrotask, waitForGpu } from './waiting.js';
 /** A slice of work whose results nobody watches grow, milliseconds: messages are looked at between two. */
 const WHOLE_SLICE_MS = 50;
 
-/** With the first token, or so long after the model is ready, the rest of the binary is fetched, so that nothing has to wait for it. */
+/** After the first request, or so long after the model is ready, the rest of the binary is fetched, so that nothing has to wait for it. */
 const COMPLETE_AFTER_MS = 1_000;
 
 export class EngineHost implements Handlers<EngineRequests> {
@@ -61,7 +61,6 @@ export class EngineHost implements Handlers<EngineRequests> {
         throwIfCancelled(call);
         const events = engine.advance(clock.hasFirstToken ? input.sliceMs : 0);
         clock.note(events);
-        if (clock.hasFirstToken) this.#completeOnce();
         n_given += events.filter((event) => event.type === 'token').length;
         if (events.length > 0) call.emit(events);
         return events;
