@@ -3,23 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { inaccessible } from './browser.mjs';
-import { ask, limit, loadSmall, openDemo, quiet, said, titles } from './demo_page.mjs';
+import { ask, limit, listed, loadSmall, openDemo, openPanel, quiet, said, titles } from './demo_page.mjs';
 
 let demo;
 before(async () => (demo = await openDemo()));
 after(() => demo?.close());
 
-const openPanel = async (page) => {
-  if (!(await page.isVisible('#history'))) await page.click('#history-toggle');
-  await page.waitForSelector('#history:visible');
-};
-const listed = (page, expected) =>
-  page.waitForFunction(
-    (expected) =>
-      JSON.stringify([...document.querySelectorAll('#conversations a')].map((a) => a.textContent)) ===
-      JSON.stringify(expected),
-    expected,
-  );
 const opened = (page, question) =>
   page.waitForFunction((question) => document.querySelector('.said')?.textContent === question, question);
 

@@ -65,3 +65,18 @@ export const said = (page) =>
 
 export const titles = (page) =>
   page.evaluate(() => [...document.querySelectorAll('#conversations a')].map(({ textContent }) => textContent));
+
+/** Waits until the list of conversations has these titles. */
+export const listed = (page, expected) =>
+  page.waitForFunction(
+    (expected) =>
+      JSON.stringify([...document.querySelectorAll('#conversations a')].map((a) => a.textContent)) ===
+      JSON.stringify(expected),
+    expected,
+  );
+
+/** Shows the list of conversations. */
+export const openPanel = async (page) => {
+  if (!(await page.isVisible('#history'))) await page.click('#history-toggle');
+  await page.waitForSelector('#history:visible');
+};

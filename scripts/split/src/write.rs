@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection, Function,
     FunctionSection, GlobalSection, GlobalType, ImportSection, Module as Encoded, RawSection, StartSection,
-    TableSection, TypeSection, ValType,
+    TableSection, TableType, TypeSection, ValType,
     reencode::{Reencode, RoundtripReencoder},
 };
 use wasmparser::{Parser, Payload};
@@ -89,19 +89,23 @@ impl Plan<'_> {
         Ok(out.finish())
     }
 
-    /// With room for those that are moved.
     fn tables(&self, section: wasmparser::TableSectionReader<'_>) -> Result<TableSection> {
         let mut tables = TableSection::new();
         for (i, table) in section.into_iter().enumerate() {
-            let mut ty = RoundtripReencoder.table_type(table?.ty).map_err(plain)?;
-            if i == self.module.function_table as usize {
-                let n = self.moved.len() as u64;
-                ty.minimum += n;
-                ty.maximum = ty.maximum.map(|most| most + n);
-            }
-            tables.table(ty);
+            tables.table(self.table_type(i as u32, table?.ty)?);
         }
         Ok(tables)
+    }
+
+    /// That of functions has room for those that are moved.
+    fn table_type(&self, table: u32, ty: wasmparser::TableType) -> Result<TableType> {
+        let mut ty = RoundtripReencoder.table_type(ty).map_err(plain)?;
+        if table == self.module.function_table {
+            let n = self.moved.len() as u64;
+            ty.minimum += n;
+            ty.maximum = ty.maximum.map(|most| most + n);
+        }
+        Ok(ty)
     }
 
     fn globals(&self, section: wasmparser::GlobalSectionReader<'_>) -> Result<GlobalSection> {
@@ -198,12 +202,7 @@ impl Plan<'_> {
             EntityType::Memory(RoundtripReencoder.memory_type(module.memory).map_err(plain)?),
         );
         for (i, &table) in self.uses.tables.iter().enumerate() {
-            let mut ty = RoundtripReencoder.table_type(module.tables[table as usize]).map_err(plain)?;
-            if table == module.function_table {
-                (ty.minimum, ty.maximum) =
-                    (ty.minimum + self.moved.len() as u64, ty.maximum.map(|most| most + self.moved.len() as u64));
-            }
-            imports.import(FIRST, &short("t", i), ty);
+            imports.import(FIRST, &short("t", i), self.table_type(table, module.tables[table as usize])?);
         }
         for (i, &global) in self.uses.globals.iter().enumerate() {
             imports.import(

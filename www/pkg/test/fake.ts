@@ -48,6 +48,8 @@ export interface Faults {
   checkRejects?: unknown;
   /** Thrown when so many bytes have been fed. */
   feedThrows?: { at: number; error: unknown };
+  /** Format of most weights. */
+  quantization?: string;
   /** What the model can do; by default it generates. */
   tasks?: Task[];
   /** How often a snapshot is still on its way. */
@@ -94,12 +96,14 @@ export class FakeEngine implements Engine {
     this.options = options;
   }
 
-  feed(bytes: Uint8Array): { fileBytes: number } | undefined {
+  feed(bytes: Uint8Array): { fileBytes: number; quantization: string } | undefined {
     for (const byte of bytes) this.fed.push(byte);
     if (bytes[0] === 0xff) throw { code: 'E_FILE_FORMAT', message: 'not a model', details: { offset: 0 } };
     const { feedThrows } = this.faults;
     if (feedThrows && this.fed.length >= feedThrows.at) throw feedThrows.error;
-    return this.fed.length === bytes.length && this.headers.length === 0 ? { fileBytes: 100 } : undefined;
+    return this.fed.length === bytes.length && this.headers.length === 0
+      ? { fileBytes: 100, quantization: this.info().quantization }
+      : undefined;
   }
   beginHeader(name: string): void {
     if (this.headers.at(-1) && !this.#isComplete(this.headers.at(-1))) this.headers.pop();
@@ -151,7 +155,7 @@ export class FakeEngine implements Engine {
       fileBytes: 1000,
       name: 'fake',
       parameters: 1,
-      quantization: 'F32',
+      quantization: this.faults.quantization ?? 'Q4_0',
       contextLength: CONTEXT,
       vocabularySize: 65_536,
       tasks: this.faults.tasks ?? ['generate'],
@@ -469,7 +473,11 @@ export const GPU: { kind: 'found'; adapter: AdapterFacts } = {
 /** A host of one engine, or of those that `engine` makes. */
 export function hostOf(
   engine: Engine | ((options: EngineOptions) => Engine),
-  { gpu = GPU, onPool = () => {} }: { gpu?: GpuState; onPool?: (threads: number) => unknown } = {},
+  {
+    gpu = GPU,
+    onPool = () => {},
+    onComplete = () => {},
+  }: { gpu?: GpuState; onPool?: (threads: number) => unknown; onComplete?: () => void } = {},
 ): EngineHost {
   return new EngineHost({
     findGpu: async () => gpu,
@@ -477,7 +485,7 @@ export function hostOf(
     instantiate: async () => ({
       createEngine: async (options) => (typeof engine === 'function' ? engine(options) : engine),
       startPool: async (_engine, threads) => void (await onPool(threads)),
-      complete: async () => {},
+      complete: async () => onComplete(),
       createSha256: () => ({ update() {}, hex: () => 'a'.repeat(64) }),
     }),
   });

@@ -4,16 +4,21 @@ import { test } from 'node:test';
 import { Client } from '../src/client.js';
 import { serve } from '../src/dispatch.js';
 import { KingletError } from '../src/errors.js';
+import type { GpuState } from '../src/gpu.js';
 import type { EngineRequests, LoadInput } from '../src/protocol.js';
 import type { ProgressEvent } from '../src/types.js';
 import { VERSION } from '../src/version.js';
-import { FakeEngine, FILES, hostOf, pair } from './fake.js';
+import { FakeEngine, type Faults, FILES, GPU, hostOf, pair } from './fake.js';
 
-function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
-  const engine = new FakeEngine();
+function begin(
+  bytes: Uint8Array<ArrayBuffer>,
+  more: Partial<LoadInput> = {},
+  { faults = {}, ...surroundings }: { faults?: Faults; gpu?: GpuState; onComplete?: () => void } = {},
+) {
+  const engine = new FakeEngine(faults);
   const { worker, scope } = pair();
   const client = new Client<EngineRequests>(worker, () => new Error('did not start'));
-  serve<EngineRequests>(scope, hostOf(engine), { trapsAreFatal: true });
+  serve<EngineRequests>(scope, hostOf(engine, surroundings), { trapsAreFatal: true });
   const events: ProgressEvent[] = [];
   const { result } = client.call(
     'load',
@@ -30,7 +35,7 @@ function begin(bytes: Uint8Array<ArrayBuffer>, more: Partial<LoadInput> = {}) {
     },
     { onEvent: (event) => events.push(event) },
   );
-  return { engine, events, result };
+  return { client, engine, events, result };
 }
 const code = (expected: string) => (error: unknown) => error instanceof KingletError && error.code === expected;
 
@@ -54,6 +59,35 @@ test('what it will take is told once, when the header is there', async () => {
     told.map(({ model, phase }) => [model, phase]),
     [[{ name: 'fake', memory: { weightsBytes: 1 } }, 'download']],
   );
+});
+
+test('the rest of the binary is fetched after the first request, before where the model wants it, else a second after it is ready', async () => {
+  const software = { ...GPU, adapter: { ...GPU.adapter, software: true } };
+  const bytes = new Uint8Array(200);
+  const parts: LoadInput['source'] = { kind: 'files', files: [], siblings: false };
+  const cases: [isEarly: boolean, more: Partial<LoadInput>, surroundings: Parameters<typeof begin>[2]][] = [
+    [false, {}, {}],
+    [true, {}, { faults: { quantization: 'Q5_K' } }],
+    [true, { device: 'webgpu' }, {}],
+    [false, { device: 'webgpu' }, { gpu: software }],
+    [true, { source: parts }, {}],
+  ];
+  for (const [isEarly, more, surroundings] of cases) {
+    let n_calls = 0;
+    const { client, result } = begin(bytes, more, { ...surroundings, onComplete: () => n_calls++ });
+    await result.catch((error: unknown) => assert.ok(isEarly && more.source, String(error))); // no file is no model
+    assert.equal(n_calls > 0, isEarly, JSON.stringify(more));
+    if (isEarly) continue;
+    const request = { prompt: Uint32Array.of(65), maxTokens: 1, n: 1 } as never;
+    await client.call('generate', { request, windowTokens: 0, sliceMs: 1 }).result;
+    assert.equal(n_calls, 1);
+  }
+  let at = Infinity;
+  const { result } = begin(bytes, {}, { onComplete: () => (at = performance.now()) });
+  await result;
+  const readyMs = performance.now();
+  for (let i = 0; i < 200 && at === Infinity; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.ok(at - readyMs > 900 && at - readyMs < 3000, `${at - readyMs} ms`);
 });
 
 test('typed errors of the file', async () => {
