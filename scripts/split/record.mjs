@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launch, SOFTWARE_GPU } from '../../tests/e2e/browser.mjs';
-import { openSite } from '../../tests/e2e/site.mjs';
+import { openSite, sendSlowly } from '../../tests/e2e/site.mjs';
 import { alike, isGlue, shortest, withoutHashes } from './names.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -58,6 +58,8 @@ async function record(flavour) {
   site.answers.set('/blank', (response) =>
     response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html>'),
   );
+  // What the engine does while it waits for bytes runs only where it has to.
+  for (const model of models) site.answers.set(basename(model), sendSlowly(20));
   const browser = await launchLogging(folder, log);
   const on = flavour === 'gpu' ? { device: 'webgpu' } : { device: 'cpu', wasmUrl: `/kinglet/kinglet_${flavour}.wasm` };
   // A GPU in software takes its time, and formats are a matter of shaders there.

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { launch, SOFTWARE_GPU, visitQuietly } from './browser.mjs';
 import { openKingletSite } from './kinglet_page.mjs';
+import { sendSlowly } from './site.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
@@ -44,12 +45,16 @@ function visiting(work, { isolated = true, ...options } = {}) {
   );
 }
 
-/** In the page: an engine, and its first token. */
+/**
+ * In the page: an engine, and its first token. Nothing else is read, so the answer, which is longer than what may be unread, is held up:
+ * the engine is busy until `finish`.
+ */
 const begin = async ([url, options]) => {
   globalThis.engine = await Kinglet.load(url, options);
-  const answer = engine.info.architecture === 'llama' && url.includes('Instruct')
-    ? await engine.chat.completions.create({ messages: [{ role: 'user', content: 'Hello!' }], max_tokens: 64, stream: true })
-    : await engine.completions.create({ prompt: 'Once upon a time', max_tokens: 64, stream: true });
+  const common = { max_tokens: 96, temperature: 0, stream: true };
+  const answer = url.includes('Instruct')
+    ? await engine.chat.completions.create({ messages: [{ role: 'user', content: 'Tell me a long story about the sea.' }], ...common })
+    : await engine.completions.create({ prompt: 'Once upon a time', ...common });
   globalThis.rest = answer[Symbol.asyncIterator]();
   for (;;) {
     const { value } = await rest.next();
@@ -87,8 +92,10 @@ for (const [name, model, device] of [
   ['a small model on a GPU', SMALL, 'webgpu'],
 ])
   test(`${name}: bytes to the first token are within the budget, and the rest comes after the answer`, () =>
-    visiting(async (page, fetched) => {
+    visiting(async (page, fetched, site) => {
+      site.answers.set(model, sendSlowly(20)); // as for a visitor, the engine has to wait for bytes
       await page.evaluate(begin, [model, { device }]);
+      site.answers.delete(model);
       const files = ['/kinglet/index.js', ...fetched()]; // the page itself has fetched that
       assert.deepEqual(files.filter((path) => LATER.test(path)), [], 'fetched too early: node scripts/split/record.mjs says what is needed');
       assert.ok(files.some((path) => path.endsWith('.wasm')), `${files}`);

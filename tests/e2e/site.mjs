@@ -3,6 +3,8 @@
 import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
+import { Transform } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const TYPES = {
   '.html': 'text/html',
@@ -53,6 +55,25 @@ export async function openSite({ mounts, isolated = false, policy, headers = {},
         server.close(resolve);
         server.closeAllConnections();
       }),
+  };
+}
+
+/** An answer of `openSite` that sends a file like a connection of `mibPerSecond`, in bursts: bytes of 20 ms, then a pause of as long. */
+export function sendSlowly(mibPerSecond) {
+  const bytesPerMs = (mibPerSecond * 2 ** 20) / 1000;
+  return (response, file) => {
+    const startMs = performance.now();
+    let n_bytes = 0;
+    const slowly = new Transform({
+      async transform(chunk, _encoding, done) {
+        n_bytes += chunk.length;
+        const earlyMs = n_bytes / bytesPerMs - (performance.now() - startMs);
+        if (earlyMs > 20) await sleep(earlyMs);
+        done(null, chunk);
+      },
+    });
+    response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': fileSize(file) });
+    createReadStream(file).pipe(slowly).pipe(response);
   };
 }
 

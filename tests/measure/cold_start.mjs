@@ -8,13 +8,10 @@
 //     --no-isolation     a page that is not cross-origin isolated: one thread
 //
 // Prints medians. The clock is the page's; `prompt` is the engine's own time to the first token.
-import { createReadStream, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { Transform } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { launch } from '../e2e/browser.mjs';
-import { openSite } from '../e2e/site.mjs';
+import { openSite, sendSlowly } from '../e2e/site.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -28,22 +25,7 @@ const { values: options } = parseArgs({
 });
 const dists = options.dist.split(',').map((path) => resolve(path));
 const model = resolve(options.model);
-const bytesPerMs = (Number(options['mib-per-second'] ?? Infinity) * 2 ** 20) / 1000;
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
-
-/** Lets bytes through as fast as the download is to be. */
-function slowly() {
-  let n_bytes = 0;
-  const startMs = performance.now();
-  return new Transform({
-    async transform(chunk, _encoding, done) {
-      n_bytes += chunk.length;
-      const early = n_bytes / bytesPerMs - (performance.now() - startMs);
-      if (early > 1) await sleep(early);
-      done(null, chunk);
-    },
-  });
-}
 
 /** Runs in the page. */
 async function measure({ model, threads }) {
@@ -83,11 +65,8 @@ async function oneStart(dist) {
   site.answers.set('/', (response) =>
     response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>cold start</title>'),
   );
-  if (Number.isFinite(bytesPerMs))
-    site.answers.set(basename(model), (response, file) => {
-      response.writeHead(200, { 'content-length': statSync(file).size });
-      createReadStream(file).pipe(slowly()).pipe(response);
-    });
+  const mibPerSecond = options['mib-per-second'];
+  if (mibPerSecond) site.answers.set(basename(model), sendSlowly(Number(mibPerSecond)));
   const browser = await launch();
   try {
     const page = await browser.newPage();
