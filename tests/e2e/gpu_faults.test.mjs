@@ -93,6 +93,29 @@ withBrowser('a software adapter', SOFTWARE_GPU, (visit) => {
       assert.equal(text, right);
     }));
 
+  test("'auto' takes the device that was faster with such a model", () =>
+    visit(async (page) => {
+      const devices = await page.evaluate(async () => {
+        const devices = [];
+        for (const [device, faults] of [
+          ['cpu', ''],
+          ['auto', '?hardware'],
+          ['auto', '?hardware'],
+        ]) {
+          const engine = await load(device, faults);
+          await engine.completions.create({ prompt: 'Once upon a time', max_tokens: 40, ignore_eos: true });
+          devices.push(engine.info.device);
+          await engine.close();
+        }
+        return devices;
+      });
+      assert.deepEqual(
+        devices.map(({ kind }) => kind),
+        ['cpu', 'webgpu', 'cpu'],
+      );
+      assert.match(devices[2].reason, /^CPU: faster here with models of this size, \d+ against [\d.]+ tokens .*acme rocket/);
+    }));
+
   const lies = [
     ['wgsl', 'a shader that computes another function', { skip: { webgpu: false, auto: NOT_LONG } }],
     ['drop=2', 'an adapter that leaves work out', { skip: { webgpu: NOT_LONG, auto: false } }],

@@ -8,7 +8,6 @@ import { KingletError } from './errors.js';
 import { oneOf } from './params.js';
 import type { EngineRequests, GenerateOutput, LoadOutput } from './protocol.js';
 import { type TemplateRenderer, templateOf } from './templates.js';
-import type { Guess } from './tuning.js';
 import type { CallOptions, ChatMessage, Info, Profile, Task, TemplateOptions } from './types.js';
 
 /** Tokens that are computed ahead of a stream's reader. */
@@ -27,20 +26,24 @@ export class Core {
   /** What calls that do not say do. */
   readonly #speculates: boolean;
   readonly #closing = new AbortController();
-  readonly #onFound: (found: Guess) => void;
+  readonly #onMeasured: (output: GenerateOutput) => void;
   /** The newest place in the queue. */
   #newest: { ready: Promise<void>; follow(): void } = { ready: Promise.resolve(), follow: () => {} };
   /** Calls that somebody waits for. */
   #n_calls = 0;
 
-  /** `onFound` is told with how many threads the engine is fastest, once it knows. */
+  /** `onMeasured` is told what an answer took. */
   constructor(
     client: Client<EngineRequests>,
     templates: TemplateRenderer,
     loaded: LoadOutput,
-    { info, speculates, onFound = () => {} }: { info: Info; speculates: boolean; onFound?: (found: Guess) => void },
+    {
+      info,
+      speculates,
+      onMeasured = () => {},
+    }: { info: Info; speculates: boolean; onMeasured?: (output: GenerateOutput) => void },
   ) {
-    this.#onFound = onFound;
+    this.#onMeasured = onMeasured;
     this.#client = client;
     this.#templates = templates;
     this.#template = loaded.template;
@@ -181,7 +184,7 @@ export class Core {
           { onEvent },
         );
         call.result.then(
-          ({ found }) => found && this.#onFound(found),
+          (output) => this.#onMeasured(output),
           () => {}, // whoever asked is told
         );
         return call;

@@ -8,11 +8,16 @@ import { isTyped, KingletError, type TypedError } from './errors.js';
 import { loadEngine, type Surroundings } from './loading.js';
 import { type ContinuationInput, tokenizeItems } from './score-tokens.js';
 import type { EngineRequests, GenerateInput, GenerateOutput, LoadInput, LoadOutput } from './protocol.js';
+import type { Speed } from './speeds.js';
 import type { Profile, ProgressEvent } from './types.js';
 import { macrotask, waitForGpu } from './waiting.js';
 
 /** A slice of work whose results nobody watches grow, milliseconds: messages are looked at between two. */
 const WHOLE_SLICE_MS = 50;
+
+/** Fewer tokens do not tell how fast it is. */
+const LEAST_READ = 64;
+const LEAST_WRITTEN = 24;
 
 /** After the first request, or so long after the model is ready, the rest of the binary is fetched, so that nothing has to wait for it. */
 const COMPLETE_AFTER_MS = 1_000;
@@ -52,12 +57,15 @@ export class EngineHost implements Handlers<EngineRequests> {
 
   generate = async (input: GenerateInput, call: CallContext<GenerateEvent[]>): Promise<GenerateOutput> => {
     const clock = new GenerationClock();
+    clock.isUneven = input.request.beams !== undefined; // all of it comes at the end
     let n_given = 0;
     await this.#run(call, {
       start: (engine) => engine.start(input.request),
       advance: async (engine) => {
-        while (input.windowTokens > 0 && n_given - call.acknowledged >= input.windowTokens && !call.cancelled)
+        while (input.windowTokens > 0 && n_given - call.acknowledged >= input.windowTokens && !call.cancelled) {
+          clock.isUneven = true;
           await call.changed();
+        }
         throwIfCancelled(call);
         const events = engine.advance(clock.hasFirstToken ? input.sliceMs : 0);
         clock.note(events);
@@ -198,7 +206,10 @@ class GenerationClock {
   #lastMs = this.#startMs;
   #n_prompt = 0;
   #n_tokens = 0;
+  #n_drafted = 0;
   readonly #choices = new Set<number>();
+  /** Tokens did not come as fast as they can be computed. */
+  isUneven = false;
 
   get hasFirstToken(): boolean {
     return this.#firstMs !== undefined;
@@ -213,17 +224,27 @@ class GenerationClock {
         this.#n_tokens += 1;
         this.#choices.add(event.choice);
       }
+      if (event.type === 'end') this.#n_drafted = event.usage.draftedTokens ?? 0;
       this.#lastMs = now;
     }
   }
 
   output(): GenerateOutput {
     const firstMs = this.#firstMs ?? this.#lastMs;
-    return {
+    const output = {
       promptN: this.#n_prompt,
       promptMs: firstMs - this.#startMs,
       predictedN: this.#n_tokens - this.#choices.size,
       predictedMs: this.#lastMs - firstMs,
     };
+    const speed = this.#speed(output);
+    return speed ? { ...output, speed } : output;
+  }
+
+  /** Of one answer that came token by token. */
+  #speed({ promptN, promptMs, predictedN, predictedMs }: GenerateOutput): Speed | undefined {
+    if (this.isUneven || this.#n_drafted > 0 || this.#choices.size !== 1 || predictedN < LEAST_WRITTEN)
+      return undefined;
+    return { readMs: promptN < LEAST_READ ? 0 : promptMs / promptN, writeMs: predictedMs / predictedN };
   }
 }

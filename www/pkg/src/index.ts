@@ -14,12 +14,13 @@ import { locate, workerFor } from './files.js';
 import { baseUrl, spawn } from './host.js';
 import { describeModel, type DescribedModel } from './model-files.js';
 import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
-import type { EngineRequests, LoadInput, LoadOutput } from './protocol.js';
+import type { EngineRequests, GenerateOutput, LoadInput, LoadOutput } from './protocol.js';
 import { score } from './score.js';
 import { watchStart } from './spawn.js';
 import { describeTemplate } from './template-facts.js';
 import { TemplateRenderer, templateOf } from './templates.js';
-import { firstTuning, GPU_KEY, type Guess, keep, kept, remember } from './tuning.js';
+import { knownSpeeds, Speedometer } from './speeds.js';
+import { firstTuning, GPU_KEY, kept, remember, rememberGpu } from './tuning.js';
 import type {
   CallOptions,
   ChatMessage,
@@ -136,13 +137,11 @@ export class Kinglet {
       });
       const [loaded] = await Promise.all([loading.result, templates.started]);
       const info = infoOf(loaded, choice);
-      if (loaded.info.tuned) keep(GPU_KEY, loaded.info.tuned);
+      const isNewlyTuned = rememberGpu(loaded.info.tuned);
       hold(info);
       const speculates = options.speculation !== 'off';
-      const onFound = (found: Guess): void => {
-        if (options.threads === undefined) remember(detect().cores, info.build, info.fileBytes, found);
-      };
-      return new Kinglet(new Core(engine, templates, loaded, { info, speculates, onFound }));
+      const onMeasured = recorder(options, choice, loaded, { info, isNewlyTuned });
+      return new Kinglet(new Core(engine, templates, loaded, { info, speculates, onMeasured }));
     } catch (thrown) {
       client?.fail(thrown);
       faults.close();
@@ -312,10 +311,31 @@ function loadInput(
   };
   if (options.threads === undefined && choice.threads > 1)
     input.tuning = firstTuning(detect().cores, choice.threads, `${VERSION} ${choice.build}`);
+  if (options.threads === undefined && input.device === 'auto') input.speeds = knownSpeeds(machineOf(choice));
   if (options.quantize !== undefined) input.quantize = options.quantize;
   if (options.contextLength !== undefined) input.contextLength = options.contextLength;
   if (described.sha256 !== undefined) input.sha256 = described.sha256;
   return input;
+}
+
+/** What the speed of the CPU depends on. */
+const machineOf = ({ build, threads }: Choice): string => `${threads} ${VERSION} ${build}`;
+
+/** Remembers what answers show of this machine; nothing where the caller has said how many threads. */
+function recorder(
+  { threads }: LoadOptions,
+  choice: Choice,
+  { device }: LoadOutput,
+  { info: { build, fileBytes }, isNewlyTuned }: { info: Info; isNewlyTuned: boolean },
+): (output: GenerateOutput) => void {
+  if (threads !== undefined) return () => {};
+  // What was found for a GPU holds from the next load on, and a software one is never chosen.
+  const isTypical = device.kind === 'cpu' || !(device.software || isNewlyTuned);
+  const speedometer = isTypical ? new Speedometer(machineOf(choice), device, fileBytes) : undefined;
+  return ({ found, speed }) => {
+    if (found) remember(detect().cores, build, fileBytes, found);
+    if (speed) speedometer?.note(speed);
+  };
 }
 
 function infoOf({ info, template, templateSha256, fileBytes, device }: LoadOutput, choice: Choice): Info {

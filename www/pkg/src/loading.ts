@@ -10,6 +10,7 @@ import { Parts } from './parts.js';
 import type { CheckpointSource, LoadInput, LoadOutput } from './protocol.js';
 import { opensAgain, openSource } from './source.js';
 import { checkSum, SourceFile } from './source-file.js';
+import { bySpeed } from './speeds.js';
 import type { readVocabulary } from './tokenizer-source.js';
 import { guessFor } from './tuning.js';
 import type { Device, ProgressEvent } from './types.js';
@@ -75,6 +76,9 @@ export async function loadEngine(
   opening.catch(() => {}); // awaited below, when the engine is there to take the bytes
   const looking = input.device === 'cpu' ? undefined : findGpu();
   let decision = decide(input.device, await looking);
+  // How large the model is matters only where something was measured.
+  if (input.speeds && Object.keys(input.speeds).length > 0)
+    decision = bySpeed(decision, input.speeds, (await opening) ?? undefined);
   const runtimes = (device: Device): Promise<Runtime> => instantiate(input, device);
   // The binary and the model come side by side.
   const runtime = runtimes(decision.kind);

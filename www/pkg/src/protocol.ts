@@ -15,6 +15,7 @@ import type { PlainError } from './errors.js';
 import type { PackageFiles } from './files.js';
 import type { LaterStart } from './later.js';
 import type { ContinuationInput } from './score-tokens.js';
+import type { Speed, Speeds } from './speeds.js';
 import type { Guess, Tuning } from './tuning.js';
 import type { Build, Device, Info, Profile, ProgressEvent } from './types.js';
 
@@ -72,6 +73,8 @@ export interface LoadInput {
   tuning?: Tuning;
   /** What was found out of the GPU at an earlier time. */
   gpuTuned?: string;
+  /** Of 'auto': how fast the devices were. */
+  speeds?: Speeds;
   contextLength?: number;
   kvType: 'f16' | 'q8_0' | 'f32';
   /** Of a checkpoint: what its matrices become. */
@@ -108,6 +111,8 @@ export interface GenerateOutput {
   predictedMs: number;
   /** With how many threads it is fastest, as far as that has been found out. */
   found?: Guess;
+  /** Absent where this answer does not tell. */
+  speed?: Speed;
 }
 
 export interface RenderInput {

@@ -36,6 +36,13 @@ export function remember(cores: number, build: string, fileBytes: number, found:
   keep(STORAGE_KEY, JSON.stringify({ machine, known: { ...known, [size]: found } }), store);
 }
 
+/** Keeps what was measured of the GPU, a line for each class of models behind the first; says whether there is anything new. */
+export function rememberGpu(tuned: string | undefined, store = storage): boolean {
+  if (!tuned?.includes('\n') || tuned === kept(GPU_KEY, store)) return false;
+  keep(GPU_KEY, tuned, store);
+  return true;
+}
+
 /** Keeps a text. */
 export function keep(key: string, text: string, store = storage): void {
   try {

@@ -5,7 +5,7 @@ import { Client } from '../src/client.js';
 import { serve } from '../src/dispatch.js';
 import { KingletError } from '../src/errors.js';
 import type { EngineRequests, LoadInput } from '../src/protocol.js';
-import { firstTuning, GPU_KEY, keep, kept, remember, sizeClass, STORAGE_KEY } from '../src/tuning.js';
+import { firstTuning, GPU_KEY, keep, kept, remember, rememberGpu, sizeClass, STORAGE_KEY } from '../src/tuning.js';
 import { FakeEngine, FILES, GPU, hostOf, loadFake, pair } from './fake.js';
 
 const MIB = 2 ** 20;
@@ -73,6 +73,15 @@ test('a store that is broken, full or forbidden is done without', () => {
   assert.equal(kept(GPU_KEY, store), '');
   keep(GPU_KEY, 'what was measured', store);
   assert.equal(kept(GPU_KEY, store), 'what was measured');
+});
+
+test('of a GPU only what is new is kept', () => {
+  const { store, writes } = memory();
+  assert.equal(rememberGpu(undefined, store), false);
+  assert.equal(rememberGpu('shaders acme rocket', store), false, 'nothing was measured');
+  assert.equal(rememberGpu('shaders acme rocket\na class:1', store), true);
+  assert.equal(rememberGpu('shaders acme rocket\na class:1', store), false);
+  assert.deepEqual([kept(GPU_KEY, store), writes()], ['shaders acme rocket\na class:1', 1]);
 });
 
 function load(onPool: () => void | Promise<void>, more: Partial<LoadInput> = {}, adapter = GPU.adapter) {
