@@ -3,7 +3,8 @@
 //
 //     node tests/measure/stream_gpu.mjs --model FILE.gguf [--browser firefox | chromium] [--tokens 64] [--rounds 5]
 //
-// Prints for each way the medians of tokens per second by the page's clock, and of the longest time between two tokens. Firefox runs on
+// Prints for each way the medians of tokens per second by the page's clock, and of the longest time between two tokens; and what the kernels of
+// a step take by themselves (in one more answer, whose dispatches are measured one by one). Firefox runs on
 // the Vulkan driver that VK_DRIVER_FILES names, Chromium on SwiftShader.
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
@@ -41,9 +42,13 @@ async function measure({ url, tokens, rounds }) {
       if (round > 0) found[name].push(times);
     }
   }
+  // What the kernels of a token take by themselves, where the device has timestamps.
+  await engine.debug.profile(true);
+  await engine.completions.create({ prompt, max_tokens: tokens, temperature: 0, ignore_eos: true, cache_prompt: false });
+  const profile = await engine.debug.profile(false);
   const { device } = engine.info;
   await engine.close();
-  return { found, adapter: device.adapter, features: device.features };
+  return { found, profile, adapter: device.adapter, features: device.features };
 }
 
 const call = { url: `/models/${basename(model)}`, tokens: Number(options.tokens), rounds: Number(options.rounds) };
@@ -76,3 +81,6 @@ console.table(
     'longest gap, ms': Math.round(median(rounds.map((t) => Math.max(...t.slice(1).map((time, i) => time - t[i]))))),
   })),
 );
+const { kinds = [], steps = 0 } = result.profile ?? {};
+const kernelsMs = kinds.reduce((sum, { ms }) => sum + ms, 0) / steps;
+console.log(steps > 0 ? `kernels alone, by timestamps: ${kernelsMs.toFixed(2)} ms a step` : 'no timestamps');
