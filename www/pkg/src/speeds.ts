@@ -80,8 +80,9 @@ export function knownSpeeds(machine: string, store = storage): Speeds {
   return speeds;
 }
 
-function isSpeed(speed: Speed | undefined): speed is Speed {
-  return Number.isFinite(speed?.readMs) && Number.isFinite(speed?.writeMs) && speed!.readMs >= 0 && speed!.writeMs > 0;
+function isSpeed(speed: Partial<Speed> | null | undefined): speed is Speed {
+  const { readMs = NaN, writeMs = NaN } = speed ?? {};
+  return Number.isFinite(readMs) && Number.isFinite(writeMs) && readMs >= 0 && writeMs > 0;
 }
 
 /**
