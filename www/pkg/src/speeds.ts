@@ -26,8 +26,6 @@ const MAX_CPU_BYTES = 2 ** 30;
 const CPU_BYTES_PER_MS = 1e7;
 /** The CPU is the page's too, so it has to be faster by this. */
 const WORTH_IT = 0.9;
-/** Less is noise. */
-const BETTER = 0.98;
 
 /**
  * Keeps the best of what one engine shows. `machine`: what the CPU's figures depend on; those of another one are forgotten.
@@ -37,7 +35,7 @@ export class Speedometer {
   readonly #device: { kind: Device; adapter?: string };
   readonly #size: string;
   readonly #store: typeof storage;
-  #best: Speed | undefined;
+  #best: Speed = { readMs: 0, writeMs: 0 };
 
   constructor(machine: string, device: { kind: Device; adapter?: string }, fileBytes: number, store = storage) {
     this.#machine = machine;
@@ -48,10 +46,8 @@ export class Speedometer {
 
   note({ readMs, writeMs }: Speed): void {
     const last = this.#best;
-    const isBetter = (now: number, before = 0): boolean => now > 0 && (before === 0 || now < before * BETTER);
-    if (!isBetter(writeMs, last?.writeMs) && !isBetter(readMs, last?.readMs)) return;
-    const least = (now: number, before = 0): number => Math.min(now || before, before || now);
-    const best = { readMs: least(readMs, last?.readMs), writeMs: least(writeMs, last?.writeMs) };
+    const best = { readMs: least(readMs, last.readMs), writeMs: least(writeMs, last.writeMs) };
+    if (best.readMs === last.readMs && best.writeMs === last.writeMs) return;
     this.#best = best;
     const known = knownSpeeds(this.#machine, this.#store);
     const { kind, adapter = '' } = this.#device;
@@ -59,6 +55,9 @@ export class Speedometer {
     keep(SPEEDS_KEY, JSON.stringify({ machine: this.#machine, known }), this.#store);
   }
 }
+
+/** The smaller one; 0 is none. */
+const least = (a: number, b: number): number => Math.min(a || b, b || a);
 
 /** What is stored may be anything: only what was written for this machine and reads like it is taken. */
 export function knownSpeeds(machine: string, store = storage): Speeds {
