@@ -25,6 +25,7 @@ mod charsmap;
 mod encoded;
 mod expression;
 mod fallback;
+mod lower;
 mod matcher;
 mod merge;
 mod normalize;
