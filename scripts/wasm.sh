@@ -31,6 +31,8 @@ build_wasm() {
     [ "$feature" = cpu ] || tuning="-Cllvm-args=-inline-threshold=5 -Cllvm-args=-inlinehint-threshold=25"
     # A panic names its file; what it says, and the functions of its stack, tell the line. Lines would be 3 KB.
     local flags="-Ctarget-feature=$features $tuning -Zlocation-detail=file -Clink-arg=--shared-memory -Clink-arg=--import-memory -Clink-arg=--max-memory=4294967296"
+    # Derived Debug writes a name alone; no message of the engine has more of it, and no code reads it. Fields would be 3 KB.
+    flags+=" -Zfmt-debug=shallow"
     # What a panic says names no folder of the machine that the package was made on.
     flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src/= --remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust/=rust/"
     local symbol

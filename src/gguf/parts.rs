@@ -98,7 +98,8 @@ impl Parts {
             let architecture = header.metadata.str(ARCHITECTURE).map_err(|e| in_file(&name, e))?;
             let expected = whole.metadata.str(ARCHITECTURE)?;
             if architecture.is_some() && architecture != expected {
-                return error(format!("architecture {architecture:?}, expected {expected:?} as in the first part"));
+                let [found, expected] = [architecture, expected].map(|name| name.unwrap_or("none"));
+                return error(format!("architecture {found}, expected {expected} as in the first part"));
             }
             if let Some(twice) = header.tensors.iter().find(|t| !names.insert(t.name.clone())) {
                 return error(format!("tensor {} stands in another part too", quoted(&twice.name)));
