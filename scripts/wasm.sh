@@ -70,6 +70,8 @@ optimize() {
     [ "$1" = cpu ] || level=(-Os)
     # Functions that are called once are inlined too, if they are small: the others stand beside their like.
     level+=(--one-caller-inline-max-function-size=200)
+    # Nothing is at addresses below 1024: the stack is at the bottom of the memory (rustc links with --stack-first), data follow.
+    level+=(--low-memory-unused)
     case $2 in *relaxed-simd*) relaxed=(--enable-relaxed-simd) ;; esac
     scripts/node_modules/.bin/wasm-opt --no-inline='*cpu::matmul::*_row*' --no-inline='*cpu::codes::rows_*' --no-inline='*cpu::tiles::Tile*' "${level[@]}" --reorder-functions-by-name \
         --symbolmap="$5" --enable-threads --enable-bulk-memory --enable-bulk-memory-opt --enable-simd "${relaxed[@]}" \
