@@ -54,6 +54,9 @@ function instantiate(module, load) {
   return new WebAssembly.Instance(module, { env: { memory, load } }).exports;
 }
 
+/** What the second part imports: what the first exports, and by a number what stands there in its table of functions (later.ts). */
+const importsOf = (first) => ({ first: new Proxy(first, { get: (all, name) => all[name] ?? all['.t'].get(+name) }) });
+
 const ask = ({ direct, pointed, count }) => [direct(5n, 7), pointed(6n, 8, 1), pointed(6n, 8, 2), count()];
 
 test('both parts answer as the whole, and the second is called for once', () => {
@@ -63,22 +66,36 @@ test('both parts answer as the whole, and the second is called for once', () => 
   let n_loaded = 0;
   const exports = instantiate(first, () => {
     n_loaded++;
-    new WebAssembly.Instance(later, { first: exports });
+    new WebAssembly.Instance(later, importsOf(exports));
   });
   assert.equal(exports.pointed(6n, 8, 2), 14n, 'what stays works without it');
   assert.equal(n_loaded, 0);
   assert.deepEqual(ask(exports), wanted);
   assert.equal(n_loaded, 1);
   const eager = instantiate(first, () => assert.fail('it is there'));
-  new WebAssembly.Instance(later, { first: eager });
+  new WebAssembly.Instance(later, importsOf(eager));
   assert.deepEqual(ask(eager), wanted);
 });
 
 test('a second part of another build is refused', () => {
   const [, first] = split('one', 3);
   const [, , later] = split('other', 4);
-  const exports = instantiate(first, () => new WebAssembly.Instance(later, { first: exports }));
-  assert.throws(() => exports.direct(5n, 7), WebAssembly.LinkError);
+  const exports = instantiate(first, () => new WebAssembly.Instance(later, importsOf(exports)));
+  assert.throws(() => exports.direct(5n, 7), TypeError, 'the first has no global of that name');
+});
+
+test('what is moved is gone from the first part, but for a stub where that calls it', () => {
+  const [whole, first] = split('one', 3);
+  const functions = (name) => {
+    const text = execFileSync(at('scripts/node_modules/.bin/wasm-dis'), ['--all-features', join(folder, name)], { encoding: 'utf8' });
+    return text.split(/^ \(func /m).slice(1);
+  };
+  assert.deepEqual(WebAssembly.Module.exports(whole).map(({ name }) => name), ['load_later', 'direct', 'pointed', 'count']);
+  assert.equal(WebAssembly.Module.exports(first).filter(({ kind }) => kind === 'function').length, 4, 'no more names than that');
+  // load_later, near, direct, pointed, count; a stub of far, none of farther; and what that calls to have the second part.
+  assert.equal(functions('one_first.wasm').length, 7);
+  assert.equal(functions('one_first.wasm').filter((body) => /i64\.mul|i64\.load/.test(body)).length, 0);
+  assert.equal(functions('one_later.wasm').filter((body) => /i64\.mul|i64\.load/.test(body)).length, 2);
 });
 
 test('names of functions that the module does not have, and a module without a way to load, are refused', () => {

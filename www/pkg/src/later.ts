@@ -71,9 +71,15 @@ export class Later {
 
   #instantiate(module: WebAssembly.Module): void {
     if (this.#isThere || !this.#first) return;
-    new WebAssembly.Instance(module, { first: this.#first as WebAssembly.ModuleImports });
+    new WebAssembly.Instance(module, { first: withTable(this.#first) });
     this.#isThere = true;
   }
+}
+
+/** What the second part imports by a number is what stands there in the first part's table of functions. */
+function withTable(first: WebAssembly.Exports): WebAssembly.ModuleImports {
+  const table = first['.t'] as WebAssembly.Table;
+  return new Proxy(first, { get: (all, name: string) => all[name] ?? (table.get(+name) as () => void) });
 }
 
 function compileNow(url: string, shared: boolean): WebAssembly.Module {
