@@ -1,7 +1,7 @@
 # The three WebAssembly binaries and the JavaScript glue for each kind: `simd` and `relaxed` compute on the CPU, `gpu` on WebGPU.
 # A page loads the one that it runs, so none carries what only another needs. All have shared memory. Sourced by build.sh.
 #
-#   cargo (-Zbuild-std, atomics) → wasm-bindgen --target web → wasm-opt → split → www/pkg/dist/kinglet_FLAVOUR.wasm, …_later.wasm
+#   cargo (-Zbuild-std, atomics) → wasm-bindgen --target web → short_names.mjs → wasm-opt → split → www/pkg/dist/kinglet_FLAVOUR.wasm, …_later.wasm
 #                                            └→ glue → www/pkg/src/generated/kinglet_cpu.js (the same for both), kinglet_gpu.js
 # shellcheck shell=bash
 
@@ -43,13 +43,14 @@ build_wasm() {
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" cargo build --lib --release --target wasm32-unknown-unknown \
         --no-default-features --features "$feature" --config "profile.release.package.kinglet.opt-level=$opt_level" \
         --target-dir "$target" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
-    if is_fresh "$stamp" "$raw" scripts/wasm.sh Cargo.lock && [ -f "$out/optimized.wasm" ]; then
+    if is_fresh "$stamp" "$raw" scripts/wasm.sh scripts/short_names.mjs Cargo.lock && [ -f "$out/optimized.wasm" ]; then
         note "$flavour: unchanged"
     else
         rm -rf "$out"
         wasm-bindgen --target web --omit-default-module-path --out-dir "$out" --out-name "kinglet_$feature" "$raw"
+        node scripts/short_names.mjs "$out/kinglet_${feature}_bg.wasm" "$out/kinglet_$feature.js"
         optimize "$feature" "$features" "$out/kinglet_${feature}_bg.wasm" "$out/optimized.wasm" "$out/functions.txt"
-        stamp "$stamp" "$raw" scripts/wasm.sh Cargo.lock
+        stamp "$stamp" "$raw" scripts/wasm.sh scripts/short_names.mjs Cargo.lock
     fi
     target/split/release/split "$out/optimized.wasm" "$out/functions.txt" "scripts/split/later/$flavour.txt" "$out/first.wasm" "$out/later.wasm"
     mkdir -p "$PACKAGE_DIST"
