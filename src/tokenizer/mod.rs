@@ -41,7 +41,6 @@ mod pretokenize;
 mod special;
 mod spm;
 mod stream;
-mod table;
 mod unicode;
 mod unicode_table;
 mod unigram;
