@@ -1,6 +1,6 @@
 //! The two modules.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use anyhow::Result;
 use wasm_encoder::{
@@ -20,6 +20,9 @@ use crate::{
 /// The name under which the second module imports what the first has.
 const FIRST: &str = "first";
 
+/// What a stub takes, about.
+const STUB_BYTES: usize = 16;
+
 pub struct Split {
     pub first: Vec<u8>,
     pub later: Vec<u8>,
@@ -28,18 +31,16 @@ pub struct Split {
 
 /// `is_moved`: for each function. Imported ones and the one that stubs call stay whatever it says.
 pub fn split(module: &Module<'_>, is_moved: &[bool]) -> Result<Split> {
-    let stays = |f: &u32| !is_moved[*f as usize] || *f == module.load_later;
-    let (staying, moved): (Vec<u32>, Vec<u32>) = (module.n_imported_functions..module.n_functions()).partition(stays);
+    let is_moved: Vec<bool> = without_small(module, is_moved)?;
+    let own = module.n_imported_functions..module.n_functions();
+    let (moved, staying): (Vec<u32>, Vec<u32>) = own.partition(|f| is_moved[*f as usize]);
     let mut uses = Uses::default();
     for &function in &moved {
         uses.add(module.body(function)?)?;
     }
     uses.functions.retain(|f| moved.binary_search(f).is_err());
     uses.need_table(module.function_table);
-    let mut called = module.named.clone();
-    for &function in &staying {
-        called.extend(functions_called(module.body(function)?)?);
-    }
+    let called = called(module, &is_moved)?;
     let moved = ordered(module, &moved)?;
     let mut stubs: Vec<(u32, usize, u32)> = vec![];
     for (place, &function) in moved.iter().enumerate().filter(|(_, f)| called.contains(f)) {
@@ -57,6 +58,41 @@ pub fn split(module: &Module<'_>, is_moved: &[bool]) -> Result<Split> {
     let mut places = plan.first_places();
     plan.uses.functions.sort_by_key(|f| places.function_index(*f).ok());
     Ok(Split { first: plan.first()?, later: plan.later()?, n_moved: plan.moved.len() })
+}
+
+/// What is called by functions that are not moved, or from outside.
+fn called(module: &Module<'_>, is_moved: &[bool]) -> Result<BTreeSet<u32>> {
+    let mut called = module.named.clone();
+    for function in (module.n_imported_functions..module.n_functions()).filter(|f| !is_moved[*f as usize]) {
+        called.extend(functions_called(module.body(function)?)?);
+    }
+    Ok(called)
+}
+
+/// `is_moved` without what can't be, and without what is no larger than its stub would be and needs no stubs that are not there.
+fn without_small(module: &Module<'_>, is_moved: &[bool]) -> Result<Vec<bool>> {
+    let mut moved = is_moved.to_vec();
+    moved[..module.n_imported_functions as usize].fill(false);
+    moved[module.load_later as usize] = false;
+    let mut called = called(module, &moved)?;
+    loop {
+        let mut n_small = 0;
+        for function in module.n_imported_functions..module.n_functions() {
+            if !moved[function as usize] || !called.contains(&function) {
+                continue;
+            }
+            let body = module.body(function)?;
+            let calls = functions_called(body)?;
+            if body.as_bytes().len() <= STUB_BYTES && calls.iter().all(|f| !moved[*f as usize] || called.contains(f)) {
+                moved[function as usize] = false;
+                called.extend(calls);
+                n_small += 1;
+            }
+        }
+        if n_small == 0 {
+            return Ok(moved);
+        }
+    }
 }
 
 /// Functions in the order that compresses best.
