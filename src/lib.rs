@@ -13,7 +13,7 @@
 //! 2  gpu  cpu  reference                   executors: run plans
 //! 1  plan  arch  weights  kv               what to compute, where bytes go
 //! 0  gguf  checkpoint  quant  tokenizer    pure: no I/O, no clock, no globals
-//! 0  sample  error  hash  sorted
+//! 0  sample  error  hash  sorted  table
 //! ```
 //!
 //! Shapes are written in brackets, outermost first: T new rows, P past rows, D width, H heads, G kv heads, K head size,
@@ -39,6 +39,7 @@ pub mod reference;
 pub mod sample;
 pub mod session;
 mod sorted;
+mod table;
 pub mod tokenizer;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;

@@ -53,6 +53,21 @@ impl<K: Ord, V> SortedMap<K, V> {
     }
 }
 
+impl<K, V> SortedMap<K, V> {
+    /// In the order of the keys.
+    pub(crate) fn entries(&self) -> &[(K, V)] {
+        &self.0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&K, &V) -> bool) {
+        self.0.retain(|(k, v)| keeps(k, v));
+    }
+}
+
 /// What only the executor on devices and the reference ask for.
 #[cfg(any(feature = "gpu", feature = "reference"))]
 impl<K, V> SortedMap<K, V> {
@@ -64,10 +79,6 @@ impl<K, V> SortedMap<K, V> {
 /// What only the executor on devices asks for.
 #[cfg(feature = "gpu")]
 impl<K, V> SortedMap<K, V> {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
@@ -78,10 +89,6 @@ impl<K, V> SortedMap<K, V> {
 
     pub(crate) fn into_entries(self) -> Vec<(K, V)> {
         self.0
-    }
-
-    pub(crate) fn retain(&mut self, keeps: impl Fn(&K) -> bool) {
-        self.0.retain(|(k, _)| keeps(k));
     }
 }
 
@@ -118,7 +125,7 @@ mod tests {
                 }
                 6 => assert_eq!(ours.get_mut(&key), theirs.get_mut(&key), "step {step}"),
                 _ => {
-                    ours.retain(|k| k % 7 != key % 7);
+                    ours.retain(|k, _| k % 7 != key % 7);
                     theirs.retain(|k, _| k % 7 != key % 7);
                 }
             }

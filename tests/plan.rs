@@ -426,7 +426,7 @@ fn each_fault_of_a_plan_is_found() {
         ("layer 0 is written twice", |p| {
             p.ops.insert(4, Op::KvWrite { layer: 0, k: BufferId(3), v: BufferId(4) });
         }),
-        ("does not fit KvGeometry", |p| {
+        ("Attention does not fit a cache of 1 layers of 1 heads of 4", |p| {
             (attention(p).head_size, attention(p).heads, attention(p).kv_heads) = (2, 2, 2);
         }),
         ("weight 9 is not there", |p| mat_mul(p, 2).parts[0].weight = WeightId(9)),

@@ -132,7 +132,7 @@ fn each_fault_of_an_operation_of_other_families_is_found() {
         }),
         ("a window or a bias over the memory", |p| memory(p).window = Some(4)),
         ("a window or a bias over the memory", |p| memory(p).bias = attention(p).bias),
-        ("does not fit KvGeometry", |p| memory(p).layer = 3),
+        ("Attention does not fit a cache of", |p| memory(p).layer = 3),
         ("expected [Out, 4]", |p| {
             let output = p.output;
             p.buffers[output.0 as usize].rows = Rows::New;

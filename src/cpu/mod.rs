@@ -268,7 +268,7 @@ impl Executor for Cpu {
             op => matches!(op, Op::NormAdd { .. }),
         };
         if let Some(op) = plan.ops.iter().find(is_for_devices) {
-            return Err(Error::internal(format!("plan {}: {op:?} is for devices", plan.name)));
+            return Err(Error::internal(format!("plan {}: {} is for devices", plan.name, op.name())));
         }
         let phases = Phases::of(&plan);
         self.grow(&phases, Sizes::of(&plan, &self.geometry))?;

@@ -1,8 +1,6 @@
 //! The tensor directory: shapes, sizes and places of tensors, checked one by one as they come. Offsets must be exactly those
 //! that a writer without gaps gives (ggml demands the same), so tensors neither overlap nor leave holes.
 
-use std::collections::BTreeSet;
-
 use super::{
     TensorInfo,
     header::{format_error, limit},
@@ -13,6 +11,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     quant::Format,
+    table::Names,
 };
 
 /// An entry as far as it has come.
@@ -30,7 +29,7 @@ pub(super) struct RawInfo {
 #[derive(Debug, Default)]
 pub(super) struct TensorDirectory {
     tensors: Vec<TensorInfo>,
-    names: BTreeSet<String>,
+    names: Names,
     /// Where the next tensor begins.
     next_offset: u64,
 }
@@ -80,6 +79,11 @@ impl RawInfo {
     }
 }
 
+/// The name of tensor `i`.
+pub(super) fn name_of(tensors: &[TensorInfo], i: usize) -> Option<&str> {
+    tensors.get(i).map(|tensor| &*tensor.name)
+}
+
 impl TensorDirectory {
     /// Number of complete entries.
     pub(super) fn len(&self) -> usize {
@@ -88,7 +92,7 @@ impl TensorDirectory {
 
     /// Begins an entry; its name must be new.
     pub(super) fn begin(&mut self, name: String, at: u64) -> Result<RawInfo> {
-        if !self.names.insert(name.clone()) {
+        if !self.names.insert(&name, &|i| name_of(&self.tensors, i))? {
             return Err(format_error(format!("tensor {} stands twice", quoted(&name)), at));
         }
         Ok(RawInfo { name, n_dims: 0, ne: [1; MAX_DIMS as usize], format: None, n_bytes: 0 })

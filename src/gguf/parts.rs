@@ -9,12 +9,11 @@
 //! beginnings. What a file calls itself decides about its place, not its name: that stands in messages only. Each file has an
 //! alignment of its own. Called by the engine's loader.
 
-use std::collections::BTreeSet;
-
-use super::{Event, Header, Metadata, Parser, limits::MAX_TENSORS, quoted};
+use super::{Event, Header, Metadata, Parser, directory::name_of, limits::MAX_TENSORS, quoted};
 use crate::{
     error::{Error, Result},
     hash::Fnv,
+    table::Names,
 };
 
 /// Most files of a model.
@@ -92,19 +91,26 @@ impl Parts {
         let mut files = files.into_iter();
         let Some((place, name, mut whole)) = files.next() else { return Err(Error::internal("no file was read")) };
         let mut parts = vec![Part { name, place, first_tensor: 0, header: directory(&whole) }];
-        let mut names: BTreeSet<String> = whole.tensors.iter().map(|t| t.name.clone()).collect();
+        let mut names = Names::default();
+        for (i, tensor) in whole.tensors.iter().enumerate() {
+            names.insert(&tensor.name, &|other| name_of(whole.tensors.get(..i).unwrap_or_default(), other))?;
+        }
         for (place, name, header) in files {
             let error = |what: String| Err(in_file(&name, Error::file(what)));
             let architecture = header.metadata.str(ARCHITECTURE).map_err(|e| in_file(&name, e))?;
             let expected = whole.metadata.str(ARCHITECTURE)?;
             if architecture.is_some() && architecture != expected {
-                return error(format!("architecture {architecture:?}, expected {expected:?} as in the first part"));
+                let [found, expected] = [architecture, expected].map(|name| name.unwrap_or("none"));
+                return error(format!("architecture {found}, expected {expected} as in the first part"));
             }
-            if let Some(twice) = header.tensors.iter().find(|t| !names.insert(t.name.clone())) {
-                return error(format!("tensor {} stands in another part too", quoted(&twice.name)));
+            let (first_tensor, directory) = (whole.tensors.len(), directory(&header));
+            for tensor in header.tensors {
+                if !names.insert(&tensor.name, &|i| name_of(&whole.tensors, i))? {
+                    return error(format!("tensor {} stands in another part too", quoted(&tensor.name)));
+                }
+                whole.tensors.push(tensor);
             }
-            parts.push(Part { name, place, first_tensor: whole.tensors.len(), header: directory(&header) });
-            whole.tensors.extend(header.tensors);
+            parts.push(Part { name, place, first_tensor, header: directory });
             whole.end_offset = whole.end_offset.saturating_add(header.end_offset);
             let mut both = Fnv::default();
             both.write(&whole.fingerprint.to_le_bytes());

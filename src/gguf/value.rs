@@ -1,9 +1,10 @@
 //! Metadata values, kept compact: a vocabulary of 150,000 strings is two allocations.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::quoted;
 use crate::error::{Error, Result};
+use crate::table::Names;
 
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
@@ -218,24 +219,26 @@ impl Array {
     }
 }
 
+fn key_of(pairs: &[(Arc<str>, Value)], i: usize) -> Option<&str> {
+    pairs.get(i).map(|(key, _)| &**key)
+}
+
 /// The key-value pairs of a file, in file order, with typed access. A key of the wrong type is an error that names it;
 /// a key that is absent is `None`, so each default is written beside the call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
     pairs: Vec<(Arc<str>, Value)>,
-    /// Where each key stands in `pairs`. A tree, because a file chooses the keys and a hash could be attacked.
-    index: BTreeMap<Arc<str>, usize>,
+    /// Where each key stands in `pairs`.
+    index: Names,
 }
 
 impl Metadata {
     /// Adds a pair; a key that is there already is refused.
     pub fn insert(&mut self, key: String, value: Value) -> Result<()> {
-        if self.index.contains_key(key.as_str()) {
+        if !self.index.insert(&key, &|i| key_of(&self.pairs, i))? {
             return Err(Error::file(format!("metadata key {} stands twice", quoted(&key))));
         }
-        let key: Arc<str> = key.into();
-        self.index.insert(key.clone(), self.pairs.len());
-        self.pairs.push((key, value));
+        self.pairs.push((key.into(), value));
         Ok(())
     }
 
@@ -251,7 +254,7 @@ impl Metadata {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.pairs.get(*self.index.get(key)?).map(|(_, v)| v)
+        self.pairs.get(self.index.find(key, &|i| key_of(&self.pairs, i))?).map(|(_, v)| v)
     }
 
     /// All pairs in file order.

@@ -25,15 +25,15 @@ impl Pipelines {
 
     /// Forgets those of some shaders, which are compiled again.
     pub(super) fn forget(&mut self, shaders: &dyn Fn(&Shader) -> bool) {
-        self.pipelines.retain(|(shader, _)| !shaders(shader));
-        self.modules.retain(|shader| !shaders(shader));
+        self.pipelines.retain(|(shader, _), _| !shaders(shader));
+        self.modules.retain(|shader, _| !shaders(shader));
     }
 
     /// Forgets all but these.
     pub(super) fn retain(&mut self, keys: &SortedSet<Key>) {
-        self.pipelines.retain(|key| keys.contains(key));
+        self.pipelines.retain(|key, _| keys.contains(key));
         let Self { modules, pipelines } = self;
-        modules.retain(|shader| pipelines.keys().any(|(s, _)| s == shader));
+        modules.retain(|shader, _| pipelines.keys().any(|(s, _)| s == shader));
     }
 }
 

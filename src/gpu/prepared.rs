@@ -418,7 +418,7 @@ impl Prepared {
             Operand::Frequencies(index) => whole(self.frequencies.get(index).map(|b| &**b)),
             Operand::Biases(index) => whole(self.biases.get(index).map(|b| &**b)),
         };
-        binding.ok_or_else(|| Error::internal(format!("{}: there is no {operand:?}", self.plan.name)))
+        binding.ok_or_else(|| Error::internal(format!("{}: an operand of a shader is not there", self.plan.name)))
     }
 }
 

@@ -58,7 +58,10 @@ impl Tables {
         if self.0.contains(&bias.table) && bias.max_distance <= max_distance {
             return Ok(());
         }
-        let what = format!("{bias:?} on the GPU (up to {MAX_BIASES:?} buckets, heads, distances are supported there)");
+        let what = format!(
+            "biases by positions up to {} apart on the GPU (up to {MAX_BIASES:?} buckets, heads, distances are supported there)",
+            bias.max_distance
+        );
         Err(Error::UnsupportedFeature { what })
     }
 

@@ -23,7 +23,7 @@ impl Plan {
         let mut written = vec![false; self.buffers.len()];
         let mut cache = SortedMap::default();
         for op in &self.ops {
-            let fault = |what: String| Error::internal(format!("plan {}: {what} in {op:?}", self.name));
+            let fault = |what: String| Error::internal(format!("plan {}: {what} in {}", self.name, op.name()));
             for id in op.reads() {
                 if !written.get(id.0 as usize).is_some_and(|w| *w) {
                     return Err(fault(format!("buffer {} is read before it is written", id.0)));
@@ -85,7 +85,7 @@ impl Plan {
                 | Op::MeanRows { .. }
                 | Op::Scale { .. } => Ok(()),
             };
-            checked.map_err(|what| Error::internal(format!("plan {}: {what} in {op:?}", self.name)))?;
+            checked.map_err(|what| Error::internal(format!("plan {}: {what} in {}", self.name, op.name())))?;
         }
         Ok(())
     }
@@ -108,7 +108,13 @@ impl Plan {
                 _ => true,
             };
             if !fits {
-                return Err(Error::internal(format!("plan {}: {op:?} does not fit {geometry:?}", self.name)));
+                let KvGeometry { layers, kv_heads, head_size, .. } = geometry;
+                let cache = format!("{layers} layers of {kv_heads} heads of {head_size}");
+                return Err(Error::internal(format!(
+                    "plan {}: {} does not fit a cache of {cache}",
+                    self.name,
+                    op.name()
+                )));
             }
         }
         Ok(())

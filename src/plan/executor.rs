@@ -147,7 +147,7 @@ impl Step<'_> {
             let Op::AddRow { table, index, .. } = op else { continue };
             let n = spec(*table).map_or(0, WeightSpec::n_rows);
             if let Some(row) = self.rows.iter().map(|row| index.of(row)).find(|row| *row >= n) {
-                let what = format!("a step of plan {}: row {row} of {n} in {op:?}", plan.name);
+                let what = format!("a step of plan {}: row {row} of {n} in {}", plan.name, op.name());
                 return Err(Error::internal(what));
             }
         }
@@ -175,7 +175,10 @@ impl Step<'_> {
         for Memory { pages, n_positions } in self.memories {
             let has_room = *n_positions > 0 && n_positions.div_ceil(PAGE_POSITIONS) <= pages.len();
             if !has_room || pages.iter().any(|p| p.0 as usize >= n_pages) {
-                return Err(format!("a memory of {n_positions} positions in pages {pages:?} of {n_pages}"));
+                return Err(format!(
+                    "a memory of {n_positions} positions in {} pages, of {n_pages} in all",
+                    pages.len()
+                ));
             }
         }
         Ok(())

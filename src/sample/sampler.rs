@@ -1,7 +1,5 @@
 //! One choice's sampler: the parameters, the tokens so far, and the fixed order of steps from logits to a token.
 
-use std::collections::BTreeMap;
-
 use super::{
     Best, Candidate, Constraint, MAX_BEST, SamplingParams, Scores,
     adjusted::Adjusted,
@@ -10,6 +8,7 @@ use super::{
     math::exp_not_positive,
 };
 use crate::error::{Error, Result};
+use crate::sorted::SortedMap;
 
 /// How far back the repeat penalty looks, tokens of prompt and output together (llama.cpp's `repeat_last_n`).
 pub const REPEAT_WINDOW_TOKENS: usize = 64;
@@ -33,7 +32,7 @@ pub struct Sampler {
     /// How much of `history` is prompt.
     n_prompt: usize,
     /// How often each token was accepted.
-    counts: BTreeMap<u32, u32>,
+    counts: SortedMap<u32, u32>,
     constraint: Option<Box<dyn Constraint>>,
 }
 
@@ -43,7 +42,7 @@ impl Sampler {
         params.validate(n_vocab)?;
         let history = prompt[prompt.len().saturating_sub(REPEAT_WINDOW_TOKENS)..].to_vec();
         let n_prompt = history.len();
-        Ok(Self { params, choice, n_vocab, history, n_prompt, counts: BTreeMap::new(), constraint: None })
+        Ok(Self { params, choice, n_vocab, history, n_prompt, counts: SortedMap::default(), constraint: None })
     }
 
     /// Adds a rule about what may come next; it must stand where this sampler stands.
@@ -109,7 +108,7 @@ impl Sampler {
             return counts;
         }
         let biased = self.params.logit_bias.iter().map(|(token, _)| *token);
-        let counted = self.counts.keys().copied().take(counts);
+        let counted = self.counts.entries().iter().map(|(token, _)| *token).take(counts);
         let mut tokens: Vec<u32> = window.iter().copied().chain(counted).chain(biased).collect();
         tokens.sort_unstable();
         tokens.dedup();
@@ -182,7 +181,7 @@ impl Sampler {
             constraint.accept(token)?;
         }
         self.history.push(token);
-        *self.counts.entry(token).or_default() += 1;
+        *self.counts.get_or_insert_with(token, || 0) += 1;
         Ok(())
     }
 
@@ -199,7 +198,7 @@ impl Sampler {
                 *count -= 1;
             }
         }
-        self.counts.retain(|_, &mut count| count > 0);
+        self.counts.retain(|_, count| *count > 0);
         Ok(())
     }
 
@@ -216,7 +215,7 @@ impl Sampler {
             }
         }
         if self.counts_matter() {
-            for (&token, &count) in &self.counts {
+            for &(token, count) in self.counts.entries() {
                 logits.change(token, |l| l - (count as f32 * frequency_penalty + presence_penalty));
             }
         }

@@ -19,10 +19,10 @@ use super::normalize::Normalizer;
 use super::presets::{CHARACTERS, NFC, WHOLE_WORDS};
 use super::pretokenize::PreTokenizer;
 use super::spm;
-use super::table::{Table, hash_pair};
 use super::vocab::{Kind, Vocab};
 use crate::error::{Error, Result, try_vec};
 use crate::gguf::Metadata;
+use crate::table::{Table, hash_pair};
 use std::borrow::Cow;
 
 const MERGES: &str = "tokenizer.ggml.merges";

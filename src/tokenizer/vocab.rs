@@ -8,9 +8,9 @@
 //! id in use beyond the vocabulary (an unused one, such as that of padding, is not looked at). An empty piece is allowed: it
 //! stands for no text.
 
-use super::table::{Table, hash_bytes};
 use crate::error::{Error, Result, try_vec};
 use crate::gguf::{Array, Metadata, StringArray, Value};
+use crate::table::{Table, hash_bytes};
 
 /// The longest piece that is accepted, bytes; the longest known in the wild has 1,024.
 const MAX_PIECE_BYTES: usize = 4096;

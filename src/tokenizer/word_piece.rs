@@ -9,6 +9,7 @@
 //! part words there (here only tab, line feed and carriage return do), symbols outside of ASCII do not part words in either, a
 //! word may have any length (here 100 characters), and what goes on may begin a word if it begins with `▁`.
 
+use super::lower::Lower;
 use super::normalize::Normalizer;
 use super::spm::SPACE;
 use super::unicode::{Class, Unicode};
@@ -23,7 +24,8 @@ const MAX_WORD_CHARS: usize = 100;
 /// A WordPiece model.
 #[derive(Debug, Clone)]
 pub(super) struct WordPiece {
-    lowercase: bool,
+    /// Where text is put in small letters.
+    lower: Option<Lower>,
     strip_accents: bool,
     unknown: u32,
     unicode: Unicode,
@@ -36,7 +38,7 @@ impl WordPiece {
         let flag = |key: &str| metadata.bool(&format!("tokenizer.ggml.normalizer.{key}"));
         let lowercase = flag("lowercase")?.unwrap_or(true);
         Ok(Self {
-            lowercase,
+            lower: lowercase.then(Lower::new).transpose()?,
             strip_accents: flag("strip_accents")?.unwrap_or(lowercase),
             unknown: unknown.ok_or_else(|| Error::file("tokenizer.ggml.tokens has no unknown token, id 100"))?,
             unicode: Unicode::new()?,
@@ -72,7 +74,8 @@ impl WordPiece {
         let places = text.char_indices().map(|(at, c)| (c, at..at + c.len_utf8()));
         let mut chars = places.filter_map(|(c, place)| Some((self.clean(c)?, place))).peekable();
         let mut lowered = |c: char, place: &Range<usize>| {
-            Lowered::of(c, self.lowercase).for_each(|c| give(c, place.clone()));
+            let (small, more) = self.lower.as_ref().map_or((c, None), |lower| lower.of(c));
+            [small].into_iter().chain(more).for_each(|c| give(c, place.clone()));
         };
         let mut cluster = String::new();
         while let Some((c, place)) = chars.next() {
@@ -166,29 +169,6 @@ impl Word {
     fn place(&self, start: usize, end: usize) -> Range<usize> {
         let at = |byte: usize| self.places.get(byte.saturating_sub(SPACE.len()));
         at(start).map_or(0, |place| place.start)..at(end.saturating_sub(1)).map_or(0, |place| place.end)
-    }
-}
-
-/// A character or what it becomes in small letters.
-enum Lowered {
-    As(Option<char>),
-    Small(std::char::ToLowercase),
-}
-
-impl Lowered {
-    fn of(c: char, lowercase: bool) -> Self {
-        if lowercase { Self::Small(c.to_lowercase()) } else { Self::As(Some(c)) }
-    }
-}
-
-impl Iterator for Lowered {
-    type Item = char;
-
-    fn next(&mut self) -> Option<char> {
-        match self {
-            Self::As(c) => c.take(),
-            Self::Small(chars) => chars.next(),
-        }
     }
 }
 

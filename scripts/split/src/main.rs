@@ -1,10 +1,12 @@
 //! Splits a module of the package in two: what pages need first, and what few need or need later. Both are instances on one memory and
-//! one table of functions; nothing changes but where a function's code is.
+//! one table of functions; nothing changes but where a function's code is, and in which order: that which compresses best.
 //!
 //! ```text
 //! kinglet_FLAVOUR.wasm          all exports, all data, the code of what is needed first; each function that is not there is a stub:
 //!                                   if not yet there { load_later() }; call the function by its place in the table
-//! kinglet_FLAVOUR_later.wasm    imports memory, table, globals and functions of the first; puts its own into the table, and says so
+//!                               what nothing in it calls, nor points to, is not there at all
+//! kinglet_FLAVOUR_later.wasm    imports memory, tables and globals of the first, and functions: by their places in the first's table, as
+//!                               numbers; puts its own into the table, and says so
 //! ```
 //!
 //! `load_later` is the exported function of that name (src/wasm/later.rs): it returns when the second module has been instantiated. What
@@ -12,6 +14,8 @@
 
 mod module;
 mod names;
+mod order;
+mod places;
 mod write;
 
 use std::{env, fs};

@@ -119,9 +119,10 @@ impl<'a> Module<'a> {
         self.function_types.len() as u32
     }
 
-    /// The body of the function at this place; `None` for an imported one.
-    pub fn body(&self, function: u32) -> Option<&FunctionBody<'a>> {
-        self.bodies.get(function.checked_sub(self.n_imported_functions)? as usize)
+    /// The body of the function at this place, which must not be an imported one.
+    pub fn body(&self, function: u32) -> Result<&FunctionBody<'a>> {
+        let own = function.checked_sub(self.n_imported_functions);
+        own.and_then(|own| self.bodies.get(own as usize)).with_context(|| format!("function {function} has no body"))
     }
 }
 
@@ -148,6 +149,12 @@ pub struct Uses {
 }
 
 impl Uses {
+    pub fn need_table(&mut self, table: u32) {
+        self.tables.push(table);
+        self.tables.sort_unstable();
+        self.tables.dedup();
+    }
+
     pub fn add(&mut self, body: &FunctionBody<'_>) -> Result<()> {
         for operator in body.get_operators_reader()? {
             match operator? {

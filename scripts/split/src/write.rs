@@ -1,11 +1,8 @@
 //! The two modules.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
-};
+use std::{collections::BTreeSet, ops::Range};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection, Function,
     FunctionSection, GlobalSection, GlobalType, ImportSection, Module as Encoded, RawSection, StartSection,
@@ -14,10 +11,17 @@ use wasm_encoder::{
 };
 use wasmparser::{Parser, Payload};
 
-use crate::module::{Module, Uses, functions_called};
+use crate::{
+    module::{Module, Uses, functions_called},
+    order::order,
+    places::{Places, plain},
+};
 
-/// The name under which the second module imports what the first exports.
+/// The name under which the second module imports what the first has.
 const FIRST: &str = "first";
+
+/// What a stub takes, about.
+const STUB_BYTES: usize = 16;
 
 pub struct Split {
     pub first: Vec<u8>,
@@ -27,43 +31,86 @@ pub struct Split {
 
 /// `is_moved`: for each function. Imported ones and the one that stubs call stay whatever it says.
 pub fn split(module: &Module<'_>, is_moved: &[bool]) -> Result<Split> {
-    let stays = |function: u32| function < module.n_imported_functions || function == module.load_later;
-    let moved: Vec<u32> = (0..module.n_functions()).filter(|&f| is_moved[f as usize] && !stays(f)).collect();
+    let is_moved: Vec<bool> = without_small(module, is_moved)?;
+    let own = module.n_imported_functions..module.n_functions();
+    let (moved, staying): (Vec<u32>, Vec<u32>) = own.partition(|f| is_moved[*f as usize]);
     let mut uses = Uses::default();
     for &function in &moved {
-        uses.add(module.body(function).context("no body")?)?;
-    }
-    let mut called = module.named.clone();
-    for function in (0..module.n_functions()).filter(|f| moved.binary_search(f).is_err()) {
-        if let Some(body) = module.body(function) {
-            called.extend(functions_called(body)?);
-        }
+        uses.add(module.body(function)?)?;
     }
     uses.functions.retain(|f| moved.binary_search(f).is_err());
-    if uses.tables.binary_search(&module.function_table).is_err() {
-        uses.tables.push(module.function_table);
-        uses.tables.sort_unstable();
+    uses.need_table(module.function_table);
+    let called = called(module, &is_moved)?;
+    let moved = ordered(module, &moved)?;
+    let mut stubs: Vec<(u32, usize, u32)> = vec![];
+    for (place, &function) in moved.iter().enumerate().filter(|(_, f)| called.contains(f)) {
+        stubs.push((module.function_types[function as usize], place, function));
     }
-    let plan = Plan {
+    stubs.sort_unstable();
+    let mut plan = Plan {
         module,
-        called,
+        staying: ordered(module, &staying)?,
         moved,
+        stubs: stubs.into_iter().map(|(_, place, function)| (place, function)).collect(),
         uses,
-        table_base: u32::try_from(module.tables[module.function_table as usize].initial)?,
         is_there: format!("later-{:016x}", fingerprint(module.bytes)),
     };
+    let mut places = plan.first_places();
+    plan.uses.functions.sort_by_key(|f| places.function_index(*f).ok());
     Ok(Split { first: plan.first()?, later: plan.later()?, n_moved: plan.moved.len() })
+}
+
+/// What is called by functions that are not moved, or from outside.
+fn called(module: &Module<'_>, is_moved: &[bool]) -> Result<BTreeSet<u32>> {
+    let mut called = module.named.clone();
+    for function in (module.n_imported_functions..module.n_functions()).filter(|f| !is_moved[*f as usize]) {
+        called.extend(functions_called(module.body(function)?)?);
+    }
+    Ok(called)
+}
+
+/// `is_moved` without what can't be, and without what is no larger than its stub would be and needs no stubs that are not there.
+fn without_small(module: &Module<'_>, is_moved: &[bool]) -> Result<Vec<bool>> {
+    let mut moved = is_moved.to_vec();
+    moved[..module.n_imported_functions as usize].fill(false);
+    moved[module.load_later as usize] = false;
+    let mut called = called(module, &moved)?;
+    loop {
+        let mut n_small = 0;
+        for function in module.n_imported_functions..module.n_functions() {
+            if !moved[function as usize] || !called.contains(&function) {
+                continue;
+            }
+            let body = module.body(function)?;
+            let calls = functions_called(body)?;
+            if body.as_bytes().len() <= STUB_BYTES && calls.iter().all(|f| !moved[*f as usize] || called.contains(f)) {
+                moved[function as usize] = false;
+                called.extend(calls);
+                n_small += 1;
+            }
+        }
+        if n_small == 0 {
+            return Ok(moved);
+        }
+    }
+}
+
+/// Functions in the order that compresses best.
+fn ordered(module: &Module<'_>, functions: &[u32]) -> Result<Vec<u32>> {
+    let bodies = functions.iter().map(|f| module.body(*f).map(|body| body.as_bytes())).collect::<Result<Vec<_>>>()?;
+    Ok(order(&bodies).into_iter().map(|i| functions[i]).collect())
 }
 
 struct Plan<'a> {
     module: &'a Module<'a>,
+    /// In the first module, in their order there. The function that stubs call stands before them, and stubs before that.
+    staying: Vec<u32>,
+    /// In the second module, in their order there.
     moved: Vec<u32>,
-    /// By the first module, or from outside.
-    called: BTreeSet<u32>,
-    /// Of the first module, by the second.
+    /// What is moved and called by the first module, or from outside: places in `moved`, and functions. Those of a type stand together.
+    stubs: Vec<(usize, u32)>,
+    /// Of the first module, by the second: functions in their order there.
     uses: Uses,
-    /// Where in the table those that are moved begin.
-    table_base: u32,
     /// The name of the global that says whether the second module is there. It belongs to these two alone: a second module of another
     /// build does not find it.
     is_there: String,
@@ -71,22 +118,64 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn first(&self) -> Result<Vec<u8>> {
+        let mut places = self.first_places();
         let mut out = Encoded::new();
-        let raw = |id, range: std::ops::Range<usize>| RawSection { id, data: &self.module.bytes[range] };
         for payload in Parser::new(0).parse_all(self.module.bytes) {
             match payload? {
+                Payload::TypeSection(_) => out.section(&self.types()?),
+                Payload::FunctionSection(_) => out.section(&self.first_functions()),
                 Payload::TableSection(section) => out.section(&self.tables(section)?),
                 Payload::GlobalSection(section) => out.section(&self.globals(section)?),
-                Payload::ExportSection(section) => out.section(&self.exports(section)?),
-                Payload::CodeSectionStart { .. } => out.section(&self.first_code()?),
-                Payload::CodeSectionEntry(_) => continue,
+                Payload::ExportSection(section) => out.section(&self.exports(section, &mut places)?),
+                Payload::StartSection { func, .. } => {
+                    let function_index = places.function_index(func).map_err(plain)?;
+                    out.section(&StartSection { function_index })
+                }
+                Payload::ElementSection(section) => out.section(&self.elements(section, &mut places)?),
+                Payload::CodeSectionStart { .. } => out.section(&self.first_code(&mut places)?),
+                Payload::CodeSectionEntry(_) | Payload::CustomSection(_) => continue,
                 other => match other.as_section() {
-                    Some((id, range)) => out.section(&raw(id, range.start as usize..range.end as usize)),
+                    Some((id, Range { start, end })) => {
+                        out.section(&RawSection { id, data: &self.module.bytes[start as usize..end as usize] })
+                    }
                     None => continue,
                 },
             };
         }
         Ok(out.finish())
+    }
+
+    /// Behind what is imported.
+    fn first_places(&self) -> Places {
+        let imported = 0..self.module.n_imported_functions;
+        let mut places = Places::new(imported.chain(self.stubs.iter().map(|(_, f)| *f)));
+        places.skip_function();
+        places.add_functions(self.staying.iter().copied());
+        places
+    }
+
+    fn types(&self) -> Result<TypeSection> {
+        let mut types = TypeSection::new();
+        for ty in &self.module.types {
+            types.ty().func_type(&RoundtripReencoder.func_type(ty.clone()).map_err(plain)?);
+        }
+        types.ty().function([], []);
+        Ok(types)
+    }
+
+    /// Without parameters and results.
+    fn plain_type(&self) -> u32 {
+        self.module.types.len() as u32
+    }
+
+    fn first_functions(&self) -> FunctionSection {
+        let mut functions = FunctionSection::new();
+        let of = |f: &u32| self.module.function_types[*f as usize];
+        let types = self.stubs.iter().map(|(_, f)| of(f)).chain([self.plain_type()]).chain(self.staying.iter().map(of));
+        types.for_each(|ty| {
+            functions.function(ty);
+        });
+        functions
     }
 
     fn tables(&self, section: wasmparser::TableSectionReader<'_>) -> Result<TableSection> {
@@ -97,15 +186,25 @@ impl Plan<'_> {
         Ok(tables)
     }
 
-    /// That of functions has room for those that are moved.
+    /// That of functions has room for what the second module calls, and then for what is moved.
     fn table_type(&self, table: u32, ty: wasmparser::TableType) -> Result<TableType> {
         let mut ty = RoundtripReencoder.table_type(ty).map_err(plain)?;
         if table == self.module.function_table {
-            let n = self.moved.len() as u64;
+            let n = (self.uses.functions.len() + self.moved.len()) as u64;
             ty.minimum += n;
             ty.maximum = ty.maximum.map(|most| most + n);
         }
         Ok(ty)
+    }
+
+    /// Where in the table what the second module calls begins.
+    fn used_base(&self) -> u32 {
+        self.module.tables[self.module.function_table as usize].initial as u32
+    }
+
+    /// Where in the table what is moved begins.
+    fn moved_base(&self) -> u32 {
+        self.used_base() + self.uses.functions.len() as u32
     }
 
     fn globals(&self, section: wasmparser::GlobalSectionReader<'_>) -> Result<GlobalSection> {
@@ -115,79 +214,94 @@ impl Plan<'_> {
         Ok(globals)
     }
 
-    fn exports(&self, section: wasmparser::ExportSectionReader<'_>) -> Result<ExportSection> {
+    fn exports(&self, section: wasmparser::ExportSectionReader<'_>, places: &mut Places) -> Result<ExportSection> {
         let mut exports = ExportSection::new();
-        RoundtripReencoder.parse_export_section(&mut exports, section).map_err(plain)?;
+        places.parse_export_section(&mut exports, section).map_err(plain)?;
         exports.export(&short("m", 0), ExportKind::Memory, 0);
         exports.export(&self.is_there, ExportKind::Global, self.module.globals.len() as u32);
-        for (kind, letter, places) in [
-            (ExportKind::Table, "t", &self.uses.tables),
-            (ExportKind::Global, "g", &self.uses.globals),
-            (ExportKind::Func, "f", &self.uses.functions),
-        ] {
-            for (i, &place) in places.iter().enumerate() {
+        for (kind, letter, all) in
+            [(ExportKind::Table, "t", &self.uses.tables), (ExportKind::Global, "g", &self.uses.globals)]
+        {
+            for (i, &place) in all.iter().enumerate() {
                 exports.export(&short(letter, i), kind, place);
             }
         }
+        // Whoever instantiates the second module finds there what has no name of its own.
+        exports.export(TABLE, ExportKind::Table, self.module.function_table);
         Ok(exports)
     }
 
-    fn first_code(&self) -> Result<CodeSection> {
+    fn elements(&self, section: wasmparser::ElementSectionReader<'_>, places: &mut Places) -> Result<ElementSection> {
+        let mut elements = ElementSection::new();
+        places.parse_element_section(&mut elements, section).map_err(plain)?;
+        let used = self.uses.functions.iter().map(|f| places.function_index(*f)).collect::<Result<Vec<_>, _>>();
+        let table = Some(self.module.function_table).filter(|table| *table > 0);
+        let offset = ConstExpr::i32_const(self.used_base() as i32);
+        elements.active(table, &offset, Elements::Functions(used.map_err(plain)?.into()));
+        Ok(elements)
+    }
+
+    fn first_code(&self, places: &mut Places) -> Result<CodeSection> {
         let mut code = CodeSection::new();
-        let mut moved = self.moved.iter().enumerate().peekable();
-        for (i, body) in self.module.bodies.iter().enumerate() {
-            let function = self.module.n_imported_functions + i as u32;
-            match moved.next_if(|&(_, &one)| one == function) {
-                Some((place, _)) => code.function(&self.stub(function, self.table_base + place as u32)),
-                None => code.raw(body.as_bytes()),
-            };
+        let loads = self.module.n_imported_functions + self.stubs.len() as u32;
+        for &(place, function) in &self.stubs {
+            code.function(&self.stub(place, function, loads));
+        }
+        code.function(&self.loads(places)?);
+        for &function in &self.staying {
+            places.parse_function_body(&mut code, self.module.body(function)?.clone()).map_err(plain)?;
         }
         Ok(code)
     }
 
-    fn stub(&self, function: u32, place: u32) -> Function {
+    /// `loads`: the place of [`Self::loads`].
+    fn stub(&self, place: usize, function: u32, loads: u32) -> Function {
         let ty = self.module.function_types[function as usize];
         let mut stub = Function::new([]);
         let mut code = stub.instructions();
-        if !self.called.contains(&function) {
-            code.unreachable().end();
-            return stub;
-        }
-        code.global_get(self.module.globals.len() as u32)
-            .i32_eqz()
-            .if_(BlockType::Empty)
-            .call(self.module.load_later)
-            .end();
+        code.call(loads);
         for i in 0..self.module.types[ty as usize].params().len() as u32 {
             code.local_get(i);
         }
-        code.i32_const(place as i32).call_indirect(self.module.function_table, ty).end();
+        code.i32_const((self.moved_base() as usize + place) as i32).call_indirect(self.module.function_table, ty).end();
         stub
+    }
+
+    /// What stubs call: sees to it that the second module is there.
+    fn loads(&self, places: &mut Places) -> Result<Function> {
+        let load_later = places.function_index(self.module.load_later).map_err(plain)?;
+        let mut loads = Function::new([]);
+        loads
+            .instructions()
+            .global_get(self.module.globals.len() as u32)
+            .i32_eqz()
+            .if_(BlockType::Empty)
+            .call(load_later)
+            .end()
+            .end();
+        Ok(loads)
     }
 
     fn later(&self) -> Result<Vec<u8>> {
         let module = self.module;
-        let mut types = TypeSection::new();
-        for ty in &module.types {
-            types.ty().func_type(&RoundtripReencoder.func_type(ty.clone()).map_err(plain)?);
-        }
-        types.ty().function([], []);
         let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
-        let mut places = Places::new(self);
+        let mut places = Places::new(self.uses.functions.iter().chain(&self.moved).copied());
+        places.globals = self.uses.globals.clone();
+        places.tables = self.uses.tables.clone();
         for &function in &self.moved {
             functions.function(module.function_types[function as usize]);
-            places.parse_function_body(&mut code, module.body(function).context("no body")?.clone()).map_err(plain)?;
+            places.parse_function_body(&mut code, module.body(function)?.clone()).map_err(plain)?;
         }
-        functions.function(module.types.len() as u32);
+        functions.function(self.plain_type());
         code.function(&self.start());
         let n_imported = self.uses.functions.len() as u32;
         let n_moved = self.moved.len() as u32;
         let own: Vec<u32> = (n_imported..n_imported + n_moved).collect();
         let mut elements = ElementSection::new();
-        let table = places.tables[&module.function_table];
-        elements.active(Some(table), &ConstExpr::i32_const(self.table_base as i32), Elements::Functions(own.into()));
+        let table = places.table_index(module.function_table).map_err(plain)?;
+        elements.active(Some(table), &ConstExpr::i32_const(self.moved_base() as i32), Elements::Functions(own.into()));
         let mut out = Encoded::new();
-        out.section(&types).section(&self.imports()?).section(&functions);
+        out.section(&self.types()?).section(&self.imports()?).section(&functions);
         out.section(&StartSection { function_index: n_imported + n_moved }).section(&elements).section(&code);
         Ok(out.finish())
     }
@@ -213,7 +327,8 @@ impl Plan<'_> {
         }
         imports.import(FIRST, &self.is_there, FLAG);
         for (i, &function) in self.uses.functions.iter().enumerate() {
-            imports.import(FIRST, &short("f", i), EntityType::Function(module.function_types[function as usize]));
+            let place = self.used_base() as usize + i;
+            imports.import(FIRST, &place.to_string(), EntityType::Function(module.function_types[function as usize]));
         }
         Ok(imports)
     }
@@ -227,45 +342,8 @@ impl Plan<'_> {
 
 const FLAG: GlobalType = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
 
-/// Where in the second module what the first calls by its places is.
-struct Places {
-    functions: BTreeMap<u32, u32>,
-    globals: BTreeMap<u32, u32>,
-    tables: BTreeMap<u32, u32>,
-}
-
-impl Places {
-    fn new(plan: &Plan<'_>) -> Self {
-        let number = |all: &mut dyn Iterator<Item = &u32>| all.zip(0..).map(|(&from, to)| (from, to)).collect();
-        Self {
-            functions: number(&mut plan.uses.functions.iter().chain(&plan.moved)),
-            globals: number(&mut plan.uses.globals.iter()),
-            tables: number(&mut plan.uses.tables.iter()),
-        }
-    }
-}
-
-type Reencoded = Result<u32, wasm_encoder::reencode::Error<Infallible>>;
-
-impl Reencode for Places {
-    type Error = Infallible;
-
-    fn function_index(&mut self, function: u32) -> Reencoded {
-        Ok(self.functions[&function])
-    }
-
-    fn global_index(&mut self, global: u32) -> Reencoded {
-        Ok(self.globals[&global])
-    }
-
-    fn table_index(&mut self, table: u32) -> Reencoded {
-        Ok(self.tables[&table])
-    }
-}
-
-fn plain(error: wasm_encoder::reencode::Error<Infallible>) -> anyhow::Error {
-    anyhow!("{error}")
-}
+/// The table of functions (www/pkg/src/later.ts).
+const TABLE: &str = ".t";
 
 /// No name that a binding generator writes begins so.
 fn short(letter: &str, i: usize) -> String {

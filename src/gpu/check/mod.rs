@@ -11,6 +11,7 @@
 
 mod ahead;
 mod judge;
+mod kind;
 mod noise;
 mod rename;
 mod sample;

@@ -9,6 +9,7 @@
 
 use super::{
     judge::written_layer,
+    kind::{Group, Kind, without_ids},
     noise::{Noise, append},
     rename::rename,
     split::is_split,
@@ -64,22 +65,28 @@ pub(in crate::gpu) fn samples(prepared: &[Prepared], weights: &Weights, geometry
     for prepared in prepared {
         let new = |is_split| Maker::new(&prepared.plan, weights, geometry, is_split);
         let all = new(false);
-        let mut makers: SortedMap<(bool, Option<String>, bool), Maker<'_>> = SortedMap::default();
+        let mut makers: Vec<(Group, Maker<'_>)> = vec![];
         for (i, op) in prepared.plan.ops.iter().enumerate() {
             let lowered = prepared.lowered().dispatches.iter().filter(|d| d.op == i);
             let shaders: SortedSet<Shader> = lowered.map(|d| (d.shader.clone(), ())).collect();
             let is_wide = shaders.keys().any(|s| s.has(TEAM_4));
             // The length of a shard depends on the operation, so each kind that is in shards is a sample by itself.
             let split = if is_split(op, weights)? { Some(all.kind(op)?) } else { None };
-            let is_split = split.is_some();
-            let makes_logits = shaders.keys().any(|s| s.has(BEST));
-            let new = || Maker { makes_logits, ..new(is_split) };
-            makers.get_or_insert_with((is_wide, split, makes_logits), new).add(op, shaders)?;
+            let group = Group { is_wide, split, makes_logits: shaders.keys().any(|s| s.has(BEST)) };
+            match makers.iter_mut().find(|(other, _)| *other == group) {
+                Some((_, maker)) => maker.add(op, shaders)?,
+                None => {
+                    let mut maker = Maker { makes_logits: group.makes_logits, ..new(group.split.is_some()) };
+                    maker.add(op, shaders)?;
+                    makers.push((group, maker));
+                }
+            }
         }
+        makers.sort_by_key(|(group, _)| group.place());
         let best = prepared.lowered().best.iter().chain(&prepared.lowered().choose);
         let mut best: SortedSet<Shader> = best.map(|d| (d.shader.clone(), ())).collect();
-        for ((is_wide, ..), maker) in makers.into_entries() {
-            samples.push(maker.finish(is_wide, std::mem::take(&mut best)));
+        for (group, maker) in makers {
+            samples.push(maker.finish(group.is_wide, std::mem::take(&mut best)));
         }
     }
     Ok(samples)
@@ -185,7 +192,7 @@ struct Maker<'a> {
     /// Inputs by rows, width and place among the inputs of an operation.
     inputs: SortedMap<(bool, usize, usize), BufferId>,
     /// What is in it already.
-    kinds: SortedSet<String>,
+    kinds: Vec<Kind>,
     n_layers: usize,
     shaders: SortedSet<Shader>,
     /// Its matrices are in shards.
@@ -208,7 +215,7 @@ impl<'a> Maker<'a> {
             geometry,
             specs: vec![],
             inputs: SortedMap::default(),
-            kinds: SortedSet::default(),
+            kinds: vec![],
             n_layers: 0,
             shaders: SortedSet::default(),
             is_split,
@@ -225,9 +232,11 @@ impl<'a> Maker<'a> {
     /// Adds the like of an operation that takes these shaders, unless there is one.
     fn add(&mut self, op: &Op, shaders: SortedSet<Shader>) -> Result<()> {
         self.takes(shaders);
-        if self.kinds.insert(self.kind(op)?, ()).is_some() {
+        let kind = self.kind(op)?;
+        if self.kinds.contains(&kind) {
             return Ok(());
         }
+        self.kinds.push(kind);
         let mut buffers: SortedMap<BufferId, BufferId> = SortedMap::default();
         for (place, id) in op.reads().into_iter().enumerate() {
             let (rows, width) = (self.rows(id), self.width(op, id));
@@ -301,29 +310,12 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// What two operations have in common that are the same to a shader.
-    fn kind(&self, op: &Op) -> Result<String> {
-        let (mut buffers, mut weights) = (vec![], vec![]);
-        let mut blank = op.clone();
-        let erase = |ids: &mut Vec<_>, id, blank| {
-            ids.push(id);
-            blank
-        };
-        rename(&mut blank, &mut |id| erase(&mut buffers, id, BufferId(0)), &mut |id| {
-            weights.push(id);
-            WeightId(0)
-        });
-        if let Op::KvWrite { layer, .. }
-        | Op::RopeKv { layer, .. }
-        | Op::ShortConv { layer, .. }
-        | Op::Attention(Attention { layer, .. }) = &mut blank
-        {
-            *layer = 0;
-        }
-        let buffers: Vec<(Rows, usize)> = buffers.iter().map(|id| (self.rows(*id), self.width(op, *id))).collect();
-        let specs = weights.iter().map(|id| self.spec(op, *id)).collect::<Result<Vec<_>>>()?;
-        let specs: Vec<_> = specs.iter().map(|s| (s.format, &s.shape)).collect();
-        Ok(format!("{blank:?} {buffers:?} {specs:?}"))
+    fn kind(&self, op: &Op) -> Result<Kind> {
+        let (op_without, buffers, weights) = without_ids(op);
+        let buffers = buffers.into_iter().map(|id| (self.rows(id), self.width(op, id))).collect();
+        let weights =
+            weights.into_iter().map(|id| self.spec(op, id).map(|s| (s.format, s.shape))).collect::<Result<_>>()?;
+        Ok(Kind { op: op_without, buffers, weights })
     }
 
     /// The operation with fewer heads and in a layer of the sample.

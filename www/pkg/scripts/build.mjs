@@ -16,13 +16,13 @@ const copy = (from, to) => {
   fs.copyFileSync(from, to);
 };
 
-// The page makes the shared memory itself (features differ in how large it may be), so it has to know what the module asks for.
+// The page makes the memory itself (features differ in how large it may be), so it has to know what the module asks for.
 function writeMemorySizes() {
   const pages = GLUE.map((name) => {
     const glue = fs.readFileSync(inRoot('src/generated', name), 'utf8');
     const found = /new WebAssembly\.Memory\(\{\s*initial:\s*(\d+)/.exec(glue)?.[1];
     if (!found)
-      throw new Error(`src/generated/${name} does not make a memory: is it the glue of a build with shared memory?`);
+      throw new Error(`src/generated/${name} does not make a memory: is it the glue of a build that imports its memory?`);
     return Number(found);
   });
   fs.writeFileSync(

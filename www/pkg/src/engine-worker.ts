@@ -27,10 +27,13 @@ const GLUE = {
 
 async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
   const files = input.files.wasm[device === 'webgpu' ? 'gpu' : input.build];
-  const module = await compileWasm(files.first, input.sharedMemory);
-  const memory = createMemory(INITIAL_MEMORY_PAGES, input.sharedMemory);
+  // Where a GPU computes there is one thread, and a binary whose memory is not shared.
+  const isShared = input.sharedMemory && device === 'cpu';
+  const asItIs = isShared || device === 'webgpu';
+  const module = await compileWasm(files.first, asItIs);
+  const memory = createMemory(INITIAL_MEMORY_PAGES, isShared);
   const { initialize, Engine, Sha256 } = GLUE[device];
-  const later = new Later({ device, url: files.later }, input.sharedMemory);
+  const later = new Later({ device, url: files.later }, asItIs);
   // What fails there throws through the module, which can't be trusted then.
   const giveUp = (error: KingletError): void => scope.postMessage({ kind: 'fatal', error: toPlain(error) });
   await later.serve((await initialize({ module_or_path: module, memory })) as unknown as WebAssembly.Exports, giveUp);

@@ -25,16 +25,16 @@ Object.assign(globalThis, { kingletLater: (isGpu: boolean) => served.get(isGpu ?
 export class Later {
   readonly #device: Device;
   readonly #url: string;
-  readonly #shared: boolean;
+  readonly #asItIs: boolean;
   #first: WebAssembly.Exports | undefined;
   #module: WebAssembly.Module | undefined;
   #isThere = false;
 
-  constructor({ device, url, module }: LaterStart, shared: boolean) {
+  constructor({ device, url, module }: LaterStart, asItIs: boolean) {
     this.#device = device;
     this.#url = url;
     this.#module = module;
-    this.#shared = shared;
+    this.#asItIs = asItIs;
   }
 
   get start(): LaterStart {
@@ -47,7 +47,7 @@ export class Later {
     if (!canWait) await this.fetch();
     served.set(this.#device, () => {
       try {
-        this.#instantiate((this.#module ??= compileNow(this.#url, this.#shared)));
+        this.#instantiate((this.#module ??= compileNow(this.#url, this.#asItIs)));
       } catch (cause) {
         const error =
           cause instanceof KingletError
@@ -62,7 +62,7 @@ export class Later {
   /** Fetches it without anything waiting. What stands in the way will be said when it is needed. */
   async fetch(): Promise<void> {
     try {
-      this.#module ??= await compileWasm(this.#url, this.#shared);
+      this.#module ??= await compileWasm(this.#url, this.#asItIs);
       this.#instantiate(this.#module);
     } catch (error) {
       if (!canWait) throw error;
@@ -71,12 +71,18 @@ export class Later {
 
   #instantiate(module: WebAssembly.Module): void {
     if (this.#isThere || !this.#first) return;
-    new WebAssembly.Instance(module, { first: this.#first as WebAssembly.ModuleImports });
+    new WebAssembly.Instance(module, { first: withTable(this.#first) });
     this.#isThere = true;
   }
 }
 
-function compileNow(url: string, shared: boolean): WebAssembly.Module {
+/** What the second part imports by a number is what stands there in the first part's table of functions. */
+function withTable(first: WebAssembly.Exports): WebAssembly.ModuleImports {
+  const table = first['.t'] as WebAssembly.Table;
+  return new Proxy(first, { get: (all, name: string) => all[name] ?? (table.get(+name) as () => void) });
+}
+
+function compileNow(url: string, asItIs: boolean): WebAssembly.Module {
   const request = new XMLHttpRequest();
   request.open('GET', url, false);
   request.responseType = 'arraybuffer';
@@ -89,6 +95,6 @@ function compileNow(url: string, shared: boolean): WebAssembly.Module {
   if (status !== 200)
     throw new KingletError('E_NETWORK', `${url}: the server answered ${status}`, { details: { url, status } });
   const bytes = new Uint8Array(request.response as ArrayBuffer);
-  if (!shared) unshareMemory(bytes);
+  if (!asItIs) unshareMemory(bytes);
   return new WebAssembly.Module(bytes);
 }

@@ -1,5 +1,5 @@
-// The engine's binaries import shared memory. Some pages get none; there the binary is changed, while it is loaded, into one that imports
-// memory of its own: one bit of the import. Atomic instructions are as valid on such memory, save `memory.atomic.wait`, which nothing
+// The engine's binaries for the CPU import shared memory. Some pages get none; there the binary is changed, while it is loaded, into one
+// that imports memory of its own: one bit of the import. Atomic instructions are as valid on such memory, save `memory.atomic.wait`, which nothing
 // reaches where there is one thread. Used by wasm-module.ts.
 //
 //   section 2 (imports): n × (module name, field name, kind, …)        a memory's limits: flags, minimum, maximum

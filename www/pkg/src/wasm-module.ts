@@ -10,8 +10,8 @@ const MAXIMUM_PAGES = [65_536, 49_152, 32_768, 16_384, 8_192, 4_096];
 /** The smallest module there is: what refuses this refuses WebAssembly altogether. */
 const EMPTY_MODULE = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 
-/** The module at `url`; unless `shared`, it will take memory that is not. */
-export async function compileWasm(url: string, shared: boolean): Promise<WebAssembly.Module> {
+/** The module at `url`, `asItIs`, or, where it asks for shared memory, so that it takes memory that is not. */
+export async function compileWasm(url: string, asItIs: boolean): Promise<WebAssembly.Module> {
   checkPolicy();
   let response: Response;
   try {
@@ -26,9 +26,9 @@ export async function compileWasm(url: string, shared: boolean): Promise<WebAsse
   const type = response.headers.get('content-type') ?? '';
   try {
     // Compiling while the bytes arrive needs the right type; a server that does not know it only costs some time.
-    if (shared && /^application\/wasm\b/.test(type)) return await WebAssembly.compileStreaming(response);
+    if (asItIs && /^application\/wasm\b/.test(type)) return await WebAssembly.compileStreaming(response);
     const bytes = new Uint8Array(await response.arrayBuffer());
-    if (!shared) unshareMemory(bytes);
+    if (!asItIs) unshareMemory(bytes);
     return await WebAssembly.compile(bytes);
   } catch (cause) {
     throw new KingletError(
