@@ -6,8 +6,10 @@ use std::collections::{HashMap, VecDeque};
 const PIECES: [usize; 3] = [4, 6, 9];
 /// How far back a piece is found again.
 const WINDOW: usize = 30_000;
-/// A piece of so many functions tells none from the others.
+/// A piece of more functions tells none from the others.
 const COMMON: usize = 100;
+/// One of fewer counts as much as three.
+const RARE: usize = 16;
 
 /// Places in `functions` (their bytes), each followed by the one that shares most with the last [`WINDOW`] bytes, in relation to its
 /// size.
@@ -28,7 +30,7 @@ pub fn order(functions: &[&[u8]]) -> Vec<usize> {
         for &piece in &pieces[next] {
             in_window[piece] += 1;
             if in_window[piece] == 1 {
-                owners[piece].iter().for_each(|&owner| shared[owner] += 1);
+                owners[piece].iter().for_each(|&owner| shared[owner] += worth(&owners[piece]));
             }
         }
         while window_bytes > WINDOW && window.len() > 1 {
@@ -37,12 +39,17 @@ pub fn order(functions: &[&[u8]]) -> Vec<usize> {
             for &piece in &pieces[last] {
                 in_window[piece] -= 1;
                 if in_window[piece] == 0 {
-                    owners[piece].iter().for_each(|&owner| shared[owner] -= 1);
+                    owners[piece].iter().for_each(|&owner| shared[owner] -= worth(&owners[piece]));
                 }
             }
         }
     }
     ordered
+}
+
+/// What a piece of these functions counts.
+fn worth(owners: &[usize]) -> u32 {
+    if owners.len() < RARE { 3 } else { 1 }
 }
 
 /// The place in `left` of the function with the largest share.

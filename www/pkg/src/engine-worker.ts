@@ -6,8 +6,8 @@ import type { Engine as AbiEngine, EngineOptions } from './abi.js';
 import { serve, type ScopeLike } from './dispatch.js';
 import { EngineHost } from './engine-host.js';
 import { fromPlain, KingletError, toPlain } from './errors.js';
-import initializeCpu, * as cpu from './generated/kinglet_cpu.js';
-import initializeGpu, * as gpu from './generated/kinglet_gpu.js';
+import initializeCpu, { Engine as CpuEngine, Sha256 as CpuSha256 } from './generated/kinglet_cpu.js';
+import initializeGpu, { Engine as GpuEngine, Sha256 as GpuSha256 } from './generated/kinglet_gpu.js';
 import { INITIAL_MEMORY_PAGES } from './generated/memory.js';
 import { findGpu, withSubgroups } from './gpu.js';
 import { Later } from './later.js';
@@ -21,8 +21,8 @@ import { compileWasm, createMemory } from './wasm-module.js';
 
 /** Each kind of binary has its own glue, which has its own instance of it. */
 const GLUE = {
-  cpu: { initialize: initializeCpu, ...cpu },
-  webgpu: { initialize: initializeGpu, ...gpu },
+  cpu: { initialize: initializeCpu, Engine: CpuEngine, Sha256: CpuSha256 },
+  webgpu: { initialize: initializeGpu, Engine: GpuEngine, Sha256: GpuSha256 },
 };
 
 async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
