@@ -109,4 +109,4 @@ function isFaster(cpu: Speed, gpu: Speed): boolean {
   return turn(cpu) < turn(gpu) * WORTH_IT;
 }
 
-const perSecond = ({ writeMs }: Speed): string => (1000 / writeMs).toPrecision(3);
+const perSecond = ({ writeMs }: Speed): number => Number((1000 / writeMs).toPrecision(3));
