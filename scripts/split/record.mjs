@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launch, SOFTWARE_GPU } from '../../tests/e2e/browser.mjs';
-import { openSite, sendSlowly } from '../../tests/e2e/site.mjs';
+import { serveWatched } from '../../tests/e2e/gpu/page.mjs';
+import { holdBackEnd, openSite, sendSlowly } from '../../tests/e2e/site.mjs';
 import { alike, isGlue, shortest, withoutHashes } from './names.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -19,7 +20,13 @@ const models = process.argv.slice(2).map((path) => resolve(path));
 /** Runs in the page: two turns of a chat, one by chance and one to the end, as the demo page has them. */
 async function chat({ url, options }) {
   const { Kinglet } = await import('/kinglet/index.js');
-  const engine = await Kinglet.load(url, options);
+  let phase;
+  const onProgress = (event) => {
+    // What is held back comes when a GPU has had the time to be tuned.
+    if (phase === 'check' && event.phase === 'download') setTimeout(() => fetch('/release'), 3000);
+    phase = event.phase;
+  };
+  const engine = await Kinglet.load(url, { ...options, onProgress });
   const messages = [{ role: 'user', content: 'Tell me of a bird that lives in the north. Ünï → 北, 12 times!' }];
   for (const sampling of [{ temperature: 0 }, { temperature: 0.8, top_p: 0.9, seed: 1 }, {}]) {
     const request = { max_tokens: 12, stream: true, stream_options: { include_usage: true }, ...sampling };
@@ -60,10 +67,14 @@ async function record(flavour) {
   );
   // What the engine does while it waits for bytes runs only where it has to.
   for (const model of models) site.answers.set(basename(model), sendSlowly(20));
+  serveWatched(site);
   const browser = await launchLogging(folder, log);
-  const on = flavour === 'gpu' ? { device: 'webgpu' } : { device: 'cpu', wasmUrl: `/kinglet/kinglet_${flavour}.wasm` };
+  // One that is taken for hardware is tuned.
+  const tuned = { device: 'webgpu', workerUrl: '/kinglet/watched.js?hardware' };
+  const on = flavour === 'gpu' ? tuned : { device: 'cpu', wasmUrl: `/kinglet/kinglet_${flavour}.wasm` };
   // A GPU in software takes its time, and formats are a matter of shaders there.
   for (const model of flavour === 'gpu' ? models.filter((path) => /stories|Q8_0/.test(path)) : models) {
+    if (flavour === 'gpu') holdBackEnd(site, basename(model));
     for (const threads of flavour === 'gpu' ? [undefined] : [1, undefined]) {
       const page = await browser.newPage();
       await page.goto(`${site.url}/blank`);

@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { launch, SOFTWARE_GPU, visitQuietly } from './browser.mjs';
 import { openKingletSite } from './kinglet_page.mjs';
-import { sendSlowly } from './site.mjs';
+import { serveWatched } from './gpu/page.mjs';
+import { holdBackEnd, sendSlowly } from './site.mjs';
 
 const folder = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const MODELS = process.env.KINGLET_MODELS ?? folder('.cache/models');
@@ -49,8 +50,14 @@ function visiting(work, { isolated = true, ...options } = {}) {
  * In the page: an engine, and its first token. Nothing else is read, so the answer, which is longer than what may be unread, is held up:
  * the engine is busy until `finish`.
  */
-const begin = async ([url, options]) => {
-  globalThis.engine = await Kinglet.load(url, options);
+const begin = async ([url, { isHeldBack = false, ...options }]) => {
+  let phase;
+  const onProgress = (event) => {
+    // Once the GPU has been checked, it is tuned while bytes are waited for, for less than this.
+    if (isHeldBack && phase === 'check' && event.phase === 'download') setTimeout(() => fetch('/release'), 3000);
+    phase = event.phase;
+  };
+  globalThis.engine = await Kinglet.load(url, { ...options, onProgress });
   const common = { max_tokens: 96, temperature: 0, stream: true };
   const answer = url.includes('Instruct')
     ? await engine.chat.completions.create({ messages: [{ role: 'user', content: 'Tell me a long story about the sea.' }], ...common })
@@ -108,6 +115,20 @@ for (const [name, model, device] of [
       assert.equal(fetched().filter((path) => LATER.test(path)).length, 1, `${fetched()}`);
       await page.evaluate('engine.close()');
     }));
+
+test('a GPU that is tuned while the weights come: nothing more is fetched for that', () =>
+  visiting(async (page, fetched, site) => {
+    serveWatched(site);
+    holdBackEnd(site, SMALL);
+    try {
+      await page.evaluate(begin, [SMALL, { device: 'webgpu', workerUrl: '/kinglet/watched.js?hardware', isHeldBack: true }]);
+      assert.match(await page.evaluate("localStorage.getItem('kinglet.gpu')"), /\n.+:/, 'it was tuned');
+      assert.deepEqual(fetched().filter((path) => LATER.test(path)), []);
+      await page.evaluate('engine.close()');
+    } finally {
+      site.answers.delete(SMALL);
+    }
+  }));
 
 test('what is called for before it has come: the same tokens, by one thread and by two, with shared memory and without', async () => {
   const found = [];

@@ -1,6 +1,6 @@
 // A static server for tests that can lie: isolation headers or not, any Content-Security-Policy, another origin's rules, and per
 // path an answer of its own. Every file is read whole: tests serve small things and one model.
-import { createReadStream, statSync } from 'node:fs';
+import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { Transform } from 'node:stream';
@@ -75,6 +75,21 @@ export function sendSlowly(mibPerSecond) {
     response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': fileSize(file) });
     createReadStream(file).pipe(slowly).pipe(response);
   };
+}
+
+/** Has `site` answer `path` with all but the end of its file, and the end once `/release` is asked for. */
+export function holdBackEnd(site, path) {
+  let release = () => {};
+  site.answers.set('/release', (response) => {
+    release();
+    response.writeHead(204).end();
+  });
+  site.answers.set(path, (response, file) => {
+    const bytes = readFileSync(file);
+    response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes.length });
+    response.write(bytes.subarray(0, -1000));
+    release = () => response.end(bytes.subarray(-1000));
+  });
 }
 
 function fileSize(file) {

@@ -22,13 +22,19 @@ export async function openGpuSite(options = {}) {
     );
   answer('/index.html', 'text/html', Buffer.from(PAGE));
   answer('/model.gguf', 'application/octet-stream', readFileSync(folder('tests/models/stories260K.gguf')));
-  for (const name of ['watch.js', 'worker.js'])
-    answer(
-      `/kinglet/${name === 'worker.js' ? 'watched.js' : name}`,
-      'text/javascript',
-      readFileSync(folder(`tests/e2e/gpu/${name}`)),
-    );
+  serveWatched(site);
   return site;
+}
+
+/** Puts the watched worker, `watched.js`, beside that of the package under /kinglet/. */
+export function serveWatched(site) {
+  for (const [path, name] of [
+    ['/kinglet/watch.js', 'watch.js'],
+    ['/kinglet/watched.js', 'worker.js'],
+  ]) {
+    const text = readFileSync(folder(`tests/e2e/gpu/${name}`));
+    site.answers.set(path, (response) => response.writeHead(200, { 'content-type': 'text/javascript' }).end(text));
+  }
 }
 
 /**

@@ -132,9 +132,8 @@ class Loading {
 
   /** Reads everything from the first byte on into an engine of the device that was decided for. */
   async on(decision: Decision, runtime: Runtime): Promise<Loaded> {
-    // What reads other files is not needed first, nor what tunes a GPU, for software ones are not tuned.
-    const isTuned = decision.kind === 'webgpu' && !decision.adapter.software;
-    if (isTuned || !(this.#model instanceof SourceFile)) void runtime.complete();
+    // What reads other files is not needed first.
+    if (!(this.#model instanceof SourceFile)) void runtime.complete();
     await this.#readVocabulary(runtime);
     const engine = await runtime.createEngine(this.#options(decision));
     try {

@@ -62,14 +62,12 @@ test('what it will take is told once, when the header is there', async () => {
 });
 
 test('the rest of the binary is fetched after the first request, before where the model wants it, else a second after it is ready', async () => {
-  const software = { ...GPU, adapter: { ...GPU.adapter, software: true } };
   const bytes = new Uint8Array(200);
   const parts: LoadInput['source'] = { kind: 'files', files: [], siblings: false };
   const cases: [isEarly: boolean, more: Partial<LoadInput>, surroundings: Parameters<typeof begin>[2]][] = [
     [false, {}, {}],
     [true, {}, { faults: { quantization: 'Q5_K' } }],
-    [true, { device: 'webgpu' }, {}],
-    [false, { device: 'webgpu' }, { gpu: software }],
+    [false, { device: 'webgpu' }, {}],
     [true, { source: parts }, {}],
   ];
   for (const [isEarly, more, surroundings] of cases) {
