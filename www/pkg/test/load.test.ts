@@ -8,7 +8,7 @@ import type { GpuState } from '../src/gpu.js';
 import type { EngineRequests, LoadInput } from '../src/protocol.js';
 import type { ProgressEvent } from '../src/types.js';
 import { VERSION } from '../src/version.js';
-import { FakeEngine, type Faults, FILES, GPU, hostOf, pair } from './fake.js';
+import { FakeEngine, type Faults, FILES, hostOf, pair } from './fake.js';
 
 function begin(
   bytes: Uint8Array<ArrayBuffer>,
