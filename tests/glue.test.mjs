@@ -1,0 +1,40 @@
+// The one glue that www/pkg/scripts/glue.mjs makes of two: it starts every binary as built, several at once, and what it could not join
+// it refuses.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { start } from '../www/pkg/src/generated/glue.js';
+import { joinGlue } from '../www/pkg/scripts/glue.mjs';
+
+const read = (path) => readFileSync(new URL(`../www/pkg/${path}`, import.meta.url));
+const [cpu, gpu] = ['cpu', 'gpu'].map((kind) => read(`src/generated/kinglet_${kind}.js`).toString());
+
+/** A binary that runs, with all of its later part. */
+function started(build) {
+  const memory = new WebAssembly.Memory({ initial: 64, maximum: 1024, shared: true });
+  const glue = start(new WebAssembly.Module(read(`dist/kinglet_${build}.wasm`)), memory);
+  new WebAssembly.Instance(new WebAssembly.Module(read(`dist/kinglet_${build}_later.wasm`)), { first: glue.exports });
+  return glue;
+}
+
+test('each binary runs, and those beside it are others', () => {
+  const hashes = ['simd', 'gpu', 'simd'].map((build) => new (started(build).Sha256)());
+  const texts = ['one', 'two', 'three'];
+  // What goes through memory and what comes back as text, in turns.
+  for (const part of ['', ' and more']) hashes.forEach((hash, i) => hash.update(Buffer.from(texts[i] + part)));
+  const wanted = texts.map((text) => createHash('sha256').update(`${text}${text} and more`).digest('hex'));
+  assert.deepEqual(hashes.map((hash) => hash.hex()), wanted);
+});
+
+const NOW = /^ {8}(\w+)(?=: function\(arg0\) \{\s*const ret = arg0\.now\(\);)/m;
+
+test('a binary of the CPU gets what it imports, whatever that is called', () => {
+  const odd = cpu.replace(NOW, '        of_its_own');
+  assert.ok(joinGlue(odd, gpu).includes(` of_its_own: import0.${NOW.exec(gpu)[1]}`));
+});
+
+test('what cannot be joined is refused', () => {
+  assert.throws(() => joinGlue(cpu.replace('arg0.now()', 'arg0.then()'), gpu), /has no like/);
+  assert.throws(() => joinGlue(cpu, gpu.replace('memory: memory ||', 'memory: other ||')), /has 0 times/);
+});
