@@ -35,7 +35,7 @@ function hold(name, found, { limit, goal } = budgets[name]) {
 test('engine: all JavaScript and the largest wasm, gzip', () => {
   for (const name of BINARIES.flat()) console.log(`${name}: ${gzipBytes(name)}`);
   const wasm = Math.max(...BINARIES.map(([first, later]) => gzipBytes(first) + gzipBytes(later)));
-  const engine = scripts.filter((name) => !isBeside(name) && name !== 'checkpoint-worker.js'); // that, or worker.js
+  const engine = scripts.filter((name) => !isBeside(name) && !/^(checkpoint|full-template)-worker/.test(name)); // those, or the others
   const javascript = engine.reduce((sum, name) => sum + gzipBytes(name), 0);
   console.log(`wasm ${wasm}, JavaScript ${javascript} in ${engine.length} files`);
   assert.ok(scripts.includes('index.js') && scripts.includes('worker.js'), `no engine in ${dist}: ${scripts}`);
@@ -66,7 +66,7 @@ test('glue between wasm and JavaScript, gzip', () => {
 /** What is wrong with the list of files of the tarball. */
 function fileComplaints(files) {
   const wanted = ['package.json', 'README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'dist/index.js', 'dist/index.d.ts'];
-  wanted.push('dist/worker.js', 'dist/checkpoint-worker.js', 'dist/template-worker.js', 'dist/node.js', 'dist/node-thread.js', 'dist/isolation.js');
+  wanted.push('dist/worker.js', 'dist/checkpoint-worker.js', 'dist/template-worker.js', 'dist/full-template-worker.js', 'dist/node.js', 'dist/node-thread.js', 'dist/isolation.js');
   wanted.push(...BINARIES.flat().map((name) => `dist/${name}`));
   const allowed = /^(package\.json|README\.md|LICENSE-(MIT|APACHE)|dist\/([\w-]+\/)?[\w.-]+\.(js|d\.ts|wasm|LICENSE))$/;
   return [

@@ -24,7 +24,10 @@ test('each binary runs, and those beside it are others', () => {
   // What goes through memory and what comes back as text, in turns.
   for (const part of ['', ' and more']) hashes.forEach((hash, i) => hash.update(Buffer.from(texts[i] + part)));
   const wanted = texts.map((text) => createHash('sha256').update(`${text}${text} and more`).digest('hex'));
-  assert.deepEqual(hashes.map((hash) => hash.hex()), wanted);
+  assert.deepEqual(
+    hashes.map((hash) => hash.hex()),
+    wanted,
+  );
 });
 
 const NOW = /^ {8}(\w+)(?=: function\(arg0\) \{\s*const ret = arg0\.now\(\);)/m;

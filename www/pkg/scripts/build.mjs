@@ -44,20 +44,39 @@ const MODULES = Object.values(EXPORTS)
 // The modules of the page and of each worker become one file, which is smaller and comes at once. A worker's file names no other
 // (src/files.ts says why), so the glue is in it.
 async function bundleModules() {
-  const entries = ['index.js', 'worker.js', 'checkpoint-worker.js', 'template-worker.js', ...MODULES];
+  const entries = [
+    'index.js',
+    'worker.js',
+    'checkpoint-worker.js',
+    'template-worker.js',
+    'full-template-worker.js',
+    ...MODULES,
+  ];
   // Minified as they are bundled: what one module says of another, such as a constant, is put in its place.
-  const options = { bundle: true, format: 'esm', write: false, charset: 'utf8', minify: true, target: 'es2022', legalComments: 'inline' };
+  const options = {
+    bundle: true,
+    format: 'esm',
+    write: false,
+    charset: 'utf8',
+    minify: true,
+    target: 'es2022',
+    legalComments: 'inline',
+  };
   const bundles = [];
   for (const name of entries) bundles.push([name, await build({ entryPoints: [inRoot('dist', name)], ...options })]);
   // A classic script, as a page has it in its head.
-  bundles.push(['isolation.js', await build({ entryPoints: [inRoot('dist/isolation.js')], ...options, format: 'iife' })]);
+  bundles.push([
+    'isolation.js',
+    await build({ entryPoints: [inRoot('dist/isolation.js')], ...options, format: 'iife' }),
+  ]);
   // From TypeScript: tsc has checked them, with the types of Node.js.
   const node = { ...options, platform: 'node', target: 'node20', plugins: [nodeHost] };
   bundles.push(['node.js', await build({ entryPoints: [inRoot('src/index.ts')], ...node })]);
   bundles.push(['node-thread.js', await build({ entryPoints: [inRoot('src/node/thread.ts')], ...node })]);
   for (const name of fs.readdirSync(inRoot('dist'), { recursive: true }))
     if (name.endsWith('.js')) fs.rmSync(inRoot('dist', name));
-  for (const [name, { outputFiles }] of bundles) fs.writeFileSync(inRoot('dist', name), await smaller(outputFiles[0].text));
+  for (const [name, { outputFiles }] of bundles)
+    fs.writeFileSync(inRoot('dist', name), await smaller(outputFiles[0].text));
 }
 
 // What terser finds beyond esbuild: 4 % (gzip).

@@ -13,7 +13,8 @@ function importsOf(text) {
 /** Replaces what has to be there once. */
 function replaceOnce(text, what, by) {
   const { length } = [...text.matchAll(new RegExp(what, 'g'))];
-  if (length !== 1) throw new Error(`wasm-bindgen's glue has ${length} times ${what}: scripts/glue.mjs has to learn its new form`);
+  if (length !== 1)
+    throw new Error(`wasm-bindgen's glue has ${length} times ${what}: scripts/glue.mjs has to learn its new form`);
   return text.replace(what, by);
 }
 
@@ -33,7 +34,11 @@ export function joinGlue(cpu, gpu) {
   let text = gpu.slice(0, gpu.indexOf('let wasmModule, wasmInstance, wasm;'));
   text = text.replace(/^export (?=class|function)/gm, '').replace(/^function load_later.*?^\}$/ms, '');
   text = replaceOnce(text, /memory: memory \|\| new WebAssembly\.Memory\(.*?\),/, 'memory,');
-  text = replaceOnce(text, /"(\.\/kinglet_)gpu(_bg\.js)": import0,/, `"$1gpu$2": import0, "$1cpu$2": { ...import0, ${renamed(cpu, gpu).join(', ')} },`);
+  text = replaceOnce(
+    text,
+    /"(\.\/kinglet_)gpu(_bg\.js)": import0,/,
+    `"$1gpu$2": import0, "$1cpu$2": { ...import0, ${renamed(cpu, gpu).join(', ')} },`,
+  );
   // What a canvas may be made of; nothing is drawn.
   text = replaceOnce(text, /(const __wbindgen_enum_GpuTextureFormat = )\[.*?\]/, '$1[]');
   return `export function start(module, memory) {

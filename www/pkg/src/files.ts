@@ -13,6 +13,8 @@ export interface PackageFiles {
   /** The engine's worker where the model is a checkpoint as published. */
   checkpoints: string;
   templates: string;
+  /** The templates' worker for what few of them ask for. */
+  fullTemplates: string;
   wasm: Record<Build, WasmFiles>;
 }
 
@@ -45,6 +47,10 @@ export function locate({
     templates: (worker
       ? new URL('./template-worker.js', worker)
       : absolute(new URL('./template-worker.js', import.meta.url))
+    ).href,
+    fullTemplates: (worker
+      ? new URL('./full-template-worker.js', worker)
+      : absolute(new URL('./full-template-worker.js', import.meta.url))
     ).href,
     wasm: {
       simd: wasm(

@@ -9,6 +9,8 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { plainMessage } from '../src/core.js';
 import { KingletError } from '../src/errors.js';
+import { RARE } from '../src/jinja/rare-all.js';
+import { provideRare } from '../src/jinja/rare.js';
 import { find } from '../src/template-facts.js';
 import { TemplateHost } from '../src/template-host.js';
 import type { ChatMessage } from '../src/types.js';
@@ -16,6 +18,7 @@ import { golden, type Result, ROOT } from './golden.js';
 
 const cache = process.env['KINGLET_CACHE'] ?? fileURLToPath(new URL('.cache', ROOT));
 const folder = path.join(cache, 'llama.cpp/templates');
+provideRare(RARE);
 const host = new TemplateHost(() => new Date(golden.now));
 const call = { cancelled: false, acknowledged: 0, changed: async () => {}, emit: () => {} };
 
@@ -26,7 +29,7 @@ function render(template: string, { conversation, prompt, variables }: Case, cha
     messages: ChatMessage[];
     tools: unknown[] | null;
   };
-  return host.render(
+  const output = host.render(
     {
       template,
       messages: change(messages).map((message) => plainMessage(message, template)),
@@ -37,6 +40,8 @@ function render(template: string, { conversation, prompt, variables }: Case, cha
     },
     call,
   );
+  assert.ok(output);
+  return output;
 }
 
 /** Our result in the golden's form: the joiner taken out, the words of an error without our own before them. */
