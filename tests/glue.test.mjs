@@ -13,7 +13,7 @@ const [cpu, gpu] = ['cpu', 'gpu'].map((kind) => read(`src/generated/kinglet_${ki
 /** A binary that runs, with all of its later part. */
 function started(build) {
   const memory = new WebAssembly.Memory({ initial: 64, maximum: 1024, shared: true });
-  const glue = start(new WebAssembly.Module(read(`dist/kinglet_${build}.wasm`)), memory);
+  const glue = start(build === 'gpu', new WebAssembly.Module(read(`dist/kinglet_${build}.wasm`)), memory);
   new WebAssembly.Instance(new WebAssembly.Module(read(`dist/kinglet_${build}_later.wasm`)), { first: glue.exports });
   return glue;
 }
@@ -31,13 +31,26 @@ test('each binary runs, and those beside it are others', () => {
 });
 
 const NOW = /^ {8}(\w+)(?=: function\(arg0\) \{\s*const ret = arg0\.now\(\);)/m;
+/** In the text of what a binary of the CPU imports. */
+const includes = (glue, text) => glue.slice(glue.lastIndexOf('{ ...gpu,')).includes(text);
 
 test('a binary of the CPU gets what it imports, whatever that is called', () => {
   const odd = cpu.replace(NOW, '        of_its_own');
-  assert.ok(joinGlue(odd, gpu).includes(` of_its_own: import0.${NOW.exec(gpu)[1]}`));
+  assert.ok(includes(joinGlue(odd, gpu), ` of_its_own: gpu.${NOW.exec(gpu)[1]}`));
 });
 
-test('what cannot be joined is refused', () => {
-  assert.throws(() => joinGlue(cpu.replace('arg0.now()', 'arg0.then()'), gpu), /has no like/);
-  assert.throws(() => joinGlue(cpu, gpu.replace('memory: memory ||', 'memory: other ||')), /has 0 times/);
+test('and what no binary of the GPU imports, with the functions that it calls', () => {
+  const odd = cpu
+    .replace('arg0.now()', '$a(arg0)')
+    .replace('const EngineFinal', 'function $a(x) { return wasm.$a(x); }\nconst EngineFinal');
+  const other = gpu.replace('const EngineFinal', 'function $a(x) { return wasm.$a(x, 1); }\nconst EngineFinal');
+  const joined = joinGlue(odd, other);
+  assert.ok(includes(joined, 'cpu$a(arg0)'));
+  for (const one of ['function cpu$a(x) { return wasm.$a(x); }', 'function $a(x) { return wasm.$a(x, 1); }'])
+    assert.equal(joined.split(one).length, 2, one);
+});
+
+test('glue of another form is refused', () => {
+  assert.throws(() => joinGlue(cpu, gpu.replace('import0,', 'imports,')), /GPU has a new form/);
+  assert.throws(() => joinGlue(cpu.replace('let wasmModule', 'let theModule'), gpu), /CPU has a new form/);
 });

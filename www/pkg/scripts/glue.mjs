@@ -2,49 +2,58 @@
 // of the GPU imports, too, only not always by the same name. As a function, for after a GPU has failed both kinds run in one worker.
 // Used by build.mjs.
 
-/** The imports of a glue's text: what each does, by its name. What a comment says of it is not what it does. */
-function importsOf(text) {
-  const found = new Map();
-  for (const [, name, body] of text.matchAll(/^ {8}(\w+): (function.*?^ {8}\}(?:, arguments\); \})?),$/gms))
-    found.set(name, body.replace(/^\s*\/\/.*\n/gm, ''));
-  return found;
-}
+/** What is imported, in a glue's text: `name: function …`, as one of its lines; all of them are in one statement. */
+const IMPORT = /^ {8}(\$?\w+): (function.*?^ {8}\}(?:, arguments\); \})?),$/gms;
+/** What begins what we do ourselves: how a module is loaded. */
+const LOADING = 'let wasmModule, wasmInstance, wasm;';
+/** Functions that call what a binary exports for them may have names of a glue's own; those of the CPU get other ones. */
+const OWN_NAME = /(?<![.\w])\$(\w+)/g;
+const CANVAS = '__wbindgen_enum_GpuTextureFormat';
 
-/** Replaces what has to be there once. */
-function replaceOnce(text, what, by) {
-  const { length } = [...text.matchAll(new RegExp(what, 'g'))];
-  if (length !== 1)
-    throw new Error(`wasm-bindgen's glue has ${length} times ${what}: scripts/glue.mjs has to learn its new form`);
-  return text.replace(what, by);
-}
-
-/** What `cpu` imports by names of its own, as text: `name: import0.name, …`. */
-function renamed(cpu, gpu) {
-  const theirs = importsOf(gpu);
-  return [...importsOf(cpu)].flatMap(([name, body]) => {
-    if (theirs.get(name) === body) return [];
-    const same = [...theirs].find(([, other]) => other === body)?.[0];
-    if (!same) throw new Error(`${name} of the CPU's glue has no like in the GPU's`);
-    return [`${name}: import0.${same}`];
-  });
+/** A glue's text, taken apart. */
+function takenApart(text, what) {
+  const from = /"([^"]+)": import0,/.exec(text)?.[1];
+  const loading = text.indexOf(LOADING);
+  const imports = new Map();
+  for (const [, name, body] of text.matchAll(IMPORT)) imports.set(name, body.replace(/^\s*\/\/.*\n/gm, ''));
+  if (from === undefined || loading < 0 || imports.size === 0)
+    throw new Error(`the glue of the ${what} has a new form: scripts/glue.mjs has to learn it`);
+  const statements = new Map();
+  for (const one of text
+    .slice(0, loading)
+    .split(/^(?=(?:export |function|class|const|let|if)\b)/m)
+    .slice(1)) {
+    const [line] = one.split('\n');
+    const name = /^(?:export )?(?:function|class|const|let) ([$\w]+)/.exec(line)?.[1] ?? line;
+    statements.set(name, one.replace(/^export /, '').replace(/^\/\*\*[^]*?\*\/$/gm, ''));
+  }
+  for (const name of ['__wbg_get_imports', 'load_later', 'poolWorker']) statements.delete(name);
+  return { from, imports, statements };
 }
 
 /** The text of `src/generated/glue.js`, made of both glues: a module whose `start` starts a binary of either kind. */
-export function joinGlue(cpu, gpu) {
-  let text = gpu.slice(0, gpu.indexOf('let wasmModule, wasmInstance, wasm;'));
-  text = text.replace(/^export (?=class|function)/gm, '').replace(/^function load_later.*?^\}$/ms, '');
-  text = replaceOnce(text, /memory: memory \|\| new WebAssembly\.Memory\(.*?\),/, 'memory,');
-  text = replaceOnce(
-    text,
-    /"(\.\/kinglet_)gpu(_bg\.js)": import0,/,
-    `"$1gpu$2": import0, "$1cpu$2": { ...import0, ${renamed(cpu, gpu).join(', ')} },`,
-  );
+export function joinGlue(cpuText, gpuText) {
+  const cpu = takenApart(cpuText.replace(OWN_NAME, 'cpu$$$1'), 'CPU');
+  const gpu = takenApart(gpuText, 'GPU');
+  const nameOf = new Map([...gpu.imports].map(([name, body]) => [body, name]));
+  // By the same name, by another, or what it is; most are the same.
+  const others = [...cpu.imports].flatMap(([name, body]) => {
+    if (gpu.imports.get(name) === body) return [];
+    return [`${name}: ${nameOf.has(body) ? `gpu.${nameOf.get(body)}` : body}`];
+  });
+  // What both have is for shared memory in the CPU's glue, and fits any.
+  const statements = new Map([...gpu.statements, ...cpu.statements]);
   // What a canvas may be made of; nothing is drawn.
-  text = replaceOnce(text, /(const __wbindgen_enum_GpuTextureFormat = )\[.*?\]/, '$1[]');
-  return `export function start(module, memory) {
+  if (statements.has(CANVAS)) statements.set(CANVAS, `const ${CANVAS} = [];\n`);
+  return `export function start(isGpu, module, memory) {
 let wasm;
-${text}
-wasm = new WebAssembly.Instance(module, __wbg_get_imports(memory)).exports;
+${[...statements.values()].join('')}
+const gpu = {
+memory,
+${[...gpu.imports].map(([name, body]) => `${name}: ${body}`).join(',\n')}
+};
+const imports = isGpu ? { '${gpu.from}': gpu } : { '${cpu.from}': { ...gpu, ${others.join(', ')} } };
+wasm = new WebAssembly.Instance(module, imports).exports;
 wasm.__wbindgen_start();
 return { exports: wasm, Engine, Sha256 };
 }
@@ -62,5 +71,5 @@ export interface Glue {
   Sha256: new () => { update(bytes: Uint8Array): void; hex(): string };
 }
 
-export function start(module: WebAssembly.Module, memory: WebAssembly.Memory): Glue;
+export function start(isGpu: boolean, module: WebAssembly.Module, memory: WebAssembly.Memory): Glue;
 `;

@@ -27,7 +27,7 @@ async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
   const later = new Later({ device, url: files.later }, asItIs);
   // What fails there throws through the module, which can't be trusted then.
   const giveUp = (error: KingletError): void => scope.postMessage({ kind: 'fatal', error: toPlain(error) });
-  const { exports, Engine, Sha256 } = start(module, memory);
+  const { exports, Engine, Sha256 } = start(device === 'webgpu', module, memory);
   await later.serve(exports, giveUp);
   return {
     createEngine: (options) => {

@@ -16,7 +16,7 @@ export function runPoolThread(scope: ScopeLike): void {
   scope.addEventListener('message', async ({ data }: MessageEvent<PoolStart>) => {
     let exports: Glue['exports'];
     try {
-      ({ exports } = start(data.module, data.memory));
+      ({ exports } = start(false, data.module, data.memory));
       await new Later(data.later, true).serve(exports, () => {}); // what fails there is thrown
       reply({ kind: 'started' });
     } catch (thrown) {
