@@ -3,7 +3,7 @@
 
 import type { Filter } from './filters.js';
 import type { Method } from './methods.js';
-import type { Str, Value } from './values.js';
+import type { Fn, Str, Value } from './values.js';
 
 export interface Rare {
   /** `"%s" % value`. */
@@ -11,6 +11,17 @@ export interface Rare {
   filters: Record<string, Filter>;
   /** Of str. */
   methods: Record<string, Method<Str>>;
+  joiner: Fn['call'];
+  cycler: Fn['call'];
+  ofLoop(name: 'cycle' | 'changed', loop: LoopState): Value;
+  /** Of a date, by its letter in a format: what gives its text, where there is such a field. */
+  field(letter: string, now: Date): (() => string) | undefined;
+}
+
+/** What `loop` keeps for its own functions. */
+export interface LoopState {
+  index0: number;
+  changed: Value | undefined;
 }
 
 /** Where there is none of it: the template has to be rendered by the larger worker. Nothing that runs a template may catch it. */
