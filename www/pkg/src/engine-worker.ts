@@ -67,7 +67,7 @@ function startThread(url: string, start: PoolStart): Promise<void> {
 
 const scope = globalThis as unknown as ScopeLike & { name: string };
 
-/** `readers`: of what is no GGUF file. */
+/** `readers`: of what is not one GGUF file. */
 export function runEngineWorker(readers?: CheckpointReaders): void {
   if (scope.name === POOL_THREAD) return runPoolThread(scope);
   const surroundings: Surroundings = { instantiate, findGpu, ...(readers && { readers }) };

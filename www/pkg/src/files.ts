@@ -10,7 +10,7 @@ import type { Build, LoadOptions } from './types.js';
 export interface PackageFiles {
   /** The engine's worker; the threads of its pool run it, too. */
   worker: string;
-  /** The engine's worker where the model is a checkpoint as published. */
+  /** The engine's worker where the model is several files. */
   checkpoints: string;
   templates: string;
   /** The templates' worker for what few of them ask for. */
@@ -74,7 +74,7 @@ export function locate({
 
 /** The script of the engine's worker that can read a source. */
 export function workerFor({ worker, checkpoints }: PackageFiles, source: SourceDescriptor): string {
-  return source.kind === 'checkpoint' || (source.kind === 'files' && source.tokenizer) ? checkpoints : worker;
+  return source.kind === 'checkpoint' || source.kind === 'files' ? checkpoints : worker;
 }
 
 /**
