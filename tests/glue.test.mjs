@@ -3,23 +3,40 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { start } from '../www/pkg/src/generated/glue.js';
 import { joinGlue } from '../www/pkg/scripts/glue.mjs';
 
 const read = (path) => readFileSync(new URL(`../www/pkg/${path}`, import.meta.url));
 const [cpu, gpu] = ['cpu', 'gpu'].map((kind) => read(`src/generated/kinglet_${kind}.js`).toString());
 
+const esbuild = createRequire(new URL('../www/pkg/package.json', import.meta.url))('esbuild');
+const { outputFiles } = esbuild.buildSync({
+  entryPoints: [fileURLToPath(new URL('../www/pkg/src/later.ts', import.meta.url))],
+  bundle: true,
+  format: 'esm',
+  write: false,
+});
+const { Later } = await import(
+  `data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString('base64')}`
+);
+
 /** A binary that runs, with all of its later part. */
-function started(build) {
-  const memory = new WebAssembly.Memory({ initial: 64, maximum: 1024, shared: true });
-  const glue = start(build === 'gpu', new WebAssembly.Module(read(`dist/kinglet_${build}.wasm`)), memory);
-  new WebAssembly.Instance(new WebAssembly.Module(read(`dist/kinglet_${build}_later.wasm`)), { first: glue.exports });
+async function started(build) {
+  const isGpu = build === 'gpu';
+  const [first, module] = ['', '_later'].map(
+    (part) => new WebAssembly.Module(read(`dist/kinglet_${build}${part}.wasm`)),
+  );
+  const glue = start(isGpu, first, new WebAssembly.Memory({ initial: 64, maximum: 1024, shared: true }));
+  await new Later({ device: isGpu ? 'webgpu' : 'cpu', url: '', module }, true).serve(glue.exports, assert.fail);
   return glue;
 }
 
-test('each binary runs, and those beside it are others', () => {
-  const hashes = ['simd', 'gpu', 'simd'].map((build) => new (started(build).Sha256)());
+test('each binary runs, and those beside it are others', async () => {
+  const all = await Promise.all(['simd', 'gpu', 'simd'].map(started));
+  const hashes = all.map(({ Sha256 }) => new Sha256());
   const texts = ['one', 'two', 'three'];
   // What goes through memory and what comes back as text, in turns.
   for (const part of ['', ' and more']) hashes.forEach((hash, i) => hash.update(Buffer.from(texts[i] + part)));

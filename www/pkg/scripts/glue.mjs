@@ -41,8 +41,9 @@ export function joinGlue(cpuText, gpuText) {
     if (gpu.imports.get(name) === body) return [];
     return [`${name}: ${nameOf.has(body) ? `gpu.${nameOf.get(body)}` : body}`];
   });
-  // What both have is for shared memory in the CPU's glue, and fits any.
-  const statements = new Map([...gpu.statements, ...cpu.statements]);
+  // What both have is for shared memory in the CPU's glue, and fits any; conditions only make up for what a place lacks.
+  const ofGpu = [...gpu.statements].filter(([name]) => !name.startsWith('if '));
+  const statements = new Map([...ofGpu, ...cpu.statements]);
   // What a canvas may be made of; nothing is drawn.
   if (statements.has(CANVAS)) statements.set(CANVAS, `const ${CANVAS} = [];\n`);
   return `export function start(isGpu, module, memory) {
