@@ -29,7 +29,7 @@ async function started(build) {
   const [first, module] = ['', '_later'].map(
     (part) => new WebAssembly.Module(read(`dist/kinglet_${build}${part}.wasm`)),
   );
-  const glue = start(isGpu, first, new WebAssembly.Memory({ initial: 64, maximum: 1024, shared: true }));
+  const glue = start(isGpu, first, new WebAssembly.Memory({ initial: 64, maximum: 1024, shared: !isGpu }));
   await new Later({ device: isGpu ? 'webgpu' : 'cpu', url: '', module }, true).serve(glue.exports, assert.fail);
   return glue;
 }
