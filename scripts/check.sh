@@ -33,7 +33,7 @@ run_tests() {
     fi
     if wants browsers; then part "test: three browsers" test_browsers; fi
     if wants e2e; then part "test: end to end" test_e2e; fi
-    if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs tests/instructions.test.mjs tests/split.test.mjs; fi
+    if wants budgets; then part "test: budgets" node --test tests/budgets.test.mjs tests/glue.test.mjs tests/instructions.test.mjs tests/split.test.mjs; fi
 }
 # Reads run_tests' `parts`.
 wants() {

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -100,6 +100,15 @@ for (const name of ['script', 'esbuild', 'rollup', 'webpack', 'next']) {
       const app = installApp(packed, name, name === 'next' ? {} : { page: 'page' });
       folder = name === 'script' ? app : buildApp(app);
       if (folder !== app && name !== 'next') copyFileSync(join(app, 'index.html'), join(folder, 'index.html'));
+    });
+    test('every worker is there', () => {
+      const dist = join(packed.folder, 'node/node_modules/kinglet/dist');
+      const files = readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.js'));
+      // Bundlers may minify them once more: long words stay.
+      const read = (file) => [...new Set(readFileSync(file, 'utf8').match(/\b[a-z]{9,}\b/gi))].sort().join();
+      const copied = files.map((file) => read(join(folder, file)));
+      for (const file of readdirSync(dist).filter((file) => /worker\.js$/.test(file)))
+        assert.ok(copied.includes(read(join(dist, file))), file);
     });
     for (const isolated of [true, false]) {
       test(isolated ? 'isolated' : 'not isolated', async () => {

@@ -483,6 +483,30 @@ for (const [name, [template, message]] of Object.entries(TEMPLATES)) {
   });
 }
 
+for (const app of ['plain', 'vite'])
+  test(`a template that asks for what few do (${app}): another worker, once; where that is missing, E_NETWORK names it`, async () => {
+    const template = "{{ '%s has %d letters' % (messages[0].content, messages[0].content | length) }}";
+    const site = await siteOf({ app, model: withString(TINY, 'tokenizer.chat_template', template) });
+    const work = async () => {
+      const engine = await kinglet.Kinglet.load('/tiny.gguf');
+      const ask = (content) => engine.applyChatTemplate([{ role: 'user', content }]);
+      globalThis.texts = [];
+      const error = await caught(async () => globalThis.texts.push(...(await Promise.all(['one', 'three'].map(ask))), await ask('')));
+      await engine.close();
+      return { texts: globalThis.texts, error };
+    };
+    const larger = () => site.requests.filter((path) => /full-template-worker.*\.js$/.test(path));
+    const { texts } = await visiting(site, (page) => page.evaluate(work));
+    assert.deepEqual(texts, ['one has 3 letters', 'three has 5 letters', ' has 0 letters']);
+    assert.equal(larger().length, 1, `${site.requests}`);
+    site.answers.set(larger()[0].slice(1), (response) =>
+      response.writeHead(404, { 'content-type': 'text/html' }).end('<!doctype html>'),
+    );
+    const { error } = await visiting(site, (page) => page.evaluate(work), { expected: [/404/, /MIME/] });
+    assert.equal(error.code, 'E_NETWORK', error.message);
+    assert.match(error.message, /full-template-worker/);
+  });
+
 test('a model without a template: ChatML, and info says so', async () => {
   const site = await siteOf({ model: withString(TINY, 'tokenizer.chat_template', undefined) });
   const { info, text } = await visiting(site, (page) =>
@@ -666,7 +690,7 @@ describe('pages that forbid or lack things', () => {
 describe('faults of the engine', () => {
   const trap = "(() => { throw new WebAssembly.RuntimeError('unreachable'); })()";
   const faults = [
-    ['a thread of the pool', 'dist/worker.js', /\w+\(\w+\.address,\w+\.index\)/],
+    ['a thread of the pool', 'dist/worker.js', /\w+\.poolWorker\(\w+\.address,\w+\.index\)/],
     ['the worker itself', 'dist/worker.js', /\w+\.engine_advance\(/],
   ];
   for (const [name, file, where] of faults) {

@@ -9,6 +9,7 @@ without its last newline, which Jinja drops and the tools that write templates i
 """
 
 import ast
+import base64
 import hashlib
 import re
 import sys
@@ -112,27 +113,38 @@ def templates(llama_cpp, files):
 
 
 def main(llama_cpp, files):
-    rows = {}
+    families = {}
     seen = set()
     for name, template in templates(llama_cpp, files):
-        digest = hashlib.sha256(re.sub(r"\r?\n\Z", "", template).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(re.sub(r"\r?\n\Z", "", template).encode()).digest()[:12]
         name = re.sub(r"^(deepseek-ai|google|ibm-granite|inclusionai|meetkai|meta-llama|microsoft|mistralai|moonshotai|openai|openbmb|"
                       r"poolside|tencent|unsloth|upstage|fireworks-ai|NousResearch|HuggingFaceTB|CohereForAI|NVIDIA|Qwen|llama-cpp)-(?=\w)", "", name)
         if digest not in seen:
-            rows.setdefault((name, *family_of(name)), []).append(digest)
+            families.setdefault(family_of(name), []).append((name, digest))
         seen.add(digest)
-    lines = [
-        f"  ['{name}', '{architectures}', '{word}', '{' '.join(digests)}'],"
-        for (name, architectures, word), digests in sorted(rows.items(), key=lambda row: row[0][0].lower())
-    ]
     out = Path(__file__).parents[2] / "www/pkg/src/known-templates.ts"
-    out.write_text(
-        "// Written by tests/golden/make_known_templates.py.\n\n"
-        "/** Whose a template is, the architectures and a word of the name that its models have (none: any), SHA-256 (128 bits). */\n"
-        "export const KNOWN_TEMPLATES: readonly (readonly [name: string, architectures: string, word: string, hashes: string])[] = [\n"
-        + "\n".join(lines) + "\n];\n"
-    )
+    out.write_text(text_of(families))
     print(f"{len(seen)} templates, {out.stat().st_size} bytes")
 
 
-main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+def text_of(families):
+    """The file's text. Families stand in the order of their first names."""
+    def order(row):
+        return row[0].lower()
+
+    lines = []
+    for (architectures, word), rows in sorted(families.items(), key=lambda item: order(min(item[1], key=order))):
+        lines.append(f"={architectures},{word}")
+        lines.extend(base64.b64encode(digest).decode() + name for name, digest in sorted(rows, key=order))
+    return (
+        "// Written by tests/golden/make_known_templates.py.\n\n"
+        "/**\n"
+        " * Of each family of models the architectures and a word of the name that they have (none: any), then its templates: SHA-256 (the first\n"
+        " * 96 bits, base64) and whose it is.\n"
+        " */\n"
+        "export const KNOWN_TEMPLATES = `" + "\n".join(lines) + "`;\n"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

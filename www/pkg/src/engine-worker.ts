@@ -2,12 +2,10 @@
 // can be tested without a browser is there, not here. The threads run the same script (worker.ts), too: one file, of which a bundler has
 // to know nothing (files.ts says why).
 
-import type { Engine as AbiEngine, EngineOptions } from './abi.js';
 import { serve, type ScopeLike } from './dispatch.js';
 import { EngineHost } from './engine-host.js';
 import { fromPlain, KingletError, toPlain } from './errors.js';
-import initializeCpu, { Engine as CpuEngine, Sha256 as CpuSha256 } from './generated/kinglet_cpu.js';
-import initializeGpu, { Engine as GpuEngine, Sha256 as GpuSha256 } from './generated/kinglet_gpu.js';
+import { start } from './generated/glue.js';
 import { INITIAL_MEMORY_PAGES } from './generated/memory.js';
 import { findGpu, withSubgroups } from './gpu.js';
 import { Later } from './later.js';
@@ -19,12 +17,6 @@ import { spawn } from './spawn.js';
 import type { Device } from './types.js';
 import { compileWasm, createMemory } from './wasm-module.js';
 
-/** Each kind of binary has its own glue, which has its own instance of it. */
-const GLUE = {
-  cpu: { initialize: initializeCpu, Engine: CpuEngine, Sha256: CpuSha256 },
-  webgpu: { initialize: initializeGpu, Engine: GpuEngine, Sha256: GpuSha256 },
-};
-
 async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
   const files = input.files.wasm[device === 'webgpu' ? 'gpu' : input.build];
   // Where a GPU computes there is one thread, and a binary whose memory is not shared.
@@ -32,16 +24,14 @@ async function instantiate(input: LoadInput, device: Device): Promise<Runtime> {
   const asItIs = isShared || device === 'webgpu';
   const module = await compileWasm(files.first, asItIs);
   const memory = createMemory(INITIAL_MEMORY_PAGES, isShared);
-  const { initialize, Engine, Sha256 } = GLUE[device];
   const later = new Later({ device, url: files.later }, asItIs);
   // What fails there throws through the module, which can't be trusted then.
   const giveUp = (error: KingletError): void => scope.postMessage({ kind: 'fatal', error: toPlain(error) });
-  await later.serve((await initialize({ module_or_path: module, memory })) as unknown as WebAssembly.Exports, giveUp);
-  /** The glue's class as abi.ts has it. */
-  const Engines = Engine as unknown as { create(options: EngineOptions): Promise<AbiEngine> };
+  const { exports, Engine, Sha256 } = start(device === 'webgpu', module, memory);
+  await later.serve(exports, giveUp);
   return {
     createEngine: (options) => {
-      const create = (): Promise<AbiEngine> => Engines.create(options);
+      const create = (): ReturnType<typeof Engine.create> => Engine.create(options);
       return device === 'webgpu' ? withSubgroups(create) : create();
     },
     createSha256: () => new Sha256(),
@@ -77,7 +67,7 @@ function startThread(url: string, start: PoolStart): Promise<void> {
 
 const scope = globalThis as unknown as ScopeLike & { name: string };
 
-/** `readers`: of what is no GGUF file. */
+/** `readers`: of what is not one GGUF file. */
 export function runEngineWorker(readers?: CheckpointReaders): void {
   if (scope.name === POOL_THREAD) return runPoolThread(scope);
   const surroundings: Surroundings = { instantiate, findGpu, ...(readers && { readers }) };

@@ -10,9 +10,11 @@ import type { Build, LoadOptions } from './types.js';
 export interface PackageFiles {
   /** The engine's worker; the threads of its pool run it, too. */
   worker: string;
-  /** The engine's worker where the model is a checkpoint as published. */
+  /** The engine's worker where the model is several files. */
   checkpoints: string;
   templates: string;
+  /** The templates' worker for what few of them ask for. */
+  fullTemplates: string;
   wasm: Record<Build, WasmFiles>;
 }
 
@@ -46,6 +48,10 @@ export function locate({
       ? new URL('./template-worker.js', worker)
       : absolute(new URL('./template-worker.js', import.meta.url))
     ).href,
+    fullTemplates: (worker
+      ? new URL('./full-template-worker.js', worker)
+      : absolute(new URL('./full-template-worker.js', import.meta.url))
+    ).href,
     wasm: {
       simd: wasm(
         'simd',
@@ -68,7 +74,7 @@ export function locate({
 
 /** The script of the engine's worker that can read a source. */
 export function workerFor({ worker, checkpoints }: PackageFiles, source: SourceDescriptor): string {
-  return source.kind === 'checkpoint' || (source.kind === 'files' && source.tokenizer) ? checkpoints : worker;
+  return source.kind === 'checkpoint' || source.kind === 'files' ? checkpoints : worker;
 }
 
 /**

@@ -10,7 +10,7 @@ import { Core } from './core.js';
 import { classify, createEmbeddings, type Embeddings, fillMask, label } from './encoders.js';
 import { fromPlain, type PlainError, unsupported } from './errors.js';
 import { choose, type Choice, describeSimd, detect } from './features.js';
-import { locate, workerFor } from './files.js';
+import { locate, type PackageFiles, workerFor } from './files.js';
 import { baseUrl, spawn } from './host.js';
 import { describeModel, type DescribedModel } from './model-files.js';
 import { asBag, checkLoad, checkMessages, checkTemplate, checkTokens, plainHeaders } from './params.js';
@@ -122,7 +122,7 @@ export class Kinglet {
         release();
         hold = () => {};
       });
-      templates = startTemplates(files.templates);
+      templates = startTemplates(files);
       const loading = engine.call('load', loadInput(described, choice, options, { files, faultChannel: faults.name }), {
         transfer: described.transfer,
         signal: options.signal,
@@ -276,9 +276,10 @@ function notBuilt(what: string): never {
 
 const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0);
 
-function startTemplates(url: string): TemplateRenderer {
-  return new TemplateRenderer(() => {
-    const watch = watchStart('template-worker.js', url);
+function startTemplates({ templates, fullTemplates }: PackageFiles): TemplateRenderer {
+  return new TemplateRenderer((isFull) => {
+    const url = isFull ? fullTemplates : templates;
+    const watch = watchStart(isFull ? 'full-template-worker.js' : 'template-worker.js', url);
     try {
       return { worker: spawn(url), startError: () => watch.error(), started: () => watch.stop() };
     } catch (thrown) {

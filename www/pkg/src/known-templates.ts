@@ -1,99 +1,148 @@
 // Written by tests/golden/make_known_templates.py.
 
-/** Whose a template is, the architectures and a word of the name that its models have (none: any), SHA-256 (128 bits). */
-export const KNOWN_TEMPLATES: readonly (readonly [
-  name: string,
-  architectures: string,
-  word: string,
-  hashes: string,
-])[] = [
-  ['Apertus-8B-Instruct', 'apertus', '', 'dea688e9f24a339a0d2504f6840852ad'],
-  ['Apriel-1.5', '', 'apriel', '156dd2c74e961f059aca24cc7b5a34f8'],
-  ['Apriel-1.6-15b-Thinker-fixed', '', 'apriel', '86bc625842f60e1a5a8a3a9fc0dd3c97'],
-  ['Bielik-11B-v3.0-Instruct', 'llama', 'bielik', 'a30b8c4531dda19196f35fb95ab84110'],
-  ['ByteDance-Seed-OSS', 'seed_oss', '', '3f9e0dc4adeb8032287d0129dc75b629'],
-  ['c4ai-command-r-plus-tool_use', 'command-r', '', '658919e2d822e7b300e76b1304ffe60f'],
-  ['c4ai-command-r7b-12-2024-tool_use', 'cohere2', '', 'cc60b553279347d83df761f5dc55b4b2'],
-  ['ChatGLM3', 'chatglm glm4', '', 'e4496f930bf7b7bc7e7cf8232e90fd43'],
-  ['ChatGLM4', 'chatglm glm4', '', 'cf60b9dc2c363d731f27ebd36bb7dba9'],
-  ['Cohere2MoE', 'cohere2moe', '', 'd8366efb9f07c571da620ce6a924594f'],
-  ['command-r', 'command-r', '', '9db2cf47ce03bfd0aab6ec5994250371'],
-  ['deepseek-coder-33b-instruct', 'llama', 'deepseek', '993c0af704bad76aeba4263a5318f787'],
-  ['deepseek-r1', 'deepseek2 deepseek32', 'deepseek', 'e0d5e227f0aedba8bc36d9173d4f814b'],
-  ['DeepSeek-R1-Distill-Llama-8B', 'llama', 'deepseek', 'dd2675619a64a449cdcdd2b93e605a0a'],
-  ['DeepSeek-R1-Distill-Qwen-32B', 'qwen2', 'deepseek', 'bbe594884b44d740667ee65a70bc8d33'],
-  ['DeepSeek-V2', 'deepseek2 deepseek32', 'deepseek', '8aeba567270fa9a8d5372caf4b04affe'],
-  ['DeepSeek-V3.1', 'deepseek2 deepseek32', 'deepseek', 'd9f5f351b276cf9e81d009db08830db7'],
-  ['DeepSeek-V3.2', 'deepseek2 deepseek32', 'deepseek', '53b9683b3653cec369829a4e6b27e1be'],
-  ['DeepSeek-V4', 'deepseek4', '', 'f8b442fab67e75b3aa468334b5cdda67'],
-  ['DeepSeek-V4-Flash-0731', 'deepseek4', '', '8b6f730567ea3e0a994ce80ac79c18a4'],
-  ['functionary-medium-v3.1', 'llama', 'functionary', '2fc9dbfaea552f864b4b8cdf9d17401e'],
-  ['functionary-medium-v3.2', 'llama', 'functionary', '5c7c96c27cfecf3418411d1ebd0d11d6'],
-  ['gemma-2-2b-it', 'gemma2', '', 'ecd6ae513fe103f0eb62e8ab5bfa8d0f'],
-  ['gemma-4', 'gemma4', '', '58c66fdee4afa29786fa0925a4c3659c'],
-  ['gemma-4-31B-it', 'gemma4', '', '1d35a24a2a63cc600c0cab43628a6df4'],
-  ['gemma-4-31B-it-interleaved', 'gemma4', '', 'df900edd2fcee5defc268bee887666c4'],
-  ['gemma-7b-it', 'gemma', '', '3c050259279da4341947d5f012aadc59'],
-  ['GigaChat3-10B-A1.8B', 'deepseek2', 'gigachat', 'bbbf2de800b645dfe032b1d85e1d6479'],
-  ['GigaChat3.1-10B-A1.8B', 'deepseek2', 'gigachat', '304f0d64aa3ba30ee85c281befdeb0e5'],
-  ['GLM-4.6', 'glm4moe glm4 deepseek2 glm-dsa', 'glm', 'e6e2ddfb13f8aef529a869e362f74743'],
-  ['GLM-4.7-Flash', 'glm4moe glm4 deepseek2 glm-dsa', 'glm', 'd63ad536c3c81880043e22ec7fd08db4'],
-  ['GLMEdge', 'chatglm llama', 'glm', 'a9c589805d7f938243951f7c505250e3'],
-  ['gpt-oss-120b', 'gpt-oss', '', 'a4c9919cbbd4acdd51ccffe22da04926'],
-  ['granite-3.0-8b-instruct', 'granite granitemoe granitehybrid', '', '09d68eeb5c0eaa551adea6cc088a05c7'],
-  ['granite-3.3-2B-Instruct', 'granite granitemoe granitehybrid', '', 'd0657ba05651bd2134160e7a9fbe40f1'],
-  ['granite-4.0', 'granite granitemoe granitehybrid', '', '9524df67b77a7b25a2dfee898f75b316'],
-  ['granite-4.1', 'granite granitemoe granitehybrid', '', 'fed2756d2d24e127b951dcf139d0b03a'],
-  ['Hermes-2-Pro-Llama-3-8B-tool_use', 'llama', 'hermes', 'ce62e308475b364e1fc76699dccbddeb'],
-  ['Hy3', 'hy_v3', '', '84437b9746423f042920c15289ac84d4'],
-  ['Kimi-K2', 'deepseek2', 'kimi', 'aab20feb9bc6881f941ea649356130ff'],
-  ['Kimi-K2-Instruct', 'deepseek2', 'kimi', '02e91795d2270374161c7063c9b1d084'],
-  ['Kimi-K2-Thinking', 'deepseek2', 'kimi', '4027d478e682204ecc53bb42cd604023'],
-  ['Kimi-K3', 'kimi-k3', '', 'b0455d8179210d377508beff47a1dced'],
-  ['Laguna-S-2.1', 'laguna', '', '444819b8ad4612870827ac05b9147fe9'],
-  ['Laguna-XS-2.1', 'laguna', '', 'c64086c5feaef448e1b94da54bf01833'],
-  ['Laguna-XS.2', 'laguna', '', 'dadad29ff28c38064a91d928e758992e'],
-  ['LFM2-8B-A1B', 'lfm2 lfm2moe', '', '2294f49b51a0b9a1b0194add3f124237'],
-  ['LFM2.5-8B-A1B', 'lfm2 lfm2moe', '', '6d65c8804847ad74eea912dd7eca3dc1'],
-  ['LFM2.5-Instruct', 'lfm2 lfm2moe', '', 'f05bf4b967dc993bdc7a2fe6e43759ee'],
-  ['ling-3.0-flash', 'bailingmoe2 bailingmoe3', '', 'b4ab3a1c8f748e6f874d9aea102333ef'],
-  ['Llama-3', 'llama', 'llama', 'b48c47f6443892716176eb200bf4ef10'],
-  ['llama-3-firefunction-v2', 'llama', 'firefunction', '5f259f602c593bdc4ee6f461bd3d6ebb'],
-  ['Llama-3.1-8B-Instruct', 'llama', 'llama', '93c0e9aa3629bbd77e68dbc0f5621f6e'],
-  ['Llama-3.2-3B-Instruct', 'llama', 'llama', 'd82792f95932f1c9cef5c4bd992f1712'],
-  ['Megrez-3B-Instruct', 'llama', 'megrez', 'b58913fce67fc69834213fd446f9d85f'],
-  ['MiMo-VL', 'qwen2vl', 'mimo', 'e7fa3f870aabfc1c9cadf448926fee2b'],
-  ['MiniCPM5-1B', '', 'minicpm5', '86c78150a71c4c5b597cb8571c0d48b9'],
-  ['MiniMax-M1', 'minimax-01', '', 'e1790d8fbe1c587e6fc385e2a712363f'],
-  ['MiniMax-M2', 'minimax-m2', '', 'a3e05b110e2d1ccf5373f2d2a09f8e2e'],
-  ['MiniMax-M3', 'minimax-m3', '', 'c56d1f3ab70881b0e2ed8f51fa6de435'],
-  ['Ministral-3-14B-Reasoning-2512', 'llama mistral3', 'stral', '31b50c917746ef1c2611c2fef122d3eb'],
-  ['Mistral-7B-Instruct-v0.2', 'llama mistral3', 'stral', '26a59556925c987317ce5291811ba3b7'],
-  ['mistral-Devstral-Small-2507', 'llama mistral3', 'stral', '039a4710e2aabaa79e85a233fa3daa4f'],
-  ['Mistral-Large-Instruct-2411', 'llama mistral3', 'stral', '3c4ad5fa60dd8c7ccdf82fa4225864c9'],
-  ['Mistral-Nemo-Instruct-2407', 'llama mistral3', 'stral', 'e7deee034838db2bfc7487788a3013d8'],
-  ['Mistral-Small-3.2-24B-Instruct-2506', 'llama mistral3', 'stral', 'd990bccdaaa20611e261434bf60bce76'],
-  ['muse-glimmer', 'muse-glimmer', '', '6cd0e94d9b489fdb9a000743791f20e7'],
-  ['Nemotron-3-Nano-30B-A3B-BF16', 'nemotron_h nemotron_h_moe', '', '43a92aacc2e169bb37055e4d8b0df31e'],
-  ['Nemotron-Nano-v2', 'nemotron_h nemotron_h_moe', '', '52ae8e50fa083e63a0a5726eeffc8550'],
-  ['openchat-3.5-0106', 'llama', 'openchat', '901b10d47195fadb5692137ecd4b2733'],
-  ['OpenHermes-2.5-Mistral-7B', 'llama', 'hermes', 'fcf7a096fe99a48fd9ad2b250bf9237e'],
-  ['Orion-14B-Chat', 'orion', '', '185558259e78227a6a72b84543e98183'],
-  ['phi-3', 'phi3 phimoe', 'phi', '268b6082ceb7176dc6ed80557a2f7837'],
-  ['Phi-3-medium', 'phi3 phimoe', 'phi', '605841622bcb6572225608f09ec2afcd'],
-  ['Phi-3.5-mini-instruct', 'phi3 phimoe', 'phi', '78d976a442bcde2f0be15aafbb8e3050'],
-  ['phi-4', 'phi3 phimoe', 'phi', 'a41fb8727c4f1e722e53cb1ea935038a'],
-  ['qwen2', 'qwen2 qwen2moe', 'qwen', 'af9c0233881b083b52ff773580215222'],
-  ['Qwen2.5-7B-Instruct', 'qwen2 qwen2moe', 'qwen', '55b2f4a26ac9ee719330a61a0c39d9e5'],
-  ['Qwen3-0.6B', 'qwen3 qwen3moe qwen3next', 'qwen', '87a2728cb8dc9fe424d624542f6060ec'],
-  ['Qwen3-Coder', 'qwen3 qwen3moe qwen3next', 'qwen', 'eae48a3307931acb10a6fce475a36b71'],
-  ['Qwen3.5-4B', 'qwen35 qwen35moe', '', 'a4aee8afcf2e0711942cf848899be660'],
-  ['QwQ-32B', 'qwen2', 'qwq', '94c6035b4f0eb905c95e2b7d8dace854'],
-  ['Reka-Edge', '', 'reka', '546b04dba74993efae8f9da3ba08e29f'],
-  ['rwkv-world', 'rwkv6 rwkv7 arwkv7 rwkv6qwen2', '', 'e70723034f0928096207d99b2ec46789'],
-  ['SmolLM2-135M-Instruct', 'llama', 'smollm2', '872be49dbb638044ad01b60388f48d46'],
-  ['SmolLM3-3B', 'smollm3', '', 'cbc1d50f777ec029b33f53b23d7a224c'],
-  ['Solar-Open-100B', '', 'solar', 'c2e6220e74d32601bc99eeba3ce6caf6'],
-  ['Spark2.5', 'spark2_5', '', 'c88f16f22024c5c5975a275b1168a711'],
-  ['StepFun3.5-Flash', 'step35', '', '3a7cb642bf35cb4106cd3895147d8fcd'],
-];
+/**
+ * Of each family of models the architectures and a word of the name that they have (none: any), then its templates: SHA-256 (the first
+ * 96 bits, base64) and whose it is.
+ */
+export const KNOWN_TEMPLATES = `=apertus,
+3qaI6fJKM5oNJQT2Apertus-8B-Instruct
+=,apriel
+FW3Sx06WHwWayiTMApriel-1.5
+hrxiWEL2DhpaijqfApriel-1.6-15b-Thinker-fixed
+=llama,bielik
+owuMRTHdoZGW81+5Bielik-11B-v3.0-Instruct
+=seed_oss,
+P54NxK3rgDIofQEpByteDance-Seed-OSS
+=command-r,
+ZYkZ4tgi57MA52sTc4ai-command-r-plus-tool_use
+nbLPR84Dv9CqtuxZcommand-r
+=cohere2,
+zGC1UyeTR9g992H1c4ai-command-r7b-12-2024-tool_use
+=chatglm glm4,
+5Elvkwv3t7x+fPgjChatGLM3
+z2C53Cw2PXMfJ+vTChatGLM4
+=cohere2moe,
+2DZu+58HxXHaYgzmCohere2MoE
+=llama,deepseek
+mTwK9wS612rrpCY6deepseek-coder-33b-instruct
+3SZ1YZpkpEnNzdK5DeepSeek-R1-Distill-Llama-8B
+=deepseek2 deepseek32,deepseek
+4NXiJ/Cu26i8NtkXdeepseek-r1
+iuulZycPqajVNyyvDeepSeek-V2
+2fXzUbJ2z56B0AnbDeepSeek-V3.1
+U7loOzZTzsNpgppODeepSeek-V3.2
+=qwen2,deepseek
+u+WUiEtE10BmfuZaDeepSeek-R1-Distill-Qwen-32B
+=deepseek4,
++LRC+rZ+dbOqRoM0DeepSeek-V4
+i29zBWfqPgqZTOgKDeepSeek-V4-Flash-0731
+=llama,functionary
+L8nb+upVL4ZLS4zffunctionary-medium-v3.1
+XHyWwnz+zzQYQR0efunctionary-medium-v3.2
+=gemma2,
+7NauUT/hA/DrYuirgemma-2-2b-it
+=gemma4,
+WMZv3uSvopeG+gklgemma-4
+HTWiSipjzGAMDKtDgemma-4-31B-it
+35AO3S/O5d78Jovugemma-4-31B-it-interleaved
+=gemma,
+PAUCWSedpDQZR9Xwgemma-7b-it
+=deepseek2,gigachat
+u78t6AC2Rd/gMrHYGigaChat3-10B-A1.8B
+ME8NZKo7ow7oXCgbGigaChat3.1-10B-A1.8B
+=glm4moe glm4 deepseek2 glm-dsa,glm
+5uLd+xP4rvUpqGnjGLM-4.6
+1jrVNsPIGIAEPiLsGLM-4.7-Flash
+=chatglm llama,glm
+qcWJgF1/k4JDlR98GLMEdge
+=gpt-oss,
+pMmRnLvUrN1RzP/igpt-oss-120b
+=granite granitemoe granitehybrid,
+CdaO61wOqlUa3qbMgranite-3.0-8b-instruct
+0GV7oFZRvSE0Fg56granite-3.3-2B-Instruct
+lSTfZ7d6eyWi3+6Jgranite-4.0
+/tJ1bS0k4Se5Udzxgranite-4.1
+=llama,hermes
+zmLjCEdbNk4fx2aZHermes-2-Pro-Llama-3-8B-tool_use
+/Peglv6ZpI/ZrSslOpenHermes-2.5-Mistral-7B
+=hy_v3,
+hEN7l0ZCPwQpIMFSHy3
+=deepseek2,kimi
+qrIP65vGiB+UHqZJKimi-K2
+AukXldInA3QWHHBjKimi-K2-Instruct
+QCfUeOaCIE7MU7tCKimi-K2-Thinking
+=kimi-k3,
+sEVdgXkhDTd1CL7/Kimi-K3
+=laguna,
+REgZuK1GEocIJ6wFLaguna-S-2.1
+xkCGxf6u9EjhuU2lLaguna-XS-2.1
+2trSn/KMOAZKkdkoLaguna-XS.2
+=lfm2 lfm2moe,
+IpT0m1GguaGwGUrdLFM2-8B-A1B
+bWXIgEhHrXTuqRLdLFM2.5-8B-A1B
+8Fv0uWfcmTvcei/mLFM2.5-Instruct
+=bailingmoe2 bailingmoe3,
+tKs6HI90jm+HTZrqling-3.0-flash
+=llama,llama
+tIxH9kQ4knFhdusgLlama-3
+k8DpqjYpu9d+aNvALlama-3.1-8B-Instruct
+2CeS+Vky8cnO9cS9Llama-3.2-3B-Instruct
+=llama,firefunction
+XyWfYCxZO9xO5vRhllama-3-firefunction-v2
+=llama,megrez
+tYkT/OZ/xpg0IT/UMegrez-3B-Instruct
+=qwen2vl,mimo
+5/o/hwqr/BycrfRIMiMo-VL
+=,minicpm5
+hseBUKccTFtZfLhXMiniCPM5-1B
+=minimax-01,
+4XkNj74cWH5vw4XiMiniMax-M1
+=minimax-m2,
+o+BbEQ4tHM9Tc/LSMiniMax-M2
+=minimax-m3,
+xW0fOrcIgbDi7Y9RMiniMax-M3
+=llama mistral3,stral
+MbUMkXdG7xwmEcL+Ministral-3-14B-Reasoning-2512
+JqWVVpJcmHMXzlKRMistral-7B-Instruct-v0.2
+A5pHEOKquqeehaIzmistral-Devstral-Small-2507
+PErV+mDdjHzN+C+kMistral-Large-Instruct-2411
+597uA0g42yv8dId4Mistral-Nemo-Instruct-2407
+2ZC8zaqiBhHiYUNLMistral-Small-3.2-24B-Instruct-2506
+=muse-glimmer,
+bNDpTZtIn9uaAAdDmuse-glimmer
+=nemotron_h nemotron_h_moe,
+Q6kqrMLhabs3BV5NNemotron-3-Nano-30B-A3B-BF16
+Uq6OUPoIPmOgpXJuNemotron-Nano-v2
+=llama,openchat
+kBsQ1HGV+ttWkhN+openchat-3.5-0106
+=orion,
+GFVYJZ54InpqcrhFOrion-14B-Chat
+=phi3 phimoe,phi
+Jotggs63F23G7YBVphi-3
+YFhBYivLZXIiVgjwPhi-3-medium
+eNl2pEK83i8L4VqvPhi-3.5-mini-instruct
+pB+4cnxPHnIuU8sephi-4
+=qwen2 qwen2moe,qwen
+r5wCM4gbCDtS/3c1qwen2
+VbL0omrJ7nGTMKYaQwen2.5-7B-Instruct
+=qwen3 qwen3moe qwen3next,qwen
+h6JyjLjcn+Qk1iRUQwen3-0.6B
+6uSKMweTGssQpvzkQwen3-Coder
+=qwen35 qwen35moe,
+pK7or88uBxGULPhIQwen3.5-4B
+=qwen2,qwq
+lMYDW08OuQXJXit9QwQ-32B
+=,reka
+VGsE26dJk++uj52jReka-Edge
+=rwkv6 rwkv7 arwkv7 rwkv6qwen2,
+5wcjA08JKAliB9mbrwkv-world
+=llama,smollm2
+hyvknbtjgEStAbYDSmolLM2-135M-Instruct
+=smollm3,
+y8HVD3d+wCmzP1OySmolLM3-3B
+=,solar
+wuYiDnTTJgG8me66Solar-Open-100B
+=spark2_5,
+yI8W8iAkxcWXWidbSpark2.5
+=step35,
+Ony2Qr81y0EGzTiVStepFun3.5-Flash`;

@@ -6,8 +6,8 @@ import type { CheckpointFiles } from './checkpoint/files.js';
 import { malformed } from './checkpoint/json.js';
 import { isTyped, KingletError, type TypedError } from './errors.js';
 import { decide, type Decision, type GpuState } from './gpu.js';
-import { Parts } from './parts.js';
-import type { CheckpointSource, LoadInput, LoadOutput } from './protocol.js';
+import type { Parts } from './parts.js';
+import type { CheckpointSource, LoadInput, LoadOutput, NamedSource } from './protocol.js';
 import { opensAgain, openSource } from './source.js';
 import { checkSum, SourceFile } from './source-file.js';
 import { bySpeed } from './speeds.js';
@@ -26,8 +26,9 @@ export interface Runtime {
   createSha256(): { update(bytes: Uint8Array): void; hex(): string };
 }
 
-/** What reads models that are no GGUF files; in checkpoint-worker.ts alone. */
+/** What reads models that are not one GGUF file; in checkpoint-worker.ts alone. */
 export interface CheckpointReaders {
+  parts(files: NamedSource[], siblings: boolean): Parts;
   checkpoint(source: CheckpointSource, quantize: LoadInput['quantize']): CheckpointFiles;
   readVocabulary: typeof readVocabulary;
 }
@@ -101,13 +102,15 @@ export async function loadEngine(
 type Model = SourceFile | Parts | CheckpointFiles;
 
 function modelOf({ source, sha256, quantize }: LoadInput, readers: CheckpointReaders | undefined): Model {
-  if (source.kind === 'files') return new Parts(source.files, source.siblings);
+  if (source.kind === 'files') return wanted(readers).parts(source.files, source.siblings);
   if (source.kind === 'checkpoint') return wanted(readers).checkpoint(source, quantize);
   return new SourceFile({ name: '', sha256 }, () => openSource(source), opensAgain(source));
 }
 
+const isParts = (model: Model): model is Parts => 'join' in model;
+
 function wanted(readers: CheckpointReaders | undefined): CheckpointReaders {
-  if (!readers) throw new KingletError('E_INTERNAL', 'checkpoints are read in another worker');
+  if (!readers) throw new KingletError('E_INTERNAL', 'models of several files are read in another worker');
   return readers;
 }
 
@@ -151,7 +154,7 @@ class Loading {
       const grace = new Promise<undefined>((resolve) => setTimeout(resolve, hasPool ? POOL_GRACE_MS : 0));
       this.#progress.loadedBytes = 0;
       const target: Target = { engine, runtime, device: decision.kind };
-      if (this.#model instanceof Parts) await this.#fillParts(this.#model, target);
+      if (isParts(this.#model)) await this.#fillParts(this.#model, target);
       else if (this.#model instanceof SourceFile) await this.#feed(this.#model, target);
       else await this.#fillCheckpoint(this.#model, target);
       this.#progress.report('finish', true);
@@ -260,7 +263,7 @@ class Loading {
     const { engine, runtime } = target;
     const progress = this.#progress;
     const hash = file.sha256 === undefined ? undefined : runtime.createSha256();
-    let isDecided = this.#model instanceof Parts;
+    let isDecided = isParts(this.#model);
     for await (const chunk of whileWaiting(file.read(), () => engine.warm())) {
       const header = engine.feed(chunk);
       hash?.update(chunk);

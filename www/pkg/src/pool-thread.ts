@@ -3,7 +3,7 @@
 
 import type { ScopeLike } from './dispatch.js';
 import { toPlain } from './errors.js';
-import { initSync, poolWorker } from './generated/kinglet_cpu.js';
+import { type Glue, start } from './generated/glue.js';
 import { Later } from './later.js';
 import type { PoolReply, PoolStart } from './protocol.js';
 
@@ -14,15 +14,16 @@ export const POOL_THREAD = 'kinglet-thread';
 export function runPoolThread(scope: ScopeLike): void {
   const reply = (message: PoolReply): void => scope.postMessage(message);
   scope.addEventListener('message', async ({ data }: MessageEvent<PoolStart>) => {
+    let exports: Glue['exports'];
     try {
-      const exports = initSync({ module: data.module, memory: data.memory }) as unknown as WebAssembly.Exports;
+      ({ exports } = start(false, data.module, data.memory));
       await new Later(data.later, true).serve(exports, () => {}); // what fails there is thrown
       reply({ kind: 'started' });
     } catch (thrown) {
       return reply({ kind: 'error', error: toPlain(thrown) });
     }
     try {
-      poolWorker(data.address, data.index);
+      exports.poolWorker(data.address, data.index);
     } catch (trap) {
       new BroadcastChannel(data.faultChannel).postMessage(toPlain(trap));
     }

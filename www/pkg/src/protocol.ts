@@ -55,8 +55,11 @@ export interface EngineRequests {
 
 /** What the template's worker answers. */
 export interface TemplateRequests {
-  /** `event` is sent once, when the untrusted part begins: the time limit counts from there. */
-  render: { input: RenderInput; output: RenderOutput; event: 'rendering' };
+  /**
+   * `event` is sent once, when the untrusted part begins: the time limit counts from there. Undefined where the template asks for what
+   * only the larger of the two workers has.
+   */
+  render: { input: RenderInput; output: RenderOutput | undefined; event: 'rendering' };
 }
 
 export interface LoadInput {

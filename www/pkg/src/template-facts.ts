@@ -5,8 +5,9 @@ import { KNOWN_TEMPLATES } from './known-templates.js';
 import type { TemplateKind } from './templates.js';
 import type { Info } from './types.js';
 
-/** Hexadecimal digits of a hash in the table: 128 bits. */
-const DIGITS = 32;
+/** Bytes of a hash in the table, and the characters that they take. */
+const HASH_BYTES = 12;
+const HASH_CHARS = 16;
 
 export function describeTemplate(
   kind: TemplateKind,
@@ -20,8 +21,7 @@ export function describeTemplate(
         : 'messages are written as a plain transcript; this may be a base model, which was not trained to chat';
     return { template: { source: 'default', known: false }, notices: [used] };
   }
-  const hash = sha256.trimmed.slice(0, DIGITS);
-  const [name, architectures = '', word = ''] = KNOWN_TEMPLATES.find((row) => row[3].split(' ').includes(hash)) ?? [];
+  const { name, architectures = '', word = '' } = find(sha256.trimmed) ?? {};
   const known =
     name !== undefined &&
     (architectures === '' || architectures.split(' ').includes(model.architecture)) &&
@@ -32,4 +32,16 @@ export function describeTemplate(
   const whose =
     name === undefined ? 'is not one that is known' : `is that of ${name}, not one that is known for this model`;
   return { template, notices: [`the chat template ${whose}: it may tell the model things that you do not see`] };
+}
+
+/** Whose the template with this hash (hexadecimal digits) is. */
+export function find(sha256: string): { name: string; architectures: string; word: string } | undefined {
+  const bytes = Array.from({ length: HASH_BYTES }, (_, i) => parseInt(sha256.slice(2 * i, 2 * i + 2), 16));
+  const hash = btoa(String.fromCharCode(...bytes));
+  let [architectures, word] = ['', ''];
+  for (const line of KNOWN_TEMPLATES.split('\n')) {
+    if (line[0] === '=') [architectures = '', word = ''] = line.slice(1).split(',');
+    else if (line.startsWith(hash)) return { name: line.slice(HASH_CHARS), architectures, word };
+  }
+  return undefined;
 }

@@ -3,7 +3,17 @@
 
 import type { CallContext, Handlers } from './dispatch.js';
 import { describe, KingletError } from './errors.js';
-import { fromData, LimitError, PythonError, Raised, render, repr, type Str, type Variables } from './jinja/index.js';
+import {
+  fromData,
+  LimitError,
+  NeedsRare,
+  PythonError,
+  Raised,
+  render,
+  repr,
+  type Str,
+  type Variables,
+} from './jinja/index.js';
 import type { RenderInput, RenderOutput, TemplateRequests } from './protocol.js';
 import { breakSpecials, chooseJoiner, stringsOf } from './roles.js';
 
@@ -21,7 +31,7 @@ export class TemplateHost implements Handlers<TemplateRequests> {
     this.#now = now;
   }
 
-  render = (input: RenderInput, call: CallContext<'rendering'>): RenderOutput => {
+  render = (input: RenderInput, call: CallContext<'rendering'>): RenderOutput | undefined => {
     const { template, messages } = input;
     if (template.length > MAX_SOURCE_CHARS)
       throw failed(`its source of ${template.length} characters is over the limit of ${MAX_SOURCE_CHARS}`);
@@ -30,7 +40,13 @@ export class TemplateHost implements Handlers<TemplateRequests> {
     const joiner = chooseJoiner([template, ...strings, ...Object.values(input.tokens)]);
     const maxSteps = MAX_STEPS + STEPS_PER_CHAR * strings.reduce((n, text) => n + text.length, 0);
     call.emit('rendering');
-    const text = this.#run(input, maxSteps);
+    let text: Str;
+    try {
+      text = this.#run(input, maxSteps);
+    } catch (error) {
+      if (error instanceof NeedsRare) return undefined;
+      throw error;
+    }
     return { text: breakSpecials(text.s, text.u, input.specialStrings, joiner), joiner };
   };
 
@@ -44,12 +60,13 @@ export class TemplateHost implements Handlers<TemplateRequests> {
       if (!parts.some(({ content }) => text.s.includes(repr(fromData(content)).s))) return text;
     } catch (error) {
       if (parts.length === 0 || error instanceof Raised || error instanceof LimitError) throw inWords(error);
+      if (error instanceof NeedsRare) throw error;
       thrown = error;
     }
     try {
       return this.#try({ ...input, messages: messages.map(withoutParts) }, maxSteps);
     } catch (error) {
-      throw inWords(thrown ?? error);
+      throw inWords(error instanceof NeedsRare ? error : (thrown ?? error));
     }
   }
 
@@ -70,7 +87,8 @@ function withoutParts(message: Record<string, unknown>): Record<string, unknown>
   return { ...message, content: content.map((part: { text: string }) => part.text).join('') };
 }
 
-function inWords(thrown: unknown): KingletError {
+function inWords(thrown: unknown): KingletError | NeedsRare {
+  if (thrown instanceof NeedsRare) return thrown;
   if (thrown instanceof Raised) return new KingletError('E_TEMPLATE', thrown.message, { details: { raised: true } });
   if (thrown instanceof PythonError || thrown instanceof LimitError) return failed(thrown.message, thrown);
   return failed(thrown instanceof RangeError ? 'it nests too deeply' : describe(thrown), thrown);

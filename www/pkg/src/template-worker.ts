@@ -1,4 +1,5 @@
-// The worker in which chat templates run, alone, so that one that never ends can be ended.
+// The worker in which chat templates run, alone, so that one that never ends can be ended. What few of them ask for is not there
+// (jinja/rare.ts).
 
 import { serve, type ScopeLike } from './dispatch.js';
 import type { TemplateRequests } from './protocol.js';

@@ -1,5 +1,6 @@
 // The page's side of chat templates: keeps one warm template worker, ends it when a template takes longer than the limit, and
-// starts a new one for the next call. Used by index.ts and chat.ts through `Core`.
+// starts a new one for the next call. There are two scripts: a template for which the first does not suffice is rendered by the second from
+// then on. Used by index.ts and chat.ts through `Core`.
 
 import type { TemplateInfo } from './abi.js';
 import { Client, type WorkerLike } from './client.js';
@@ -39,11 +40,16 @@ export interface TemplateStart {
   started?: () => void;
 }
 
+/** Why a worker was ended whose place the larger one has taken. */
+const REPLACED = new Error('there is a larger worker');
+
 export class TemplateRenderer {
-  readonly #spawn: () => TemplateStart;
+  readonly #spawn: (isFull: boolean) => TemplateStart;
+  #isFull = false;
   #client: Client<TemplateRequests>;
 
-  constructor(start: () => TemplateStart) {
+  /** `start`: starts the worker with everything that a template may ask for, or the one with what most do. */
+  constructor(start: (isFull: boolean) => TemplateStart) {
     this.#spawn = start;
     this.#client = this.#start();
   }
@@ -55,6 +61,26 @@ export class TemplateRenderer {
 
   async render(input: RenderInput, signal?: AbortSignal): Promise<RenderOutput> {
     const client = this.#client;
+    try {
+      const output = await this.#renderBy(client, input, signal);
+      if (output) return output;
+    } catch (error) {
+      if (error !== REPLACED) throw error;
+    }
+    if (this.#client === client) {
+      if (this.#isFull) throw new KingletError('E_INTERNAL', 'full-template-worker.js is not of this version');
+      this.#isFull = true;
+      this.#client = this.#start();
+      client.fail(REPLACED);
+    }
+    return this.render(input, signal);
+  }
+
+  async #renderBy(
+    client: Client<TemplateRequests>,
+    input: RenderInput,
+    signal: AbortSignal | undefined,
+  ): Promise<RenderOutput | undefined> {
     await client.started;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const limit = (ms: number): void => {
@@ -91,7 +117,7 @@ export class TemplateRenderer {
   }
 
   #start(): Client<TemplateRequests> {
-    const { worker, startError, started } = this.#spawn();
+    const { worker, startError, started } = this.#spawn(this.#isFull);
     const client = new Client<TemplateRequests>(worker, startError);
     client.started.then(started, started);
     return client;

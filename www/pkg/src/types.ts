@@ -106,7 +106,7 @@ export interface LoadOptions {
   wasmUrl?: string | URL;
   /** URL of the second wasm file, `…_later.wasm`, where `wasmUrl` names the first and this one is not beside it under such a name. */
   wasmLaterUrl?: string | URL;
-  /** URL of `worker.js`, where a bundler has not copied it or it is elsewhere; `checkpoint-worker.js` and `template-worker.js` are expected beside it. */
+  /** URL of `worker.js`, where a bundler has not copied it or it is elsewhere; the other `…worker.js` are expected beside it. */
   workerUrl?: string | URL;
 }
 

@@ -18,6 +18,7 @@ import { Core } from '../src/core.js';
 import { serve, type ScopeLike } from '../src/dispatch.js';
 import { EngineHost } from '../src/engine-host.js';
 import type { AdapterFacts, GpuState } from '../src/gpu.js';
+import { Parts } from '../src/parts.js';
 import type { EngineRequests, LoadOutput, TemplateRequests } from '../src/protocol.js';
 import { TemplateHost } from '../src/template-host.js';
 import { TemplateRenderer } from '../src/templates.js';
@@ -481,7 +482,11 @@ export function hostOf(
 ): EngineHost {
   return new EngineHost({
     findGpu: async () => gpu,
-    readers: { checkpoint: (source, quantize) => new CheckpointFiles(source, quantize), readVocabulary },
+    readers: {
+      parts: (files, siblings) => new Parts(files, siblings),
+      checkpoint: (source, quantize) => new CheckpointFiles(source, quantize),
+      readVocabulary,
+    },
     instantiate: async () => ({
       createEngine: async (options) => (typeof engine === 'function' ? engine(options) : engine),
       startPool: async (_engine, threads) => void (await onPool(threads)),

@@ -23,6 +23,7 @@ test('beside the module, unless the caller says otherwise', () => {
     worker: `${beside}worker.js`,
     checkpoints: `${beside}checkpoint-worker.js`,
     templates: `${beside}template-worker.js`,
+    fullTemplates: `${beside}full-template-worker.js`,
     wasm: names(beside),
   });
 });
@@ -32,6 +33,7 @@ test('workerUrl: all of them are there; relative to the page', () => {
     worker: 'https://site.example/kinglet/worker.js',
     checkpoints: 'https://site.example/kinglet/checkpoint-worker.js',
     templates: 'https://site.example/kinglet/template-worker.js',
+    fullTemplates: 'https://site.example/kinglet/full-template-worker.js',
     wasm: names('https://site.example/kinglet/'),
   });
 });

@@ -4,8 +4,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { render } from '../src/jinja/index.js';
 import { TemplateSyntaxError } from '../src/jinja/lexer.js';
+import { RARE } from '../src/jinja/rare-all.js';
+import { provideRare } from '../src/jinja/rare.js';
 import { golden, type Result } from './golden.js';
 
+provideRare(RARE);
 const LIMITS = { maxSteps: 1_000_000, maxChars: 1_000_000 };
 const run = (source: string, data: Record<string, unknown> = golden.variables) =>
   render(source, { own: {}, data, isOwn: () => false }, LIMITS, new Date(golden.now));

@@ -90,8 +90,8 @@ export function knownTemplates(): string[] {
   return names.sort().map((name) => fs.readFileSync(path.join(folder, name), 'utf8'));
 }
 
-function startThread(): { worker: WorkerLike; startError: () => Error } {
-  const thread = new Worker(new URL('./template-thread.js', import.meta.url));
+export function startThread(isFull: boolean): { worker: WorkerLike; startError: () => Error } {
+  const thread = new Worker(new URL('./template-thread.js', import.meta.url), { workerData: isFull });
   const listen = (type: string, listener: (event: never) => void): void => {
     thread.on(type, (value: unknown) =>
       listener((type === 'error' ? { message: String(value) } : { data: value }) as never),

@@ -2,11 +2,15 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { KingletError } from '../src/errors.js';
+import { RARE } from '../src/jinja/rare-all.js';
+import { provideRare } from '../src/jinja/rare.js';
 import type { RenderInput } from '../src/protocol.js';
 import { describeTemplate } from '../src/template-facts.js';
 import { TemplateHost } from '../src/template-host.js';
 import { plainMessage } from '../src/core.js';
 import { CHATML, PLAIN, templateOf } from '../src/templates.js';
+
+provideRare(RARE);
 
 const SMOLLM2 =
   "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -35,6 +39,7 @@ function render(
     },
     call,
   );
+  assert.ok(result);
   return { ...result, events };
 }
 

@@ -3,22 +3,20 @@
 // name does.
 
 import { bind, capitalize, lower, methodOf, replace, strip, textArgument, upper, wholeArgument } from './methods.js';
-import { binary, contains, escapeHtml, getItem, isSo, parseFloatText, parseIntText, round } from './operators.js';
+import { binary, contains, escapeHtml, getItem, isSo } from './operators.js';
+import { rare } from './rare.js';
 import {
   characters,
   compare,
-  cut,
   Dict,
   Float,
   Fn,
   isTrue,
   iterate,
   join,
-  keyOf,
   type Keywords,
   Lazy,
   lengthOf,
-  like,
   List,
   listOf,
   numberOf,
@@ -35,16 +33,22 @@ import {
   View,
 } from './values.js';
 
-type Filter = (value: Value, args: Value[], keywords: Keywords) => Value;
+export type Filter = (value: Value, args: Value[], keywords: Keywords) => Value;
 type Test = (value: Value, args: Value[]) => boolean;
 
 export function applyFilter(name: string, value: Value, args: Value[], keywords: Keywords): Value {
-  const filter = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined;
+  const filter = filterOf(name);
   if (!filter) throw new PythonError(`No filter named '${name}'.`);
   if (ALONE.includes(name) && args.length > 0)
     throw new PythonError(`do_${name}() takes 1 positional argument but ${1 + args.length} were given`);
   return filter(value, args, keywords);
 }
+
+const filterOf = (name: string): Filter | undefined => {
+  if (Object.hasOwn(FILTERS, name)) return FILTERS[name];
+  const { filters } = rare();
+  return Object.hasOwn(filters, name) ? filters[name] : undefined;
+};
 
 export function applyTest(name: string, value: Value, args: Value[]): boolean {
   const test = Object.hasOwn(TESTS, name) ? TESTS[name] : undefined;
@@ -52,17 +56,17 @@ export function applyTest(name: string, value: Value, args: Value[]): boolean {
   return test(value, args);
 }
 
-export const isFilter = (name: string): boolean => Object.hasOwn(FILTERS, name);
+export const isFilter = (name: string): boolean => filterOf(name) !== undefined;
 export const isTest = (name: string): boolean => Object.hasOwn(TESTS, name);
 
 /** Filters without arguments. */
 const ALONE = 'capitalize upper lower title string list items reverse safe wordcount'.split(' ');
 
 /** Text as it is, markup too; what else there is, printed. */
-const soft = (value: Value): Str => (value instanceof Str ? value : text(value));
+export const soft = (value: Value): Str => (value instanceof Str ? value : text(value));
 
 /** What `attribute=` asks for: a path of names and places. */
-function attributeGetter(path: Value | undefined, other?: Value): (item: Value) => Value {
+export function attributeGetter(path: Value | undefined, other?: Value): (item: Value) => Value {
   if (path == null) return (item) => item;
   const steps = typeof path === 'number' ? [path] : textArgument(path, 'attribute').s.split('.');
   return (item) => {
@@ -75,7 +79,7 @@ function attributeGetter(path: Value | undefined, other?: Value): (item: Value) 
 }
 
 /** What things are sorted and told apart by. */
-function sortKey(path: Value | undefined, isCaseSensitive: Value | undefined): (item: Value) => Value {
+export function sortKey(path: Value | undefined, isCaseSensitive: Value | undefined): (item: Value) => Value {
   const get = attributeGetter(path);
   return (item) => {
     const key = get(item);
@@ -134,22 +138,7 @@ function map(value: Value, args: Value[], keywords: Keywords): Value {
   );
 }
 
-function indent(value: Value, args: Value[], keywords: Keywords): Value {
-  const [width, first, blank] = bind('do_indent', 'width first blank', args, keywords);
-  const by = width instanceof Str ? width : own(' '.repeat(wholeArgument(width, 4)));
-  if (value instanceof Undefined) throw new PythonError(value.why);
-  if (value instanceof List && !value.isTuple)
-    throw new PythonError(`'${typeOf(value)}' object has no attribute 'splitlines'`);
-  if (!(value instanceof Str))
-    throw new PythonError(`unsupported operand type(s) for +=: '${typeOf(value)}' and 'str'`);
-  const self = join([value, own('\n')]);
-  const [head = own(''), ...rest] = (methodCall(self, 'splitlines') as List).items as Str[];
-  const lines = rest.map((line) => (line.s !== '' || isTrue(blank ?? false) ? join([by, line]) : line));
-  const indented = join([head, ...lines], own('\n'));
-  return isTrue(first ?? false) ? join([by, indented]) : indented;
-}
-
-const methodCall = (self: Str, name: string): Value => (methodOf(self, name) as Fn).call([], new Map());
+export const methodCall = (self: Str, name: string): Value => (methodOf(self, name) as Fn).call([], new Map());
 
 const isReversible = (value: Value): boolean =>
   value instanceof Str ||
@@ -164,58 +153,7 @@ function reverse(value: Value): Value {
   return new Lazy(listOf(value).reverse().values() as IterableIterator<Value>, 'list_reverseiterator');
 }
 
-function int(value: Value, args: Value[], keywords: Keywords): Value {
-  const [other = 0, base] = bind('do_int', 'default base', args, keywords);
-  if (value instanceof Undefined) throw new PythonError(value.why);
-  const number = numberOf(value);
-  const parsed =
-    value instanceof Str ? (parseIntText(value.s, wholeArgument(base, 10)) ?? parseFloatText(value.s)) : number;
-  return parsed === undefined || !Number.isFinite(parsed) ? other : Math.trunc(parsed) + 0;
-}
-
-function float(value: Value, args: Value[], keywords: Keywords): Value {
-  const [other = new Float(0)] = bind('do_float', 'default', args, keywords);
-  if (value instanceof Undefined) throw new PythonError(value.why);
-  const parsed = value instanceof Str ? parseFloatText(value.s) : numberOf(value);
-  return parsed === undefined ? other : new Float(parsed);
-}
-
-function truncate(value: Value, args: Value[], keywords: Keywords): Value {
-  const [length, killWords, end = own('...'), leeway] = bind(
-    'do_truncate',
-    'length killwords end leeway',
-    args,
-    keywords,
-  );
-  const [most, tail] = [wholeArgument(length, 255), textArgument(end, 'end')];
-  if (lengthOf(value) <= most + wholeArgument(leeway, 5)) return value;
-  const self = soft(value);
-  const letters = characters(self);
-  const kept = join(letters.slice(0, Math.max(0, most - lengthOf(tail))));
-  const space = kept.s.lastIndexOf(' ');
-  return join([isTrue(killWords ?? false) || space < 0 ? kept : cut(kept, 0, space), tail]);
-}
-
-function title(value: Value): Value {
-  const words = soft(value).s.split(/([-\s({[<]+)/);
-  return like(soft(value), words.map((word) => upperFirst(word)).join(''));
-}
-function upperFirst(word: string): string {
-  const [first = '', ...rest] = Array.from(word);
-  return first.toUpperCase() + rest.join('').toLowerCase();
-}
-
 const FILTERS: Record<string, Filter> = {
-  abs: (value) => {
-    const number = numberOf(value);
-    if (number === undefined) throw new PythonError(`bad operand type for abs(): '${typeOf(value)}'`);
-    return value instanceof Float ? new Float(Math.abs(number)) : Math.abs(number);
-  },
-  attr: (value, [name = null]) => {
-    const { s } = soft(name);
-    const found = value instanceof Thing ? value.get(s) : methodOf(value, s);
-    return found === undefined ? new Undefined(`'${typeOf(value)} object' has no attribute '${s}'`) : found;
-  },
   capitalize: (value) => capitalize(soft(value)),
   default: (value, args, keywords) => {
     const [other = own(''), ifFalse] = bind('do_default', 'default_value boolean', args, keywords);
@@ -239,15 +177,6 @@ const FILTERS: Record<string, Filter> = {
     for (const item of iterate(value)) return item;
     return new Undefined('No first item, sequence was empty.');
   },
-  float,
-  format: (value, args, keywords) =>
-    binary(
-      '%',
-      soft(value),
-      keywords.size > 0 ? new Dict([...keywords].map(([key, item]) => [own(key), item])) : new List(args, true),
-    ),
-  indent,
-  int,
   items: (value) => {
     return new Lazy(
       (function* () {
@@ -283,13 +212,6 @@ const FILTERS: Record<string, Filter> = {
     return replace(text(value), text(old ?? null), text(other ?? null), most == null ? -1 : wholeArgument(most, -1));
   },
   reverse,
-  round: (value, args, keywords) => {
-    const [precision, how] = bind('do_round', 'precision method', args, keywords);
-    const [number, method] = [numberOf(value), how == null ? 'common' : text(how).s];
-    if (number === undefined) throw new PythonError(`type ${typeOf(value)} doesn't define __round__ method`);
-    const rounded = round(number, wholeArgument(precision, 0), method);
-    return value instanceof Float || method !== 'common' ? new Float(rounded) : rounded;
-  },
   safe: (value) => new Str(soft(value).s, soft(value).u, true),
   select: selecting(false, true),
   selectattr: selecting(true, true),
@@ -298,32 +220,9 @@ const FILTERS: Record<string, Filter> = {
     return new List(sorted(listOf(value), sortKey(attribute, isCaseSensitive), isTrue(isReverse ?? false)));
   },
   string: (value) => soft(value),
-  sum: (value, args, keywords) => {
-    const [attribute, start = 0] = bind('sync_do_sum', 'attribute start', args, keywords);
-    if (start instanceof Str) throw new PythonError("sum() can't sum strings [use ''.join(seq) instead]");
-    return listOf(value)
-      .map(attributeGetter(attribute))
-      .reduce((sum, item) => binary('+', sum, item), start);
-  },
-  title,
   tojson: toJson,
   trim: (value, [letters]) => strip(soft(value), letters, 'both'),
-  truncate,
-  unique: (value, args, keywords) => {
-    const [isCaseSensitive, attribute] = bind('sync_do_unique', 'case_sensitive attribute', args, keywords);
-    const key = sortKey(attribute, isCaseSensitive);
-    return new Lazy(
-      (function* () {
-        const seen = new Set<string>();
-        for (const item of iterate(value)) {
-          const size = seen.size;
-          if (seen.add(keyOf(key(item))).size > size) yield item;
-        }
-      })(),
-    );
-  },
   upper: (value) => upper(soft(value)),
-  wordcount: (value) => soft(value).s.match(/[\p{L}\p{N}_]+/gu)?.length ?? 0,
 };
 Object.assign(FILTERS, { count: FILTERS['length'], d: FILTERS['default'], e: FILTERS['escape'] });
 

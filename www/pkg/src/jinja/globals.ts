@@ -2,6 +2,7 @@
 // in the C locale; fields that depend on a time zone's name stay as they are.
 
 import { setField } from './parser.js';
+import { rare } from './rare.js';
 import {
   Dict,
   Fn,
@@ -24,8 +25,8 @@ const MAX_RANGE = 100_000;
 export function globals(now: Date): [name: string, value: Value][] {
   const functions: [string, Fn['call']][] = [
     ['range', range],
-    ['joiner', joiner],
-    ['cycler', cycler],
+    ['joiner', (args, keywords) => rare().joiner(args, keywords)],
+    ['cycler', (args, keywords) => rare().cycler(args, keywords)],
     ['namespace', namespace],
     [
       'raise_exception',
@@ -85,82 +86,27 @@ function namespace(args: readonly Value[], keywords: Keywords): Value {
   return new Thing('TemplateNamespace', (name) => fields.get(name), { fields });
 }
 
-function joiner(args: readonly Value[]): Value {
-  let isUsed = false;
-  return new Thing('Joiner', () => undefined, {
-    call: () => {
-      const between = isUsed ? (args[0] ?? own(', ')) : own('');
-      isUsed = true;
-      return between;
-    },
-  });
-}
-
-function cycler(items: readonly Value[]): Value {
-  if (items.length === 0) throw new PythonError('at least one item has to be provided');
-  let at = 0;
-  const methods: Record<string, () => Value> = {
-    next: () => items[at++ % items.length] ?? null,
-    reset: () => {
-      at = 0;
-      return null;
-    },
-  };
-  return new Thing('Cycler', (name) => {
-    if (name === 'current') return items[at % items.length];
-    const call = Object.hasOwn(methods, name) ? methods[name] : undefined;
-    return call && new Fn('method', call);
-  });
-}
-
 const DAYS = 'Sunday Monday Tuesday Wednesday Thursday Friday Saturday'.split(' ');
 const MONTHS = 'January February March April May June July August September October November December'.split(' ');
-
 export function strftime(format: string, now: Date): string {
-  const padded = (n: number, width = 2, filler = '0'): string => String(n).padStart(width, filler);
-  const [year, month, day, hour] = [now.getFullYear(), now.getMonth(), now.getDate(), now.getHours()];
+  const [year, month, day] = [now.getFullYear(), now.getMonth(), now.getDate()];
   const [weekday = '', name = ''] = [DAYS[now.getDay()], MONTHS[month]];
-  const dayOfYear = Math.round((Date.UTC(year, month, day) - Date.UTC(year, 0, 1)) / 864e5) + 1;
-  const week = (begins: number): number => Math.floor((dayOfYear + 6 - ((now.getDay() - begins + 7) % 7)) / 7);
   const fields: Record<string, () => string> = {
     Y: () => String(year),
-    y: () => padded(year % 100),
     m: () => padded(month + 1),
     d: () => padded(day),
-    e: () => padded(day, 2, ' '),
-    j: () => padded(dayOfYear, 3),
-    H: () => padded(hour),
-    I: () => padded(hour % 12 || 12),
+    H: () => padded(now.getHours()),
     M: () => padded(now.getMinutes()),
     S: () => padded(now.getSeconds()),
-    f: () => padded(now.getMilliseconds() * 1000, 6),
-    p: () => (hour < 12 ? 'AM' : 'PM'),
     B: () => name,
     b: () => name.slice(0, 3),
-    h: () => name.slice(0, 3),
     A: () => weekday,
     a: () => weekday.slice(0, 3),
-    w: () => String(now.getDay()),
-    u: () => String(now.getDay() || 7),
-    U: () => padded(week(0)),
-    W: () => padded(week(1)),
-    n: () => '\n',
-    t: () => '\t',
-    '%': () => '%',
-    // Made of others:
-    F: () => strftime('%Y-%m-%d', now),
-    T: () => strftime('%H:%M:%S', now),
-    X: () => strftime('%H:%M:%S', now),
-    R: () => strftime('%H:%M', now),
-    D: () => strftime('%m/%d/%y', now),
-    x: () => strftime('%m/%d/%y', now),
-    c: () => strftime('%a %b %e %H:%M:%S %Y', now),
-    r: () => strftime('%I:%M:%S %p', now),
-    // Without the padding, as in glibc:
-    '-d': () => String(day),
-    '-m': () => String(month + 1),
-    '-H': () => String(hour),
-    '-I': () => String(hour % 12 || 12),
   };
-  return format.replace(/%(-?[^])/g, (whole, field: string) => fields[field]?.() ?? whole);
+  return format.replace(
+    /%(-?[^])/g,
+    (whole, field: string) => (fields[field] ?? rare().field(field, now))?.() ?? whole,
+  );
 }
+
+export const padded = (n: number, width = 2, filler = '0'): string => String(n).padStart(width, filler);

@@ -11,6 +11,7 @@ import { type Statement } from './loop.js';
 import { parse, Writer } from './parser.js';
 import { fromData, meter, own, Scope, type Str } from './values.js';
 
+export { NeedsRare } from './rare.js';
 export { fromData, LimitError, PythonError, Raised, repr, type Str } from './values.js';
 
 export interface Limits {
@@ -31,7 +32,7 @@ export interface Variables {
 /** The last program: a model has one, for all its conversations. */
 let last: { source: string; program: Statement } | undefined;
 
-/** @throws PythonError, Raised, LimitError; RangeError where the stack does not suffice. */
+/** @throws PythonError, Raised, LimitError; NeedsRare where that is not there; RangeError where the stack does not suffice. */
 export function render(source: string, variables: Variables, limits: Limits, now: Date): Str {
   meter.start(limits.maxSteps, limits.maxChars);
   if (source !== last?.source) last = { source, program: parse(source) };

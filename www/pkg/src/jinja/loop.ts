@@ -1,12 +1,11 @@
 // `for`: goes through items one by one, in a scope of its own each, with what `loop` knows.
 
 import { type Expression } from './expressions.js';
+import { rare } from './rare.js';
 import {
-  isEqual,
   isTrue,
   iterate,
   lengthOf,
-  List,
   meter,
   PythonError,
   Scope,
@@ -68,13 +67,14 @@ function run(loop: ForLoop, scope: Scope, items: Value, out: Output, depth: numb
 /** Looks ahead only when it is asked what comes, as Jinja does. */
 class Loop {
   index0 = -1;
+  /** What `changed` was asked of last. */
+  changed: Value | undefined;
   readonly #items: Iterator<Value>;
   readonly #depth: number;
   readonly #ahead: Value[] = [];
   #current: Value | undefined;
   #before: Value | undefined;
   #length: number | undefined;
-  #changed: Value | undefined;
 
   constructor(items: Iterator<Value>, whole: Value | undefined, depth: number) {
     this.#items = items;
@@ -141,22 +141,7 @@ class Loop {
   }
 
   #method(name: string): Value | undefined {
-    if (name === 'cycle')
-      return new Thing('method', () => undefined, {
-        call: (args) => {
-          if (args.length === 0) throw new PythonError('no items for cycling given');
-          return args[this.index0 % args.length] ?? null;
-        },
-      });
-    if (name === 'changed')
-      return new Thing('method', () => undefined, {
-        call: (args) => {
-          const now = new List(args, true);
-          const isSame = this.#changed !== undefined && isEqual(this.#changed, now);
-          this.#changed = now;
-          return !isSame;
-        },
-      });
+    if (name === 'cycle' || name === 'changed') return rare().ofLoop(name, this);
     return undefined;
   }
 }

@@ -1,7 +1,7 @@
-// What Jinja's operators do with Python's values: arithmetic, membership, attributes and items, slices, printf; and numbers to text,
-// as Python's printf and `format` write them.
+// What Jinja's operators do with Python's values: arithmetic, membership, attributes and items, slices.
 
 import { methodOf } from './methods.js';
+import { rare } from './rare.js';
 import {
   compare,
   cut,
@@ -54,7 +54,7 @@ export function binary(operator: string, a: Value, b: Value): Value {
   const [x, y] = [numberOf(a), numberOf(b)];
   if (x !== undefined && y !== undefined) return arithmetic(operator, x, y, a instanceof Float || b instanceof Float);
   if (operator === '+') return add(a, b);
-  if (operator === '%' && a instanceof Str) return printf(a, b);
+  if (operator === '%' && a instanceof Str) return rare().printf(a, b);
   if (operator === '*') {
     const [items, n] = typeof b === 'number' || typeof b === 'boolean' ? [a, y] : [b, x];
     const isWhole = typeof (items === a ? b : a) !== 'object';
@@ -234,7 +234,7 @@ function rangeOf(whole: View, items: Value[], by: number): View {
 }
 
 /** By code points. */
-function sliceText(value: Str, from: number, to: number, by: number): Str {
+export function sliceText(value: Str, from: number, to: number, by: number): Str {
   const isPlain = !/[\ud800-\udbff]/.test(value.s);
   if (isPlain && by === 1) return cut(value, from, Math.max(from, to));
   const points = Array.from(value.s);
@@ -246,57 +246,6 @@ function sliceText(value: Str, from: number, to: number, by: number): Str {
   return join(letters);
 }
 
-/** `"%s" % value`. */
-function printf(format: Str, values: Value): Str {
-  const list = values instanceof List && values.isTuple ? values.items : [values];
-  const pattern = /%(?:\(([^)%]*)\))?([-+ #0]*)(\d*)(?:\.(\d+))?([a-zA-Z%])/g;
-  const parts: Str[] = [];
-  let [at, next] = [0, 0];
-  for (const found of format.s.matchAll(pattern)) {
-    const [whole, key, flags = '', width = '', precision, type = 's'] = found;
-    parts.push(cut(format, at, found.index));
-    at = found.index + whole.length;
-    if (type === '%') {
-      parts.push(own('%'));
-      continue;
-    }
-    const value = key === undefined ? list[next++] : getItem(values, own(key));
-    if (value === undefined) throw new PythonError('not enough arguments for format string');
-    parts.push(pad(printed(value, type, precision, flags), Number(width), flags));
-  }
-  if (next < list.length && !(values instanceof Dict || (values instanceof List && !values.isTuple)))
-    throw new PythonError('not all arguments converted during string formatting');
-  return concatenate([...parts, cut(format, at)]);
-}
-
-function printed(value: Value, type: string, precision: string | undefined, flags: string): Str {
-  if (type === 's' || type === 'r' || type === 'a') {
-    const shown = type === 's' ? text(value) : repr(value);
-    return precision === undefined ? shown : sliceText(shown, 0, Math.min(lengthOf(shown), Number(precision)), 1);
-  }
-  const number = numberOf(value);
-  if (number === undefined) throw new PythonError(`%${type} format: a real number is required, not ${typeOf(value)}`);
-  const sign = number >= 0 && flags.includes('+') ? '+' : number >= 0 && flags.includes(' ') ? ' ' : '';
-  const kind = type === 'i' || type === 'u' ? 'd' : type;
-  return own(
-    sign +
-      formatNumber(
-        kind === 'd' ? Math.trunc(number) : number,
-        kind,
-        precision === undefined ? undefined : Number(precision),
-      ),
-  );
-}
-
-function pad(value: Str, width: number, flags: string): Str {
-  const missing = Math.max(0, width - lengthOf(value));
-  meter.text(missing);
-  if (flags.includes('-')) return join([value, own(' '.repeat(missing))]);
-  if (!flags.includes('0')) return join([own(' '.repeat(missing)), value]);
-  const signs = /^[-+ ]?/.exec(value.s)?.[0].length ?? 0;
-  return join([cut(value, 0, signs), own('0'.repeat(missing)), cut(value, signs)]);
-}
-
 /** Calls what can be called. */
 export function callValue(value: Value, args: Value[], keywords: Keywords): Value {
   meter.spend(1);
@@ -304,94 +253,4 @@ export function callValue(value: Value, args: Value[], keywords: Keywords): Valu
   const call = value instanceof Fn || value instanceof Thing ? value.call : undefined;
   if (!call) throw new PythonError(`'${typeOf(value)}' object is not callable`);
   return call(args, keywords);
-}
-
-const FIXED = 6;
-
-/** `type`: d, f, F, e, E, g, G, x, X, o, b, %, n or nothing. */
-export function formatNumber(value: number, type: string, precision?: number): string {
-  const whole = (base: number): string => {
-    if (!Number.isInteger(value)) throw new PythonError(`Unknown format code '${type}' for object of type 'float'`);
-    return value.toString(base);
-  };
-  const digits = Math.min(precision ?? FIXED, 100);
-  switch (type) {
-    case 'd':
-    case 'n':
-      return whole(10);
-    case 'x':
-      return whole(16);
-    case 'X':
-      return whole(16).toUpperCase();
-    case 'o':
-      return whole(8);
-    case 'b':
-      return whole(2);
-    case 'f':
-    case 'F':
-      return fixed(value, digits);
-    case '%':
-      return `${fixed(value * 100, digits)}%`;
-    case 'e':
-    case 'E': {
-      const written = value.toExponential(digits).replace(/e([+-])(\d)$/, 'e$10$2');
-      return type === 'E' ? written.toUpperCase() : written;
-    }
-    case 'g':
-    case 'G':
-      return general(value, Math.max(1, digits));
-    default:
-      throw new PythonError(`Unknown format code '${type}' for object of type 'float'`);
-  }
-}
-
-/** As toFixed, with halves to the even digit, and without an exponent from 1e21 on. */
-function fixed(value: number, digits: number): string {
-  if (Math.abs(value) >= 1e21) return `${BigInt(value)}${digits > 0 ? `.${'0'.repeat(digits)}` : ''}`;
-  const rounded = value.toFixed(digits);
-  const isHalf = digits < 50 && /^50*$/.test(value.toFixed(100).slice((digits > 0 ? digits - 100 : -100) || undefined));
-  if (!isHalf || Number(rounded.at(-1)) % 2 === 0) return rounded;
-  const less = value.toFixed(100).slice(0, digits > 0 ? digits - 100 : -101);
-  return less;
-}
-
-function general(value: number, digits: number): string {
-  if (value === 0) return '0';
-  const exponent = Number(value.toExponential(digits - 1).split('e')[1]);
-  const plain = exponent >= -4 && exponent < digits;
-  const [mantissa = '', power = ''] = (
-    plain ? value.toFixed(digits - 1 - exponent) : value.toExponential(digits - 1)
-  ).split('e');
-  const short = mantissa.includes('.') ? mantissa.replace(/\.?0+$/, '') : mantissa;
-  return plain ? short : `${short}e${power.replace(/^([+-])(\d)$/, '$10$2')}`;
-}
-
-/** Python's `round`: to even at halves, decided on the decimal digits. */
-export function round(value: number, digits: number, how: string): number {
-  const scale = 10 ** digits;
-  if (how === 'ceil') return Math.ceil(value * scale) / scale;
-  if (how === 'floor') return Math.floor(value * scale) / scale;
-  if (digits >= 0) return Number(fixed(value, Math.min(digits, 100)));
-  return Number(fixed(value * scale, 0)) / scale;
-}
-
-/** Python's `float` of a text; undefined where it raises. */
-export function parseFloatText(written: string): number | undefined {
-  const plain = written.trim().replace(/(?<=\d)_(?=\d)/g, '');
-  if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain)) return Number(plain);
-  const word = /^([+-]?)(inf(inity)?|nan)$/i.exec(plain);
-  if (!word) return undefined;
-  return word[2]?.toLowerCase() === 'nan' ? NaN : word[1] === '-' ? -Infinity : Infinity;
-}
-
-/** Python's `int` of a text; undefined where it raises. */
-export function parseIntText(written: string, base: number): number | undefined {
-  const plain = written
-    .trim()
-    .replace(/(?<=[\da-z])_(?=[\da-z])/gi, '')
-    .toLowerCase();
-  const prefix = { 2: /^([+-]?)0b/, 8: /^([+-]?)0o/, 16: /^([+-]?)0x/ }[base];
-  const digits = prefix ? plain.replace(prefix, '$1') : plain;
-  const letters = '0123456789abcdefghijklmnopqrstuvwxyz'.slice(0, base);
-  return new RegExp(`^[+-]?[${letters}]+$`).test(digits) ? parseInt(digits, base) : undefined;
 }
