@@ -54,7 +54,7 @@ const begin = async ([url, { isHeldBack = false, ...options }]) => {
   let phase;
   const onProgress = (event) => {
     // Once the GPU has been checked, it is tuned while bytes are waited for, for less than this.
-    if (isHeldBack && phase === 'check' && event.phase === 'download') setTimeout(() => fetch('/release'), 3000);
+    if (isHeldBack && phase === 'check' && event.phase === 'download') setTimeout(() => fetch('/release'), 8000);
     phase = event.phase;
   };
   globalThis.engine = await Kinglet.load(url, { ...options, onProgress });
