@@ -54,6 +54,7 @@ fn worth(owners: &[usize]) -> u32 {
 
 /// The place in `left` of the function with the largest share.
 fn best(left: &[usize], shared: &[u32], pieces: &[Vec<usize>]) -> usize {
+    // By the size to the power of 7/8, of square roots, which are the same everywhere.
     let share = |&function: &usize| {
         let size = (pieces[function].len() + 20) as f64;
         f64::from(shared[function]) / size * size.sqrt().sqrt().sqrt()

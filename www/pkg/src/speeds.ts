@@ -11,8 +11,8 @@ export interface Speed {
   writeMs: number;
 }
 
-/** By device, the GPU's with its name: another one has other figures. */
-export type Measured = { cpu?: Speed; webgpu?: Speed & { adapter: string } };
+/** By device, the GPU's with its name: another one has other figures. `wasTried`: the CPU, since then. */
+export type Measured = { cpu?: Speed; webgpu?: Speed & { adapter: string; wasTried?: boolean } };
 
 /** By `sizeClass`. */
 export type Speeds = Record<string, Measured>;
@@ -42,6 +42,9 @@ export class Speedometer {
     this.#device = device;
     this.#size = sizeClass(fileBytes);
     this.#store = store;
+    const known = knownSpeeds(machine, store);
+    const { cpu, webgpu } = known[this.#size] ?? {};
+    if (device.kind === 'cpu' && webgpu && !cpu) this.#keep(known, { webgpu: { ...webgpu, wasTried: true } });
   }
 
   note({ readMs, writeMs }: Speed): void {
@@ -51,7 +54,11 @@ export class Speedometer {
     this.#best = best;
     const known = knownSpeeds(this.#machine, this.#store);
     const { kind, adapter = '' } = this.#device;
-    known[this.#size] = { ...known[this.#size], [kind]: kind === 'cpu' ? best : { ...best, adapter } };
+    this.#keep(known, { ...known[this.#size], [kind]: kind === 'cpu' ? best : { ...best, adapter } });
+  }
+
+  #keep(known: Speeds, measured: Measured): void {
+    known[this.#size] = measured;
     keep(SPEEDS_KEY, JSON.stringify({ machine: this.#machine, known }), this.#store);
   }
 }
@@ -86,7 +93,7 @@ function isSpeed(speed: Partial<Speed> | null | undefined): speed is Speed {
 
 /**
  * The decision for a GPU, or for the CPU where that is faster with models of this size by what was measured. Where only a GPU was, and
- * slower than a CPU may be, the CPU is taken once to measure it.
+ * slower than a CPU may be, the CPU is taken once to measure it; if no answer there tells, it is tried again after the GPU was measured again.
  */
 export function bySpeed(decision: Decision, speeds: Speeds, fileBytes: number | undefined): Decision {
   if (decision.kind !== 'webgpu' || fileBytes === undefined) return decision;
@@ -98,7 +105,7 @@ export function bySpeed(decision: Decision, speeds: Speeds, fileBytes: number | 
     if (!isFaster(cpu, webgpu)) return decision;
     return { kind: 'cpu', reason: `CPU: faster here with models of this size, ${perSecond(cpu)} against ${gpu}` };
   }
-  if (webgpu.writeMs < fileBytes / CPU_BYTES_PER_MS) return decision;
+  if (webgpu.wasTried || webgpu.writeMs < fileBytes / CPU_BYTES_PER_MS) return decision;
   return { kind: 'cpu', reason: `CPU: to be measured, for a model of this size wrote ${gpu}` };
 }
 

@@ -112,6 +112,24 @@ test('a GPU that may be slower than the CPU has it measured', () => {
   assert.equal(bySpeed(decide('auto', GPU), of(undefined, [0, 5]), 100 * MIB).kind, 'webgpu', 'fast enough');
 });
 
+test('the CPU is tried once, and again only when the GPU was measured again', () => {
+  const store = memory();
+  const next = (): string => bySpeed(decide('auto', GPU), knownSpeeds('8 a', store), 100 * MIB).kind;
+  const on = (device: typeof CPU | typeof ROCKET) => new Speedometer('8 a', device, 100 * MIB, store);
+  on(ROCKET).note({ readMs: 0, writeMs: 20 });
+  assert.equal(next(), 'cpu');
+  on(CPU); // no answer tells
+  assert.equal(next(), 'webgpu');
+  on(ROCKET);
+  assert.equal(next(), 'webgpu');
+  on(ROCKET).note({ readMs: 0, writeMs: 20 });
+  assert.equal(next(), 'cpu');
+  on(CPU).note({ readMs: 0, writeMs: 10 });
+  assert.equal(next(), 'cpu', 'faster');
+  on(CPU).note({ readMs: 0, writeMs: 30 });
+  assert.equal(next(), 'webgpu', 'slower');
+});
+
 test('a loaded model is on the device that is faster; where another is asked for, on that', async () => {
   const load = async (more: Partial<LoadInput>): Promise<string> => {
     const { worker, scope } = pair();
